@@ -1,0 +1,19 @@
+// The commands of `dog`. Each adds its subcommands, whose callbacks do the work and throw CommandError if they cannot.
+#pragma once
+#include <CLI/CLI.hpp>
+
+#include "apps/dog/client.hpp"
+
+namespace sd::dog {
+
+// `options` and `client` must outlive `app`.
+void add_cluster_commands(CLI::App& app, const Options& options, Client& client);
+void add_node_commands(CLI::App& app, const Options& options, Client& client);
+void add_vdi_commands(CLI::App& app, const Options& options, Client& client);
+
+// "1 copy", "3 copies".
+std::string counted(std::uint64_t n, const std::string& one, const std::string& many);
+// Sixteen hexadecimal digits; "-" for 0.
+std::string id_text(std::uint64_t id);
+
+}  // namespace sd::dog

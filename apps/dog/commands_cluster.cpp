@@ -1,0 +1,126 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "apps/dog/commands.hpp"
+#include "apps/dog/table.hpp"
+#include "core/client/size_text.hpp"
+
+namespace sd::dog {
+
+namespace {
+
+using nlohmann::json;
+
+std::string state_text(const client::ClusterReport& report) {
+  if (!report.formatted) return "waiting for format";
+  if (report.shut_down) return "shut down";
+  return "running";
+}
+
+void info(const Options& options, Client& client) {
+  const auto report = client.report<client::ClusterReport>(client::ClusterStatus{});
+  const auto up = static_cast<std::uint64_t>(std::ranges::count_if(report.nodes, [](const auto& node) { return node.up; }));
+  const bool recovering = report.formatted && report.clean_epoch != report.epoch;
+  if (options.json) {
+    json out = {{"status", state_text(report)}, {"formatted", report.formatted}, {"shut_down", report.shut_down}, {"uuid", id_text(report.uuid)},
+                {"copies", report.copies},      {"epoch", report.epoch},         {"clean_epoch", report.clean_epoch}, {"recovering", recovering},
+                {"nodes", report.nodes.size()}, {"nodes_up", up},                {"vdis", report.vdis},           {"vdi_bytes", report.vdi_bytes},
+                {"node", id_text(report.node)}, {"leader", id_text(report.leader)}, {"term", report.term},        {"serving", report.serving},
+                {"trouble", report.trouble}};
+    fmt::print("{}\n", out.dump(2));
+    return;
+  }
+  const bool running = report.formatted && !report.shut_down;
+  fmt::print("Cluster status: {}\n", toned(running ? Tone::good : Tone::warning, state_text(report)));
+  if (report.formatted) {
+    fmt::print("Cluster id:     {}\n", id_text(report.uuid));
+    fmt::print("Copies:         {}\n", report.copies);
+  }
+  fmt::print("Epoch:          {}{}\n", report.epoch, recovering ? toned(Tone::warning, fmt::format(" (recovering since epoch {})", report.clean_epoch)) : "");
+  fmt::print("Nodes:          {}\n", toned(up == report.nodes.size() ? Tone::plain : Tone::bad, fmt::format("{} of {} up", up, report.nodes.size())));
+  fmt::print("Leader:         {}\n", report.leader ? id_text(report.leader) : toned(Tone::bad, "none"));
+  fmt::print("VDIs:           {} ({} provisioned)\n", report.vdis, client::format_size(report.vdi_bytes));
+  if (!report.serving && !report.trouble.empty()) fmt::print("This node:      {}\n", toned(Tone::bad, "does not serve: " + report.trouble));
+  if (!report.formatted) fmt::print("\nFormat it with: dog cluster format -c COPIES\n");
+}
+
+struct FormatArguments {
+  unsigned copies = 0;
+  bool force = false;
+  bool yes = false;
+};
+
+void confirm_loss(const client::ClusterReport& report, bool yes) {
+  if (yes) return;
+  if (isatty(STDIN_FILENO) != 1) throw CommandError(exit_code::usage, "formatting again loses every VDI; confirm with --yes");
+  fmt::print(stderr, "This loses {} ({}). Type \"yes\" to go on: ", counted(report.vdis, "VDI", "VDIs"), client::format_size(report.vdi_bytes));
+  std::string answer;
+  std::getline(std::cin, answer);
+  if (answer != "yes") throw CommandError(exit_code::failed, "not confirmed; nothing was done");
+}
+
+void format(const Options& options, Client& client, const FormatArguments& arguments) {
+  const auto before = client.report<client::ClusterReport>(client::ClusterStatus{});
+  if (before.formatted) {
+    if (!arguments.force)
+      throw CommandError(exit_code::exists, "the cluster is formatted already. To lose every VDI and start over: dog cluster format --force");
+    confirm_loss(before, arguments.yes);
+  }
+  const std::uint16_t flags = arguments.force ? client::format_force : std::uint16_t{0};
+  client.call(client::MakeFs{static_cast<std::uint8_t>(arguments.copies), 0, flags, "plain"});
+  const auto after = client.report<client::ClusterReport>(client::ClusterStatus{});
+  if (options.json) fmt::print("{}\n", json({{"copies", after.copies}, {"uuid", id_text(after.uuid)}}).dump(2));
+  else fmt::print("Formatted with {}.\n", counted(after.copies, "copy", "copies"));
+}
+
+void shutdown(const Options& options, Client& client) {
+  client.call(client::ShutdownCluster{});
+  if (options.json) fmt::print("{}\n", json({{"shut_down", true}}).dump(2));
+  else fmt::print("The cluster is shut down. To use it again, start its sheep again.\n");
+}
+
+void check(const Options& options, Client& client) {
+  const auto report = client.report<client::CheckReport>(client::ClusterCheck{});
+  static constexpr std::string_view names[] = {"note", "warning", "error"};
+  static constexpr Tone tones[] = {Tone::faint, Tone::warning, Tone::bad};
+  const bool healthy = std::ranges::none_of(report.findings, [](const auto& finding) { return finding.severity != client::Severity::note; });
+  if (options.json) {
+    json findings = json::array();
+    for (const auto& finding : report.findings)
+      findings.push_back({{"severity", names[static_cast<std::size_t>(finding.severity)]}, {"text", finding.text}});
+    fmt::print("{}\n", json({{"healthy", healthy}, {"findings", findings}}).dump(2));
+  } else {
+    for (const auto& finding : report.findings) {
+      const auto severity = static_cast<std::size_t>(finding.severity);
+      fmt::print("{}: {}\n", toned(tones[severity], names[severity]), finding.text);
+    }
+    if (healthy) fmt::print("{}\n", toned(Tone::good, "The cluster is healthy."));
+  }
+  if (!healthy) throw CommandError(exit_code::unhealthy, "");
+}
+
+}  // namespace
+
+void add_cluster_commands(CLI::App& app, const Options& options, Client& client) {
+  auto* cluster = app.add_subcommand("cluster", "The cluster as a whole")->require_subcommand(1);
+  cluster->add_subcommand("info", "Show the state of the cluster")->callback([&] { info(options, client); });
+
+  auto arguments = std::make_shared<FormatArguments>();
+  auto* sub = cluster->add_subcommand("format", "Make the cluster ready for VDIs");
+  sub->add_option("-c,--copies", arguments->copies, "Copies of every object, each on a node of another zone; default: as many as nodes, at most 3")
+      ->check(CLI::Range(1u, static_cast<unsigned>(limits::max_copies)))
+      ->type_name("N");
+  sub->add_flag("--force", arguments->force, "Also if it is formatted already: loses every VDI");
+  sub->add_flag("--yes", arguments->yes, "Do not ask for confirmation");
+  sub->callback([&options, &client, arguments] { format(options, client, *arguments); });
+
+  cluster->add_subcommand("shutdown", "Stop serving on all nodes, in an orderly way")->callback([&] { shutdown(options, client); });
+  cluster->add_subcommand("check", "Say what is wrong with the cluster; exit code 6 if anything is")->callback([&] { check(options, client); });
+}
+
+}  // namespace sd::dog

@@ -1,0 +1,254 @@
+// sheepsim: runs the cluster in the simulator. See docs for how to read what it prints.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include "child.hpp"
+#include "shrink.hpp"
+#include "trace_page.hpp"
+
+namespace {
+
+using namespace sd;
+using namespace sd::sim;
+using Clock = std::chrono::steady_clock;
+
+double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+class TextLog final : public TraceSink {
+ public:
+  void line(Time at, std::string_view lane, std::string_view text) override { fmt::print("{:>14.6f} ms {:<8} {}\n", static_cast<double>(at) / 1e6, lane, text); }
+};
+
+class Both final : public TraceSink {
+ public:
+  Both(TraceSink* first, TraceSink* second) : first_(first), second_(second) {}
+  void line(Time at, std::string_view lane, std::string_view text) override {
+    if (first_) first_->line(at, lane, text);
+    if (second_) second_->line(at, lane, text);
+  }
+  void message(MachineId from, MachineId to, Time sent, Time arrived, std::size_t bytes) override {
+    if (second_) second_->message(from, to, sent, arrived, bytes);
+  }
+
+ private:
+  TraceSink* first_;
+  TraceSink* second_;
+};
+
+std::string configuration(std::uint64_t seed, const std::vector<std::string>& overrides) {
+  Decisions decisions(seed);
+  Config config = draw_config(decisions);
+  for (const std::string& word : overrides) apply_override(config, word);
+  return to_text(config);
+}
+
+void print_report(std::uint64_t seed, const Report& r, double real) {
+  fmt::print("seed {}: {}{}{}\n", seed, to_string(r.outcome), r.what.empty() ? "" : ": ", r.what);
+  fmt::print("trace hash {:016x}, {} steps, {:.1f} s simulated, {} operations ({} errors), {} sectors checked, {} faults, {} restarts", r.hash, r.steps,
+             static_cast<double>(r.simulated) / 1e9, r.operations, r.errors, r.checked_sectors, r.faults, r.restarts);
+  if (r.inconclusive > 0) fmt::print(", {} sectors undecided", r.inconclusive);
+  if (real > 0) fmt::print("; {:.0f} steps/s, {:.0f} times real time", static_cast<double>(r.steps) / real, static_cast<double>(r.simulated) / 1e9 / real);
+  fmt::print("\n");
+}
+
+const SimBugInfo* find_bug(const std::string& name) {
+  for (const SimBugInfo& bug : sim_bugs)
+    if (bug.name == name) return &bug;
+  return nullptr;
+}
+
+int one_seed(std::uint64_t seed, const BatchOptions& options, bool log, const std::string& page_file) {
+  if (options.bug != SimBug::count) plant(options.bug);
+  fmt::print("{}\n", configuration(seed, options.overrides));
+  TextLog text;
+  TracePage page;
+  Both sink(log ? &text : nullptr, page_file.empty() ? nullptr : &page);
+  const auto start = Clock::now();
+  const Report report = run_seed(seed, options.overrides, log || !page_file.empty() ? &sink : nullptr);
+  print_report(seed, report, since(start));
+  if (!page_file.empty()) std::ofstream(page_file) << page.html("seed " + std::to_string(seed) + " " + configuration(seed, options.overrides), report);
+  return static_cast<int>(report.outcome);
+}
+
+int many_seeds(std::uint64_t first, std::uint64_t last, const BatchOptions& options, bool keep_going) {
+  const auto start = Clock::now();
+  std::uint64_t runs = 0;
+  std::uint64_t steps = 0;
+  std::uint64_t simulated = 0;
+  std::uint64_t operations = 0;
+  std::uint64_t faults = 0;
+  std::map<Outcome, std::vector<std::uint64_t>> failures;
+  run_seeds(first, last, options, [&](const SeedResult& result) {
+    ++runs;
+    steps += result.report.steps;
+    simulated += result.report.simulated;
+    operations += result.report.operations;
+    faults += result.report.faults;
+    if (result.report.outcome == Outcome::ok) return true;
+    failures[result.report.outcome].push_back(result.seed);
+    fmt::print("seed {}: {}: {}\n", result.seed, to_string(result.report.outcome), result.report.what);
+    std::fflush(stdout);
+    return keep_going;
+  });
+  const double real = since(start);
+  fmt::print("{} seeds in {:.1f} s: {:.0f} seeds/min, {:.0f} steps/s, {:.0f} times real time, {} operations, {} faults\n", runs, real, 60.0 * static_cast<double>(runs) / real,
+             static_cast<double>(steps) / real, static_cast<double>(simulated) / 1e9 / real, operations, faults);
+  for (const auto& [outcome, seeds] : failures) {
+    fmt::print("{} failures of {}:", seeds.size(), to_string(outcome));
+    for (std::size_t i = 0; i < seeds.size() && i < 20; ++i) fmt::print(" {}", seeds[i]);
+    fmt::print("\n");
+  }
+  return failures.empty() ? 0 : static_cast<int>(failures.begin()->first);
+}
+
+// How many seeds it takes to catch a planted bug; 0 if none of them does.
+std::uint64_t seeds_to_catch(std::uint64_t first, std::uint64_t last, BatchOptions options, const SimBugInfo& bug, Report& report, std::uint64_t& seed) {
+  options.bug = bug.id;
+  std::uint64_t runs = 0;
+  bool caught = false;
+  run_seeds(first, last, options, [&](const SeedResult& result) {
+    ++runs;
+    if (result.report.outcome == Outcome::ok) return true;
+    caught = true;
+    report = result.report;
+    seed = result.seed;
+    return false;
+  });
+  return caught ? runs : 0;
+}
+
+int try_bug(std::uint64_t first, std::uint64_t last, const BatchOptions& options, const SimBugInfo& bug) {
+  Report report;
+  std::uint64_t seed = 0;
+  const auto start = Clock::now();
+  const std::uint64_t runs = seeds_to_catch(first, last, options, bug, report, seed);
+  if (runs == 0) fmt::print("{:<24} NOT CAUGHT in {} seeds ({:.0f} s)\n", bug.name, last - first + 1, since(start));
+  else fmt::print("{:<24} {:>6} seeds ({:.0f} s), seed {}: {}: {:.120}\n", bug.name, runs, since(start), seed, to_string(report.outcome), report.what);
+  std::fflush(stdout);
+  return runs == 0 ? 1 : 0;
+}
+
+int check_determinism(std::uint64_t first, std::uint64_t last, const BatchOptions& options) {
+  for (std::uint64_t seed = first; seed <= last; ++seed) {
+    const Report a = run_seed(seed, options.overrides, nullptr, true);
+    const Report b = run_seed(seed, options.overrides, nullptr, true);
+    const auto step = TraceHash::first_difference(a.hashes, b.hashes);
+    if (step >= 0 || a.hash != b.hash) {
+      fmt::print("seed {}: the two runs differ first at step {}\n", seed, step);
+      return static_cast<int>(Outcome::nondeterminism);
+    }
+    fmt::print("seed {}: {:016x} twice, {} steps\n", seed, a.hash, a.steps);
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Runs Sheepdog clusters in a simulated world.\n\nExit: 0 all is well, 1 usage, 10 assertion, 11 safety, 12 durability, 13 liveness, 14 leak, "
+               "15 nondeterminism.");
+  std::uint64_t seed = 0;
+  std::string range;
+  std::string bug_name;
+  std::string page_file;
+  std::string regression_file;
+  std::string replay_file;
+  BatchOptions options;
+  bool log = false;
+  bool determinism = false;
+  bool bugs = false;
+  bool do_shrink = false;
+  bool stop_at_first = false;
+  auto* seed_option = app.add_option("--seed", seed, "run one seed");
+  auto* range_option = app.add_option("--seeds", range, "run many: A..B");
+  app.add_option("--jobs", options.jobs, "processes for --seeds")->check(CLI::Range(1, 64));
+  app.add_option("--timeout", options.seconds_per_seed, "seconds of real time for a seed");
+  app.add_flag("--first", stop_at_first, "with --seeds: stop at the first failure");
+  app.add_flag("--check-determinism", determinism, "run each seed twice and compare every step");
+  app.add_option("--bug", bug_name, "plant this bug; with --seeds, say how many seeds catch it");
+  app.add_flag("--bugs", bugs, "with --seeds: try every planted bug");
+  app.add_flag("--shrink", do_shrink, "with --seed: make the failing run smaller and write a regression file");
+  app.add_option("--out", regression_file, "where --shrink writes (default: sim/regressions/OUTCOME-SEED.txt)");
+  app.add_option("--replay", replay_file, "run a regression file");
+  app.add_option("--trace", page_file, "with --seed: write the run as a web page");
+  app.add_flag("--log", log, "with --seed: print every event");
+  app.add_option("overrides", options.overrides, "key=value: nodes, gateways, copies, zones, vdis, guests, ops, depth, regions, chaos_ms, gap_ms, length_ms, "
+                                                 "final_power, check_every; faults=a,b or none; mix=a,b");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 1;
+  }
+  if (!replay_file.empty()) {
+    std::ifstream in(replay_file);
+    for (std::string line; std::getline(in, line);) {
+      if (line.starts_with("seed ")) seed = std::stoull(line.substr(5));
+      else if (!line.empty() && line[0] != '#') options.overrides.push_back(line);
+    }
+  }
+  Config scratch;
+  for (const std::string& word : options.overrides)
+    if (!apply_override(scratch, word) && word.find('=') == std::string::npos) {
+      fmt::print(stderr, "not understood: {}\n", word);
+      return 1;
+    }
+  const SimBugInfo* bug = nullptr;
+  if (!bug_name.empty()) {
+    bug = find_bug(bug_name);
+    if (!bug) {
+      fmt::print(stderr, "no such bug; there are:\n");
+      for (const SimBugInfo& known : sim_bugs) fmt::print(stderr, "  {:<24} {}\n", known.name, known.what);
+      return 1;
+    }
+  }
+  if ((bug || bugs) && !plant(SimBug::count)) {
+    fmt::print(stderr, "this build has no planted bugs; configure with SD_SIM_BUGS=ON\n");
+    return 1;
+  }
+  if (*range_option) {
+    const std::size_t dots = range.find("..");
+    std::uint64_t first = 0;
+    std::uint64_t last = 0;
+    try {
+      first = std::stoull(range.substr(0, dots));
+      last = dots == std::string::npos ? first : std::stoull(range.substr(dots + 2));
+    } catch (const std::exception&) {
+      fmt::print(stderr, "--seeds wants A..B\n");
+      return 1;
+    }
+    if (determinism) return check_determinism(first, last, options);
+    if (bug) return try_bug(first, last, options, *bug);
+    if (bugs) {
+      int missed = 0;
+      for (const SimBugInfo& each : sim_bugs)
+        if (each.id != SimBug::count) missed += try_bug(first, last, options, each);
+      fmt::print("{} of {} planted bugs caught\n", std::size(sim_bugs) - static_cast<std::size_t>(missed), std::size(sim_bugs));
+      return missed == 0 ? 0 : 1;
+    }
+    return many_seeds(first, last, options, !stop_at_first);
+  }
+  if (!*seed_option && replay_file.empty()) {
+    fmt::print("{}", app.help());
+    return 1;
+  }
+  if (bug) options.bug = bug->id;
+  if (determinism) return check_determinism(seed, seed, options);
+  if (do_shrink) {
+    const Report report = run_one(seed, options);
+    print_report(seed, report, 0);
+    if (report.outcome == Outcome::ok) return 0;
+    const Shrunk shrunk = shrink(seed, options, report, [](const std::string& text) { fmt::print("  {}\n", text); std::fflush(stdout); });
+    if (regression_file.empty()) regression_file = fmt::format("sim/regressions/{}-{}.txt", to_string(shrunk.report.outcome), shrunk.seed);
+    std::ofstream(regression_file) << regression_text(shrunk);
+    print_report(shrunk.seed, shrunk.report, 0);
+    fmt::print("{} runs; written to {}\n", shrunk.tries, regression_file);
+    return static_cast<int>(shrunk.report.outcome);
+  }
+  return one_seed(seed, options, log, page_file);
+}

@@ -1,0 +1,59 @@
+// Planted bugs: known ways to be wrong, compiled in only with SD_SIM_BUGS, so that a test can show that the simulator catches each.
+//
+//   if (!SD_BUG(skip_flush)) disk.sync(...);
+//
+// One list, so that nobody forgets to test one. Each entry: name, what it breaks.
+#pragma once
+#include <cstdint>
+#include <string_view>
+
+#define SD_BUG_LIST(X)                                                                            \
+  X(ack_before_all_members, "an owner acknowledges a write when the first member holds it")       \
+  X(skip_flush, "a member answers a flush without syncing its journal")                           \
+  X(ignore_generation, "a member accepts requests of a superseded owner")                         \
+  X(serve_without_lease, "a node serves input and output after its lease has run out")            \
+  X(skip_checksum, "a store returns what the disk gave without checking it")                      \
+  X(read_past_write, "an owner reads a range while a write to it is in flight")                   \
+  X(skip_peering, "an owner in a new generation trusts its own copy without asking the others")   \
+  X(raft_vote_twice, "a node votes for two candidates of one term")                               \
+  X(raft_skip_persist, "a node answers before its log is durable")                                \
+  X(raft_commit_old_term, "a leader counts copies of an older term's entry as committed")         \
+  X(accept_version_gap, "a member applies a write although it lacks the one before")              \
+  X(journal_skip_replay, "a store forgets the journal at start")                                  \
+  X(apply_before_sync, "a store changes object files before the journal is durable")              \
+  X(trim_keeps_data, "a trim is acknowledged and not done")                                       \
+  X(lose_index_entry, "an owner acknowledges a first write before the index names the object")    \
+  X(remove_early, "a leader removes a member whose lease may still run")                          \
+  X(forget_incarnation, "a member that restarted counts as one that kept its volatile data")      \
+  X(flush_one_member, "an owner flushes only its own copy")
+
+namespace sd {
+
+enum class SimBug : std::uint8_t {
+#define SD_BUG_ENUM(name, what) name,
+  SD_BUG_LIST(SD_BUG_ENUM)
+#undef SD_BUG_ENUM
+  count
+};
+
+struct SimBugInfo {
+  SimBug id;
+  std::string_view name;
+  std::string_view what;
+};
+
+inline constexpr SimBugInfo sim_bugs[] = {
+#define SD_BUG_INFO(name, what) {SimBug::name, #name, what},
+    SD_BUG_LIST(SD_BUG_INFO)
+#undef SD_BUG_INFO
+};
+
+#ifdef SD_SIM_BUGS
+// The one bug that is switched on, or SimBug::count. Set by the simulator before a run; the only variable of its kind in core/.
+inline SimBug planted_bug = SimBug::count;
+#define SD_BUG(name) (::sd::planted_bug == ::sd::SimBug::name)
+#else
+#define SD_BUG(name) false
+#endif
+
+}  // namespace sd

@@ -1,0 +1,65 @@
+// Things under way, found again by a number: slots are reused, numbers are not, so a late answer never meets another's request.
+#pragma once
+#include <cstdint>
+#include <deque>
+#include <vector>
+
+namespace sd {
+
+// Ids are never 0. A lookup is an index and a comparison; in steady state nothing is allocated. References stay valid while a slot lives.
+template <typename T>
+class SlotTable {
+ public:
+  std::uint64_t insert(T value) {
+    if (free_.empty()) {
+      free_.push_back(static_cast<std::uint32_t>(slots_.size()));
+      slots_.emplace_back();
+    }
+    const std::uint32_t index = free_.back();
+    free_.pop_back();
+    Slot& slot = slots_[index];
+    slot.value = std::move(value);
+    slot.live = true;
+    ++live_;
+    return id_of(index, ++slot.use);
+  }
+  T* find(std::uint64_t id) {
+    const std::uint32_t index = static_cast<std::uint32_t>(id);
+    if (index >= slots_.size()) return nullptr;
+    Slot& slot = slots_[index];
+    return slot.live && slot.use == static_cast<std::uint32_t>(id >> 32) ? &slot.value : nullptr;
+  }
+  void erase(std::uint64_t id) {
+    if (!find(id)) return;
+    const std::uint32_t index = static_cast<std::uint32_t>(id);
+    slots_[index].live = false;
+    slots_[index].value = T{};
+    free_.push_back(index);
+    --live_;
+  }
+  // Another number for the same thing, so that answers to the old one are ignored.
+  std::uint64_t renumber(std::uint64_t id) {
+    const std::uint32_t index = static_cast<std::uint32_t>(id);
+    return id_of(index, ++slots_[index].use);
+  }
+  std::size_t size() const { return live_; }
+  // f(id, value) for every live slot, in slot order. f must not insert or erase.
+  template <typename F>
+  void each(F&& f) {
+    for (std::uint32_t i = 0; i < slots_.size(); ++i)
+      if (slots_[i].live) f(id_of(i, slots_[i].use), slots_[i].value);
+  }
+
+ private:
+  struct Slot {
+    T value{};
+    std::uint32_t use = 0;
+    bool live = false;
+  };
+  static std::uint64_t id_of(std::uint32_t index, std::uint32_t use) { return std::uint64_t{use} << 32 | index; }
+  std::deque<Slot> slots_;
+  std::vector<std::uint32_t> free_;
+  std::size_t live_ = 0;
+};
+
+}  // namespace sd

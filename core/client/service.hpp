@@ -1,0 +1,118 @@
+// The client port of one node: all its sessions, and what each request means. Turns requests into reads of the cluster state, proposals
+// and disk input and output, and those into answers. Pure; asynchronous by ticket.
+//
+// Promises:
+// - Every request gets exactly one answer, unless its connection ends first.
+// - Nothing is answered as done before the backend said that it is done.
+// - What this version lacks is refused (no_support), never silently ignored.
+//
+// Requests of proto_ver 0x10 are told in words why they failed (Failure); older ones get the code alone.
+#pragma once
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/base/payload.hpp"
+#include "core/base/random.hpp"
+#include "core/base/time.hpp"
+#include "core/client/session.hpp"
+#include "core/cluster/state.hpp"
+#include "core/node/node.hpp"
+
+namespace sd::client {
+
+struct IoRequest {
+  enum class Kind : std::uint8_t { read, write, zero, flush } kind = Kind::read;
+  Vid vid = 0;
+  std::uint64_t offset = 0;   // the range lies inside the VDI; may cross objects
+  std::uint32_t length = 0;   // not 0, except for flush; at most max_io for reads and writes
+  bool fua = false;
+  Payload data;               // of a write: `length` bytes
+};
+
+// What the service asks of its node. No call calls back into the service; results come later, by ticket. Ticket 0 is a refusal: too busy.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual const cluster::State& state() const = 0;
+  virtual NodeStatus status() const = 0;
+  virtual std::uint8_t default_copies() const = 0;              // NodeOptions::default_copies
+  virtual std::uint64_t propose(cluster::CommandBody body) = 0; // then Service::on_proposed
+  virtual std::uint64_t io(IoRequest request) = 0;              // then Service::on_io
+  virtual Random& random() = 0;
+};
+
+struct ServiceEffects {
+  std::vector<StreamId> output;  // has something to send
+  std::vector<StreamId> close;   // after its output is sent
+  std::vector<StreamId> resume;  // receive_buffer is no longer empty
+};
+
+class Service {
+ public:
+  static constexpr std::size_t max_open_bytes = 256u << 20;  // over all sessions: of requests in progress
+
+  explicit Service(BufferPool& pool) : pool_(pool) {}
+
+  void open(StreamId stream);  // not yet open
+  std::span<std::byte> receive_buffer(StreamId stream);
+  void on_received(Time now, StreamId stream, std::size_t n, Backend& backend, ServiceEffects& effects);
+  OutQueue* output(StreamId stream);  // nullptr if not open
+  void on_drained(StreamId stream, ServiceEffects& effects);
+  void on_closed(StreamId stream, ServiceEffects& effects);  // forgets it; results for its requests go nowhere
+  void on_proposed(std::uint64_t ticket, const cluster::Result& result, Backend& backend, ServiceEffects& effects);
+  void on_io(std::uint64_t ticket, Status status, Payload data, Backend& backend, ServiceEffects& effects);
+
+  std::size_t sessions() const { return sessions_.size(); }
+  bool has(StreamId stream) const { return sessions_.contains(stream); }
+  void check_invariants() const;
+
+ private:
+  struct Open {
+    explicit Open(BufferPool& pool) : session(pool) {}
+    Session session;
+    bool stalled = false;         // the driver has been given an empty buffer, or would be
+    bool closing = false;
+    std::size_t counted_bytes = 0;  // in open_bytes_
+  };
+  struct Waiting {           // for a ticket
+    enum class Answer : std::uint8_t { success, data, obj, vdi };
+    StreamId stream = 0;
+    Session::Slot slot = 0;
+    Answer answer = Answer::success;
+    std::uint8_t copies = 0;       // obj, vdi
+    std::uint32_t offset = 0;      // obj
+    std::uint32_t length = 0;      // data: that the backend gives
+    std::uint32_t padding = 0;     // data: zeros to add
+    IoRequest rest;                // zero: from here on ...
+    std::uint64_t rest_length = 0; // ... so much is still to be done
+    std::string what;              // for messages: what failed
+  };
+  struct Call;  // one request being worked on
+  friend struct Call;
+
+  void answer(StreamId stream, Session::Slot slot, const ResponseResult& result, ServiceEffects& effects);
+  void answer_data(StreamId stream, Session::Slot slot, Payload data, ServiceEffects& effects);
+  void fail(StreamId stream, Session::Slot slot, SdError error, const std::string& message, ServiceEffects& effects);
+  bool readable(const Open& open) const;
+  void settle(StreamId stream, Open& open, ServiceEffects& effects);
+  void account(Open& open);  // after anything that may change the session's open bytes
+  void wake(ServiceEffects& effects);
+
+  BufferPool& pool_;
+  std::map<StreamId, Open> sessions_;
+  std::map<std::uint64_t, Waiting> proposals_, ios_;
+  std::map<Vid, std::uint32_t> locks_;  // LockVdi: 0 exclusive, else shared; known to this node alone, as in the reference
+  std::size_t open_bytes_ = 0;          // sum over sessions
+  bool full_ = false;                   // open_bytes_ was too high for somebody
+};
+
+// What is wrong with the cluster as this node sees it.
+CheckReport check_cluster(const cluster::State& state, const NodeStatus& status);
+
+// Why a VDI cannot be called so, in words; empty if it can.
+std::string name_problem(std::string_view name);
+
+}  // namespace sd::client

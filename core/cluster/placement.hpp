@@ -1,0 +1,32 @@
+// Who holds what, now and in every epoch that still matters: the rings of the cluster state, built once for each change of the epoch list.
+#pragma once
+#include <vector>
+
+#include "core/cluster/state.hpp"
+#include "core/ring/ring.hpp"
+
+namespace sd::cluster {
+
+class Placement {
+ public:
+  struct Period {
+    EpochRecord record;
+    Ring ring;
+    // The life of a member in that epoch; 0: it was not part of it.
+    Incarnation incarnation(NodeId id) const;
+  };
+
+  Placement() = default;
+  explicit Placement(const State& state);
+
+  bool empty() const { return periods_.empty(); }
+  // From the oldest epoch whose writes may not be everywhere yet to the current one, which is the last.
+  const std::vector<Period>& periods() const { return periods_; }
+  const Period& current() const { return periods_.back(); }
+  ActingSet acting(Oid oid, std::size_t copies) const { return empty() ? ActingSet{} : current().ring.locate(oid, copies); }
+
+ private:
+  std::vector<Period> periods_;
+};
+
+}  // namespace sd::cluster

@@ -1,0 +1,218 @@
+#include "core/cluster/state.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "core/base/assert.hpp"
+#include "core/base/sim_bug.hpp"
+
+namespace sd::cluster {
+
+namespace {
+
+// How many outcomes of one proposer are remembered; a proposer never has more commands under way than this.
+constexpr std::size_t remembered_outcomes = 64;
+
+enum class Counting { up, known };
+
+std::size_t zones_that_store(const State& state, Counting counting) {
+  std::set<std::uint32_t> zones;
+  for (const auto& [id, member] : state.members)
+    if ((member.up || counting == Counting::known) && member.vnodes > 0) zones.insert(member.zone);
+  return zones.size();
+}
+
+bool name_is_valid(std::string_view name) {
+  if (name.empty() || name.size() > limits::max_vdi_name) return false;
+  return std::ranges::all_of(name, [](char c) { return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f; });
+}
+
+bool size_is_valid(std::uint64_t size) { return size > 0 && size <= limits::max_vdi_size && size % limits::sector_size == 0; }
+
+}  // namespace
+
+Result State::apply(std::uint64_t index, const Command& command) {
+  SD_ASSERT(index > applied, "commands are applied in the order of the log");
+  applied = index;
+  if (command.number != 0) {
+    auto& proposer = proposers_[command.proposer];
+    if (command.proposer_incarnation < proposer.incarnation) return {Status::stale};
+    if (command.proposer_incarnation > proposer.incarnation) proposer = {command.proposer_incarnation, {}};
+    for (const auto& known : proposer.outcomes)
+      if (known.number == command.number) return known.result;
+    // A command so old that its outcome is forgotten must not take effect again.
+    if (!proposer.outcomes.empty() && proposer.outcomes.size() == remembered_outcomes && command.number < proposer.outcomes.front().number)
+      return {Status::stale};
+  }
+  const Result result = std::visit([&](const auto& body) { return perform(index, body); }, command.body);
+  if (command.number != 0) {
+    auto& outcomes = proposers_[command.proposer].outcomes;
+    outcomes.push_back({command.number, result});
+    if (outcomes.size() > remembered_outcomes) outcomes.pop_front();
+  }
+  return result;
+}
+
+std::optional<Result> State::outcome(NodeId proposer, Incarnation incarnation, std::uint64_t number) const {
+  const auto found = proposers_.find(proposer);
+  if (found == proposers_.end() || found->second.incarnation != incarnation) return {};
+  for (const auto& known : found->second.outcomes)
+    if (known.number == number) return known.result;
+  return {};
+}
+
+std::uint64_t State::generation(Vid vid) const {
+  const Vdi* vdi = find(vid);
+  if (!vdi || vdi->owner == 0 || epochs.empty()) return 0;
+  return std::max(vdi->owner_index, epochs.back().log_index);
+}
+
+const Vdi* State::find(Vid vid) const {
+  const auto found = vdis.find(vid);
+  return found == vdis.end() ? nullptr : &found->second;
+}
+
+const Vdi* State::find(std::string_view name) const {
+  for (const auto& [vid, vdi] : vdis)
+    if (!vdi.deleting && vdi.name == name) return &vdi;
+  return nullptr;
+}
+
+const Member* State::member(NodeId id) const {
+  const auto found = members.find(id);
+  return found == members.end() ? nullptr : &found->second;
+}
+
+bool State::is_up(NodeId id, Incarnation incarnation) const {
+  const Member* m = member(id);
+  return m && m->up && m->incarnation == incarnation;
+}
+
+void State::begin_epoch(std::uint64_t index) {
+  EpochRecord record;
+  record.epoch = epoch() + 1;
+  record.log_index = index;
+  for (const auto& [id, member] : members)
+    if (member.up && member.vnodes > 0) record.members.push_back({id, member.incarnation, member.zone, member.vnodes});
+  if (!formatted) epochs.clear();  // no data yet, so no history either
+  epochs.push_back(std::move(record));
+}
+
+Result State::perform(std::uint64_t index, const Format& format) {
+  if (formatted && !format.force) return {Status::exists};
+  const std::size_t zones = zones_that_store(*this, Counting::up);
+  const std::size_t wanted = format.copies == 0 ? std::min<std::size_t>(3, zones) : format.copies;
+  if (wanted == 0 || wanted > limits::max_copies) return {zones == 0 ? Status::not_enough_nodes : Status::invalid};
+  if (wanted > zones) return {Status::not_enough_nodes};
+  formatted = true;
+  shut_down = false;
+  uuid = format.uuid;
+  copies = static_cast<std::uint8_t>(wanted);
+  // What an earlier format left is removed in the background; until then its numbers stay taken, so nothing old can show through.
+  for (auto& [vid, vdi] : vdis) vdi.deleting = true;
+  (void)index;
+  return {};
+}
+
+Result State::perform(std::uint64_t index, const Join& join) {
+  const Member& wanted = join.member;
+  if (wanted.id == 0) return {Status::invalid};
+  const auto found = members.find(wanted.id);
+  if (found == members.end()) {
+    if (members.size() >= limits::max_members) return {Status::busy};
+  } else {
+    if (wanted.incarnation < found->second.incarnation) return {Status::stale};
+    Member same = wanted;
+    same.up = true;
+    if (found->second == same) return {};
+  }
+  members[wanted.id] = wanted;
+  members[wanted.id].up = true;
+  shut_down = false;  // whoever joins after a shutdown means to serve again
+  begin_epoch(index);
+  return {};
+}
+
+Result State::perform(std::uint64_t index, const Remove& remove) {
+  const auto found = members.find(remove.id);
+  if (found == members.end()) return {Status::not_found};
+  if (!found->second.up || found->second.incarnation != remove.incarnation) return {Status::stale};
+  found->second.up = false;
+  begin_epoch(index);
+  return {};
+}
+
+Result State::perform(std::uint64_t index, const CreateVdi& create) {
+  if (!formatted) return {Status::not_formatted};
+  if (!name_is_valid(create.name) || !size_is_valid(create.size) || create.copies > limits::max_copies) return {Status::invalid};
+  if (const Vdi* existing = find(create.name)) return {Status::exists, existing->vid};
+  if (vdis.size() >= limits::max_vdis) return {Status::no_space};
+  const std::uint8_t wanted = create.copies == 0 ? copies : create.copies;
+  // A member that is away for a while leaves its slot vacant; that is no reason to refuse a disk.
+  if (wanted > zones_that_store(*this, Counting::known)) return {Status::not_enough_nodes};
+  Vid vid = first_vid_for(create.name);
+  while (vdis.contains(vid)) vid = vid == max_vid ? 1 : vid + 1;
+  Vdi vdi;
+  vdi.vid = vid;
+  vdi.name = create.name;
+  vdi.size = create.size;
+  vdi.copies = wanted;
+  vdi.created_index = index;
+  vdis.emplace(vid, std::move(vdi));
+  return {Status::ok, vid};
+}
+
+Result State::perform(std::uint64_t, const DeleteVdi& del) {
+  const auto found = vdis.find(del.vid);
+  if (found == vdis.end() || found->second.deleting) return {Status::not_found};
+  found->second.deleting = true;
+  return {};
+}
+
+Result State::perform(std::uint64_t, const PurgeVdi& purge) {
+  const auto found = vdis.find(purge.vid);
+  if (found == vdis.end()) return {Status::not_found};
+  if (!found->second.deleting) return {Status::invalid};
+  vdis.erase(found);
+  return {};
+}
+
+Result State::perform(std::uint64_t, const ResizeVdi& resize) {
+  const auto found = vdis.find(resize.vid);
+  if (found == vdis.end() || found->second.deleting) return {Status::not_found};
+  if (!size_is_valid(resize.size) || resize.size < found->second.size) return {Status::invalid};
+  found->second.size = resize.size;
+  return {};
+}
+
+Result State::perform(std::uint64_t index, const TakeOwnership& take) {
+  const auto found = vdis.find(take.vid);
+  if (found == vdis.end()) return {Status::not_found};
+  Vdi& vdi = found->second;
+  if (!is_up(take.node, take.incarnation)) return {Status::stale};
+  if (vdi.owner == take.node) return {};
+  if (vdi.owner_index != take.expected_owner_index) return {Status::stale};
+  // An owner that is up keeps the disk; others forward to it.
+  if (const Member* owner = member(vdi.owner); owner && owner->up) return {Status::exists};
+  vdi.owner = take.node;
+  vdi.owner_index = index;
+  return {};
+}
+
+Result State::perform(std::uint64_t, const MarkClean& clean) {
+  if (clean.epoch != epoch()) return {Status::stale};
+  epochs.erase(epochs.begin(), epochs.end() - 1);
+  return {};
+}
+
+Result State::perform(std::uint64_t, const Shutdown&) {
+  shut_down = true;
+  return {};
+}
+
+Result State::perform(std::uint64_t, const Start&) {
+  shut_down = false;
+  return {};
+}
+
+}  // namespace sd::cluster

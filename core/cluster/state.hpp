@@ -1,0 +1,142 @@
+// The cluster's replicated state: what every node agrees on, because each applies the same commands in the order of the Raft log.
+//
+// Promises:
+// - `apply` is a pure function of state and command: every node that applied the same log holds the same bytes (see `encode`).
+// - Each change of the data ring (a member up, down, or restarted under a new incarnation) is one new epoch.
+// - A command carries its proposer and a number; it takes effect at most once however often it is proposed.
+//
+// Nothing here knows of Raft, networks or time.
+#pragma once
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/base/ids.hpp"
+#include "core/base/limits.hpp"
+#include "core/base/status.hpp"
+
+namespace sd::cluster {
+
+struct Member {
+  NodeId id = 0;
+  Incarnation incarnation = 0;  // of its current or last life
+  Endpoint address;             // the client port; the peer port is one above
+  std::uint32_t zone = 0;       // copies of an object go to members of different zones
+  std::uint16_t vnodes = 0;     // points on the ring; 0: a gateway, which stores nothing
+  bool up = false;              // part of the current epoch
+  friend bool operator==(const Member&, const Member&) = default;
+};
+
+// One configuration of the data ring.
+struct RingMember {
+  NodeId id = 0;
+  Incarnation incarnation = 0;
+  std::uint32_t zone = 0;
+  std::uint16_t vnodes = 0;
+  friend bool operator==(const RingMember&, const RingMember&) = default;
+};
+struct EpochRecord {
+  Epoch epoch = 0;
+  std::uint64_t log_index = 0;       // of the command that began it
+  std::vector<RingMember> members;   // all that are up and store data, ordered by id
+  friend bool operator==(const EpochRecord&, const EpochRecord&) = default;
+};
+
+struct Vdi {
+  Vid vid = 0;
+  std::string name;
+  std::uint64_t size = 0;            // bytes
+  std::uint8_t copies = 0;
+  std::uint64_t created_index = 0;   // log index of its creation
+  NodeId owner = 0;                  // the one gateway that serves it; 0: nobody yet
+  std::uint64_t owner_index = 0;     // log index of the grant
+  bool deleting = false;             // the name is free again; objects are being removed
+  friend bool operator==(const Vdi&, const Vdi&) = default;
+};
+
+// --- Commands -----------------------------------------------------------------------------------------------------------------------
+
+struct Format { std::uint64_t uuid = 0; std::uint8_t copies = 0; bool force = false; };
+struct Join { Member member; };                                              // also: a restart of a known member
+struct Remove { NodeId id = 0; Incarnation incarnation = 0; bool leave = false; };  // down; `leave`: it said so itself
+struct CreateVdi { std::string name; std::uint64_t size = 0; std::uint8_t copies = 0; };  // copies 0: the cluster's
+struct DeleteVdi { Vid vid = 0; };
+struct PurgeVdi { Vid vid = 0; };                                            // all objects of a deleted VDI are gone
+struct ResizeVdi { Vid vid = 0; std::uint64_t size = 0; };
+struct TakeOwnership { Vid vid = 0; NodeId node = 0; Incarnation incarnation = 0; std::uint64_t expected_owner_index = 0; };
+struct MarkClean { Epoch epoch = 0; };                                       // every object is redundant in this epoch: older ones are history
+struct Shutdown {};
+struct Start { NodeId id = 0; };                                             // ends a shutdown: the cluster serves again
+
+using CommandBody = std::variant<Format, Join, Remove, CreateVdi, DeleteVdi, PurgeVdi, ResizeVdi, TakeOwnership, MarkClean, Shutdown, Start>;
+
+struct Command {
+  NodeId proposer = 0;
+  Incarnation proposer_incarnation = 0;
+  std::uint64_t number = 0;  // the proposer's own count; 0: not tracked, may take effect twice
+  CommandBody body;
+};
+
+void encode(const Command& command, std::string& out);
+std::optional<Command> decode_command(std::string_view bytes);
+
+struct Result {
+  Status status = Status::ok;
+  Vid vid = 0;  // of a created VDI
+};
+
+class State {
+ public:
+  bool formatted = false;
+  bool shut_down = false;
+  std::uint64_t uuid = 0;     // drawn at format
+  std::uint8_t copies = 0;    // default for new VDIs
+  std::uint64_t applied = 0;  // log index of the last entry seen (also of entries that are not commands)
+  std::map<NodeId, Member> members;
+  std::vector<EpochRecord> epochs;  // from the last clean one to the current one; never empty once a member joined
+  std::map<Vid, Vdi> vdis;
+
+  // Applies the command at log index `index`, which must be above `applied`.
+  Result apply(std::uint64_t index, const Command& command);
+  // An entry that is no command (an empty or configuration entry).
+  void skip(std::uint64_t index) { applied = index; }
+
+  // The outcome of the proposer's command, if it was applied and is still remembered (the last 64 of each proposer are).
+  std::optional<Result> outcome(NodeId proposer, Incarnation incarnation, std::uint64_t number) const;
+
+  Epoch epoch() const { return epochs.empty() ? 0 : epochs.back().epoch; }
+  // The fencing number of a VDI: the log index from which its current owner and acting sets are in force. 0 if nobody owns it.
+  std::uint64_t generation(Vid vid) const;
+  const Vdi* find(Vid vid) const;
+  const Vdi* find(std::string_view name) const;  // live ones only
+  const Member* member(NodeId id) const;
+  bool is_up(NodeId id, Incarnation incarnation) const;
+
+  void encode(std::string& out) const;                         // the whole state, for snapshots and comparisons
+  static std::optional<State> decode(std::string_view bytes);
+
+ private:
+  struct Outcome { std::uint64_t number = 0; Result result; };
+  struct Proposer { Incarnation incarnation = 0; std::deque<Outcome> outcomes; };
+  std::map<NodeId, Proposer> proposers_;
+
+  void begin_epoch(std::uint64_t index);
+  Result perform(std::uint64_t index, const Format&);
+  Result perform(std::uint64_t index, const Join&);
+  Result perform(std::uint64_t index, const Remove&);
+  Result perform(std::uint64_t index, const CreateVdi&);
+  Result perform(std::uint64_t index, const DeleteVdi&);
+  Result perform(std::uint64_t index, const PurgeVdi&);
+  Result perform(std::uint64_t index, const ResizeVdi&);
+  Result perform(std::uint64_t index, const TakeOwnership&);
+  Result perform(std::uint64_t index, const MarkClean&);
+  Result perform(std::uint64_t index, const Shutdown&);
+  Result perform(std::uint64_t index, const Start&);
+};
+
+}  // namespace sd::cluster

@@ -1,0 +1,643 @@
+#include "core/gateway/volume.hpp"
+
+#include <algorithm>
+
+#include "core/base/assert.hpp"
+#include "core/base/limits.hpp"
+#include "core/base/sim_bug.hpp"
+
+namespace sd {
+
+namespace {
+
+constexpr std::size_t max_objects = 16384;       // remembered as ready; beyond it idle ones are forgotten and peered again when touched
+constexpr std::size_t max_writes_per_object = 256;
+constexpr std::uint32_t zero_block_size = 64u << 10;
+constexpr Time tick_interval = milliseconds(250);
+constexpr Time repeat_after = seconds(1);        // a request without an answer is sent again
+constexpr Time repeat_slow_after = seconds(3);   // ... one that may take long
+
+template <typename Set>
+bool contains(const Set& set, NodeId id) {
+  return std::ranges::find(set, id) != set.end();
+}
+template <typename Set>
+bool take(Set& set, NodeId id) {
+  const auto at = std::ranges::find(set, id);
+  if (at == set.end()) return false;
+  set.erase(at);
+  return true;
+}
+void add_sorted(std::vector<NodeId>& set, NodeId id) {
+  const auto at = std::ranges::lower_bound(set, id);
+  if (at == set.end() || *at != id) set.insert(at, id);
+}
+
+}  // namespace
+
+Volume::Volume(NodeId self, Vid vid, BufferPool& pool, const cluster::State& state, const cluster::Placement& placement)
+    : self_(self), vid_(vid), pool_(pool), state_(state), placement_(placement), zero_block_(pool.zeros(zero_block_size)) {
+  const auto* vdi = state_.find(vid);
+  SD_ASSERT(vdi && vdi->owner == self, "a volume is made for a disk that this node owns");
+  generation_ = state_.generation(vid);
+  copies_ = vdi->copies;
+  // An earlier owner's writes may not have been flushed anywhere.
+  for (const auto& period : placement_.periods())
+    for (const auto& m : period.record.members) add_sorted(dirty_, m.id);
+}
+
+Payload Volume::zeros(std::uint32_t length) {
+  Payload payload;
+  for (std::uint32_t done = 0; done < length;) {
+    const std::uint32_t n = std::min(length - done, zero_block_size);
+    payload.push_back(zero_block_.part(0, n));
+    done += n;
+  }
+  return payload;
+}
+
+Volume::Request Volume::make(Request::Op op, std::uint64_t id, Oid oid) const {
+  Request request;
+  request.id = id;
+  request.op = op;
+  request.vid = vid_;
+  request.generation = generation_;
+  request.oid = oid;
+  return request;
+}
+
+// --- Requests of clients -------------------------------------------------------------------------------------------------------------
+
+void Volume::submit(Time now, std::uint64_t ticket, IoRequest&& request, VolumeEffects& out) {
+  if (!owner_) {
+    out.done.push_back({ticket, Status::stale, {}});
+    return;
+  }
+  Io fresh;
+  fresh.ticket = ticket;
+  fresh.kind = request.kind;
+  fresh.fua = request.fua && request.kind != IoRequest::Kind::read;
+  fresh.offset = request.offset;
+  fresh.length = request.length;
+  const std::uint64_t io = ios_.insert(std::move(fresh));
+  switch (request.kind) {
+    case IoRequest::Kind::flush:
+      start_flush(now, io, out);
+      return;
+    case IoRequest::Kind::map:
+      try_map(now, io, out);
+      return;
+    default:
+      break;
+  }
+  if (request.length == 0) {
+    finish_io(now, io, out);
+    return;
+  }
+  const bool writes = request.kind == IoRequest::Kind::write || request.keep_allocated;
+  Slice data, zeros_to_write;
+  if (request.keep_allocated) {
+    zeros_to_write = pool_.zeros(std::min<std::uint64_t>(request.length, limits::object_size));
+  } else if (writes) {
+    data = joined(request.payload, pool_);
+    SD_ASSERT(data.size() == request.length, "a write carries as many bytes as it says");
+  }
+  const std::uint64_t first = request.offset / limits::object_size, last = (request.offset + request.length - 1) / limits::object_size;
+  Io& made = *ios_.find(io);
+  made.parts_left = static_cast<std::uint32_t>(last - first + 1);
+  if (request.kind == IoRequest::Kind::read && made.parts_left > 1) made.parts.resize(made.parts_left);
+  for (std::uint64_t index = first; index <= last; ++index) {
+    const std::uint64_t start = index * limits::object_size;
+    const std::uint64_t from = std::max(request.offset, start), to = std::min(request.offset + request.length, start + limits::object_size);
+    Op op;
+    op.kind = request.kind == IoRequest::Kind::read ? Op::Kind::read : writes ? Op::Kind::write : Op::Kind::zero;
+    op.io = io;
+    op.part = static_cast<std::uint32_t>(index - first);
+    op.offset = static_cast<std::uint32_t>(from - start);
+    op.length = static_cast<std::uint32_t>(to - from);
+    op.entry = static_cast<std::uint32_t>(index);
+    if (request.keep_allocated) op.payload.push_back(zeros_to_write.part(0, to - from));
+    else if (op.kind == Op::Kind::write) op.payload.push_back(first == last ? std::move(data) : data.part(from - request.offset, to - from));
+    admit(now, ops_.insert(std::move(op)), out);
+  }
+}
+
+// Finds the object of a client's operation; or answers it, if there is none and none is needed.
+void Volume::admit(Time now, std::uint64_t id, VolumeEffects& out) {
+  Op& op = *ops_.find(id);
+  const Oid oid = Oid::data(vid_, op.entry);
+  if (const auto known = objects_.find(oid); known != objects_.end()) {
+    enqueue(now, *known->second, id, out);
+    return;
+  }
+  Page& page = page_of(now, op.entry / page_entries, out);
+  if (!page.loaded) {
+    page.waiting.push_back(id);
+    return;
+  }
+  const bool set = page.set[op.entry % page_entries] != 0;
+  if (!set && op.kind != Op::Kind::write) {
+    if (op.kind == Op::Kind::read && !serving_ && !SD_BUG(serve_without_lease)) {
+      page.waiting.push_back(id);
+      return;
+    }
+    const std::uint32_t length = op.length;
+    const bool read = op.kind == Op::Kind::read;
+    finish_op(now, id, Status::ok, read ? zeros(length) : Payload{}, out);
+    return;
+  }
+  Object& object = object_for(oid);
+  if (!set) {
+    object.entry = Object::Entry::unset;
+    object.generation = generation_;
+    object.acting = placement_.acting(oid, copies_);
+    // The index, which is up to date, says that this object never was: nobody has to be asked.
+    if (!object.acting.empty()) object.state = Object::State::ready;
+  }
+  enqueue(now, object, id, out);
+}
+
+Volume::Object& Volume::object_for(Oid oid) {
+  auto& slot = objects_[oid];
+  if (!slot) {
+    slot = std::make_unique<Object>();
+    slot->oid = oid;
+    if (objects_.size() > max_objects) {
+      std::size_t looked_at = 0;
+      for (auto at = objects_.begin(); at != objects_.end() && looked_at < 64; ++looked_at) {
+        if (at->first != oid && can_forget(*at->second)) at = objects_.erase(at);
+        else ++at;
+      }
+    }
+  }
+  return *slot;
+}
+
+bool Volume::has_work(const Object& object) const {
+  return !object.writes.empty() || !object.waiting.empty() || object.reads > 0 || !object.held.empty() || object.peering != 0;
+}
+
+bool Volume::can_forget(const Object& object) const {
+  // An object that was written although its entry was never set must be remembered: its next write is not its first.
+  return !has_work(object) && object.damaged.empty() && (object.entry == Object::Entry::set || object.version == Version{});
+}
+
+void Volume::enqueue(Time now, Object& object, std::uint64_t id, VolumeEffects& out) {
+  ops_.find(id)->object = &object;
+  object.waiting.push_back(id);
+  pump(now, object, out);
+}
+
+bool Volume::overlaps_write(const Object& object, const Op& op) const {
+  auto& ops = const_cast<SlotTable<Op>&>(ops_);
+  for (const std::uint64_t id : object.writes) {
+    const Op& write = *ops.find(id);
+    if (write.offset < op.offset + op.length && op.offset < write.offset + write.length) return true;
+  }
+  // Written on all members, but not found again after a take-over until the index names the object.
+  return !object.held.empty();
+}
+
+// Sends what may go, in order of arrival.
+void Volume::pump(Time now, Object& object, VolumeEffects& out) {
+  if (object.state == Object::State::unpeered) {
+    if (!object.waiting.empty() && (object.retry_at == never || now >= object.retry_at)) peer(now, object, out);
+    return;
+  }
+  while (object.state == Object::State::ready && !object.waiting.empty()) {
+    const std::uint64_t id = object.waiting.front();
+    Op& op = *ops_.find(id);
+    if (op.kind == Op::Kind::read) {
+      if (!serving_ && !SD_BUG(serve_without_lease)) return;
+      if (overlaps_write(object, op) && !SD_BUG(read_past_write)) return;
+      object.waiting.pop_front();
+      if (object.version == Version{}) finish_op(now, id, Status::ok, zeros(op.length), out);
+      else start_read(now, object, id, out);
+      continue;
+    }
+    if (object.writes.size() >= max_writes_per_object) return;
+    object.waiting.pop_front();
+    if (op.kind == Op::Kind::zero && object.version == Version{}) {
+      finish_op(now, id, Status::ok, {}, out);
+      continue;
+    }
+    if (op.kind == Op::Kind::write && std::ranges::any_of(object.acting, [&](NodeId m) { return contains(full_, m); })) {
+      // Refused here, before any member changed: a member that is really full could only be left behind. Ask whether space came back.
+      for (const NodeId member : object.acting)
+        if (contains(full_, member)) out.requests.emplace_back(member, make(Request::Op::query, 0, object.oid));
+      finish_op(now, id, Status::no_space, {}, out);
+      continue;
+    }
+    start_write(now, object, id, out);
+  }
+}
+
+void Volume::start_write(Time now, Object& object, std::uint64_t id, VolumeEffects& out) {
+  Op& op = *ops_.find(id);
+  op.previous = object.version;
+  op.version = {Version::generation_of(generation_, object.round), object.version.sequence + 1};
+  object.round_used = true;
+  object.version = op.version;
+  object.writes.push_back(id);
+  op.waiting_for = object.acting;
+  op.sent = now;
+  for (const NodeId member : object.acting) send_write(now, object, id, op, member, out);
+  if (object.entry == Object::Entry::unset) write_entry(now, object, out);
+}
+
+void Volume::send_write(Time, Object& object, std::uint64_t id, Op& op, NodeId member, VolumeEffects& out) {
+  Request request = make(op.kind == Op::Kind::write ? Request::Op::write : Request::Op::zero, id, object.oid);
+  request.version = op.version;
+  request.previous = op.previous;
+  request.offset = op.offset;
+  request.length = op.length;
+  request.payload = op.payload;
+  add_sorted(dirty_, member);
+  out.requests.emplace_back(member, std::move(request));
+}
+
+void Volume::start_read(Time now, Object& object, std::uint64_t id, VolumeEffects& out) {
+  Op& op = *ops_.find(id);
+  NodeId target = 0;
+  if (contains(object.acting, self_) && !contains(op.tried, self_)) target = self_;
+  for (const NodeId member : object.acting)
+    if (target == 0 && !contains(op.tried, member)) target = member;
+  if (target == 0) {
+    out.notices.push_back("object " + to_string(object.oid) + ": no member returned good data for a read; the read fails");
+    finish_op(now, id, Status::io_error, {}, out);
+    return;
+  }
+  op.waiting_for.assign(1, target);
+  op.sent = now;
+  ++object.reads;
+  Request request = make(Request::Op::read, id, object.oid);
+  request.offset = op.offset;
+  request.length = op.length;
+  out.requests.emplace_back(target, std::move(request));
+}
+
+// --- Answers of members --------------------------------------------------------------------------------------------------------------
+
+void Volume::note_full(NodeId member, bool full) {
+  if (full) add_sorted(full_, member);
+  else take(full_, member);
+}
+
+void Volume::on_reply(Time now, NodeId from, Reply&& reply, VolumeEffects& out) {
+  note_full(from, reply.full);
+  Op* op = ops_.find(reply.id);
+  if (!op || !contains(op->waiting_for, from)) return;
+  const std::uint64_t id = reply.id;
+  switch (op->kind) {
+    case Op::Kind::write:
+    case Op::Kind::zero:
+      on_write_reply(now, id, *op, from, std::move(reply), out);
+      break;
+    case Op::Kind::read:
+      on_read_reply(now, id, *op, from, std::move(reply), out);
+      break;
+    case Op::Kind::query:
+      on_query_reply(now, id, *op, from, std::move(reply), out);
+      break;
+    case Op::Kind::pull:
+      on_pull_reply(now, id, *op, from, std::move(reply), out);
+      break;
+    case Op::Kind::flush:
+      if (reply.status != Status::ok || reply.generation != generation_) break;  // repeated by tick
+      take(op->waiting_for, from);
+      if (op->waiting_for.empty()) {
+        const std::uint64_t io = op->io;
+        take(flushes_, id);
+        ops_.erase(id);
+        finish_part(now, io, 0, Status::ok, {}, out);
+      }
+      break;
+  }
+}
+
+void Volume::on_write_reply(Time now, std::uint64_t id, Op& op, NodeId from, Reply&& reply, VolumeEffects& out) {
+  Object& object = *op.object;
+  // While the object is being peered the answer may concern what peering is about to redo; it asks again for what it needs.
+  if (object.state != Object::State::ready || reply.generation != generation_) return;
+  switch (reply.status) {
+    case Status::ok:
+      take(op.waiting_for, from);
+      if (!op.waiting_for.empty() && !SD_BUG(ack_before_all_members)) return;
+      std::erase(object.writes, id);
+      if (object.entry != Object::Entry::set) object.held.push_back(id);
+      else finish_op(now, id, Status::ok, {}, out);
+      pump(now, object, out);
+      return;
+    case Status::behind:
+      demote(now, object, out);
+      return;
+    case Status::damaged:
+    case Status::invalid:
+    case Status::no_space: {
+      if (reply.status == Status::damaged && object.acting.size() > 1) {
+        if (!contains(object.damaged, from)) object.damaged.push_back(from);  // mended by peering, which then sends the write again
+        demote(now, object, out);
+        return;
+      }
+      const Status status = reply.status == Status::no_space ? Status::no_space : Status::io_error;
+      std::erase(object.writes, id);
+      finish_op(now, id, status, {}, out);
+      demote(now, object, out);
+      return;
+    }
+    default:
+      return;  // repeated by tick, or redone in the next generation
+  }
+}
+
+void Volume::on_read_reply(Time now, std::uint64_t id, Op& op, NodeId from, Reply&& reply, VolumeEffects& out) {
+  Object& object = *op.object;
+  if (reply.generation != generation_) return;
+  switch (reply.status) {
+    case Status::ok: {
+      if (total_size(reply.payload) != op.length) return;
+      if (!serving_ && !SD_BUG(serve_without_lease)) {
+        requeue_read(now, id, op, out);
+        return;
+      }
+      --object.reads;
+      if (op.bad_copy) {
+        for (const NodeId member : op.tried)
+          if (!contains(object.damaged, member)) object.damaged.push_back(member);
+        out.notices.push_back("object " + to_string(object.oid) + ": a damaged copy is being replaced from another member");
+      }
+      const bool mend = op.bad_copy;
+      finish_op(now, id, Status::ok, std::move(reply.payload), out);
+      if (mend) demote(now, object, out);
+      return;
+    }
+    case Status::damaged:
+      op.bad_copy = true;
+      [[fallthrough]];
+    case Status::io_error:
+      op.tried.push_back(from);
+      requeue_read(now, id, op, out);
+      return;
+    case Status::not_found:
+    case Status::behind:
+      op.waiting_for.clear();
+      --object.reads;
+      object.waiting.push_front(ops_.renumber(id));
+      if (object.state == Object::State::ready) demote(now, object, out);
+      return;
+    default:
+      return;
+  }
+}
+
+// Puts a read that was sent back in line, under a new number: an answer to the old one might show a write that came in between.
+void Volume::requeue_read(Time now, std::uint64_t id, Op& op, VolumeEffects& out) {
+  Object& object = *op.object;
+  op.waiting_for.clear();
+  --object.reads;
+  object.waiting.push_front(ops_.renumber(id));
+  pump(now, object, out);
+}
+
+void Volume::finish_op(Time now, std::uint64_t id, Status status, Payload&& payload, VolumeEffects& out) {
+  Op& op = *ops_.find(id);
+  const auto purpose = op.purpose;
+  const std::uint64_t io = op.io;
+  const std::uint32_t part = op.part, entry = op.entry;
+  ops_.erase(id);
+  switch (purpose) {
+    case Op::Purpose::client: finish_part(now, io, part, status, std::move(payload), out); break;
+    case Op::Purpose::load_page: on_page(now, entry, status, payload, out); break;
+    case Op::Purpose::set_entry: on_entry_written(now, entry, status, out); break;
+  }
+}
+
+void Volume::finish_part(Time now, std::uint64_t id, std::uint32_t part, Status status, Payload&& payload, VolumeEffects& out) {
+  Io* io = ios_.find(id);
+  if (!io) return;
+  if (status != Status::ok && io->status == Status::ok) io->status = status;
+  if (io->parts.empty()) io->payload = std::move(payload);
+  else io->parts[part] = std::move(payload);
+  SD_ASSERT(io->parts_left > 0, "each part of a request ends once");
+  if (--io->parts_left > 0) return;
+  if (io->fua && io->status == Status::ok) {
+    io->fua = false;
+    start_flush(now, id, out);
+    return;
+  }
+  finish_io(now, id, out);
+}
+
+void Volume::finish_io(Time, std::uint64_t id, VolumeEffects& out) {
+  Io& io = *ios_.find(id);
+  if (io.internal) {
+    if (id == recovery_flush_) {
+      recovery_flush_ = 0;
+      if (io.status == Status::ok) recovered_generation_ = recovering_generation_;
+    }
+    ios_.erase(id);
+    return;
+  }
+  IoDone done{io.ticket, io.status, {}};
+  if (io.status == Status::ok && io.kind == IoRequest::Kind::read) {
+    if (io.parts.empty()) {
+      done.payload = std::move(io.payload);
+    } else {
+      for (auto& part : io.parts) done.payload.insert(done.payload.end(), std::make_move_iterator(part.begin()), std::make_move_iterator(part.end()));
+    }
+  } else if (io.kind == IoRequest::Kind::map) {
+    done.payload = std::move(io.payload);
+  }
+  ios_.erase(id);
+  out.done.push_back(std::move(done));
+}
+
+// --- Flush ------------------------------------------------------------------------------------------------------------------------------
+
+void Volume::start_flush(Time now, std::uint64_t io, VolumeEffects& out) {
+  ios_.find(io)->parts_left = 1;
+  Op op;
+  op.kind = Op::Kind::flush;
+  op.io = io;
+  op.sent = now;
+  for (const NodeId member : dirty_) {
+    if (SD_BUG(flush_one_member) && member != self_) continue;
+    const auto* m = state_.member(member);
+    if (m && m->up) op.waiting_for.push_back(member);
+  }
+  // What is written from now on is dirty anew. A flush that is given up puts its members back.
+  dirty_.clear();
+  if (op.waiting_for.empty()) {
+    finish_part(now, io, 0, Status::ok, {}, out);
+    return;
+  }
+  const std::uint64_t id = ops_.insert(std::move(op));
+  flushes_.push_back(id);
+  send_flush(now, id, *ops_.find(id), out);
+}
+
+void Volume::send_flush(Time now, std::uint64_t id, Op& op, VolumeEffects& out) {
+  op.sent = now;
+  for (const NodeId member : op.waiting_for) out.requests.emplace_back(member, make(Request::Op::flush, id, Oid::inode(vid_)));
+}
+
+// --- The cluster changed; time passed --------------------------------------------------------------------------------------------------
+
+void Volume::give_up(VolumeEffects& out) {
+  owner_ = false;
+  ios_.each([&](std::uint64_t, Io& io) {
+    if (!io.internal) out.done.push_back({io.ticket, Status::stale, {}});
+  });
+  ios_ = {};
+  ops_ = {};
+  objects_.clear();
+  pages_.clear();
+  flushes_.clear();
+}
+
+void Volume::on_state(Time now, VolumeEffects& out) {
+  if (!owner_) return;
+  const auto* vdi = state_.find(vid_);
+  if (!vdi || vdi->deleting || vdi->owner != self_) {
+    give_up(out);
+    return;
+  }
+  const std::uint64_t generation = state_.generation(vid_);
+  if (generation == generation_) return;
+  generation_ = generation;
+  recovering_.clear();
+  // Reads go back in line: the member that was asked may be gone. In the order they came, in front of what waits.
+  std::vector<std::uint64_t> reads;
+  ops_.each([&](std::uint64_t id, Op& op) {
+    if (op.kind == Op::Kind::read && !op.waiting_for.empty()) reads.push_back(id);
+  });
+  for (const std::uint64_t id : reads) {
+    Op& op = *ops_.find(id);
+    op.waiting_for.clear();
+    op.tried.clear();
+    --op.object->reads;
+    op.object->waiting.push_front(ops_.renumber(id));
+  }
+  std::vector<Object*> busy;
+  for (auto at = objects_.begin(); at != objects_.end();) {
+    Object& object = *at->second;
+    drop_peering(object);
+    object.state = Object::State::unpeered;
+    object.retry_at = never;
+    object.round = 0;
+    object.round_used = false;
+    if (has_work(object)) {
+      busy.push_back(&object);
+      ++at;
+    } else {
+      at = objects_.erase(at);
+    }
+  }
+  for (Object* object : busy) peer(now, *object, out);
+  for (const std::uint64_t id : std::vector(flushes_)) {
+    Op& op = *ops_.find(id);
+    const auto gone = [&](NodeId member) {
+      const auto* m = state_.member(member);
+      return !m || !m->up;
+    };
+    op.waiting_for.erase(std::remove_if(op.waiting_for.begin(), op.waiting_for.end(), gone), op.waiting_for.end());
+    if (op.waiting_for.empty()) {
+      const std::uint64_t io = op.io;
+      take(flushes_, id);
+      ops_.erase(id);
+      finish_part(now, io, 0, Status::ok, {}, out);
+    } else {
+      send_flush(now, id, op, out);
+    }
+  }
+}
+
+void Volume::set_serving(Time now, bool serving, VolumeEffects& out) {
+  if (serving == serving_) return;
+  serving_ = serving;
+  if (!serving) return;
+  for (auto& [number, page] : pages_) {
+    if (!page.loaded) continue;
+    for (const std::uint64_t id : std::exchange(page.waiting, {})) admit(now, id, out);
+  }
+  std::vector<Oid> oids;
+  for (const auto& [oid, object] : objects_)
+    if (!object->waiting.empty()) oids.push_back(oid);
+  for (const Oid oid : oids)
+    if (const auto at = objects_.find(oid); at != objects_.end()) pump(now, *at->second, out);
+}
+
+Time Volume::next_deadline() const { return ops_.size() > 0 || !recovering_.empty() ? (next_tick_ == never ? 0 : next_tick_) : never; }
+
+void Volume::tick(Time now, VolumeEffects& out) {
+  if (!owner_ || (next_tick_ != never && now < next_tick_)) return;
+  next_tick_ = now + tick_interval;
+  std::vector<std::uint64_t> late_reads;
+  ops_.each([&](std::uint64_t id, Op& op) {
+    if (op.waiting_for.empty()) return;
+    const Time age = now - op.sent;
+    switch (op.kind) {
+      case Op::Kind::read:
+        if (age >= repeat_after) late_reads.push_back(id);
+        break;
+      case Op::Kind::query:
+        if (age < repeat_after) break;
+        op.sent = now;
+        for (const NodeId member : op.waiting_for) out.requests.emplace_back(member, query_of(*op.object));
+        break;
+      case Op::Kind::flush:
+        if (age >= repeat_slow_after) send_flush(now, id, op, out);
+        break;
+      default:
+        break;
+    }
+  });
+  for (const std::uint64_t id : late_reads) {
+    Op& op = *ops_.find(id);
+    // Another member may be quicker; after all were tried, begin again with the first.
+    op.tried.push_back(op.waiting_for.front());
+    if (op.tried.size() >= op.object->acting.size()) op.tried.clear();
+    requeue_read(now, id, op, out);
+  }
+  std::vector<Oid> oids;
+  for (auto& [oid, object] : objects_) {
+    if (object->state == Object::State::ready) {
+      for (const std::uint64_t id : object->writes) {
+        Op& op = *ops_.find(id);
+        if (now - op.sent < repeat_after) continue;
+        op.sent = now;
+        for (const NodeId member : op.waiting_for) send_write(now, *object, id, op, member, out);
+      }
+    } else if (object->state == Object::State::pulling) {
+      // A pull that makes no progress is given up, and the members are asked again.
+      if (Op* op = ops_.find(object->peering); op && now - op->sent >= 2 * repeat_slow_after) oids.push_back(oid);
+    } else if (object->state == Object::State::unpeered && object->retry_at != never && now >= object->retry_at) {
+      oids.push_back(oid);
+    }
+  }
+  for (const Oid oid : oids)
+    if (const auto at = objects_.find(oid); at != objects_.end()) peer(now, *at->second, out);
+  std::vector<std::uint32_t> unloaded;
+  for (const auto& [number, page] : pages_)
+    if (!page.loaded && !page.loading) unloaded.push_back(number);
+  for (const std::uint32_t number : unloaded) page_of(now, number, out);
+}
+
+void Volume::check_invariants() const {
+  auto& ops = const_cast<SlotTable<Op>&>(ops_);
+  for (const auto& [oid, object] : objects_) {
+    if (object->state != Object::State::ready) continue;
+    SD_ASSERT(object->generation == generation_, "an object is ready in the current generation only");
+    SD_ASSERT(!object->acting.empty(), "a ready object has members");
+    Version last;
+    for (const std::uint64_t id : object->writes) {
+      const Op* op = ops.find(id);
+      SD_ASSERT(op && op->object == object.get(), "a write under way is known");
+      SD_ASSERT(last == Version{} || op->previous == last, "writes under way are a run of consecutive versions");
+      last = op->version;
+    }
+    SD_ASSERT(last == Version{} || last == object->version, "the last write under way is the newest version");
+  }
+}
+
+}  // namespace sd

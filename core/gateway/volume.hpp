@@ -1,0 +1,209 @@
+// One virtual disk at its owner: turns the requests of clients into versioned operations on the members of each object.
+//
+// The problem: copies on several nodes, any of which may die, stall or lose what it had not flushed, must look like one disk. Writing to
+// all and reading from any is not enough: a gateway that dies between two sends leaves copies different, and then two reads can give two
+// answers. The sketch of the answer:
+// - All writes of a disk go through one owner at a time, which numbers each object's writes. Members take them in that order only.
+// - A write is acknowledged when all acting members hold it. A read comes from one member and waits behind overlapping writes under
+//   way, so nothing is shown that could still vanish.
+// - Each change of the owner or of the members begins a new generation. The first time an object is touched in a generation the owner
+//   asks the members of every epoch that may still matter for their version ("peering"), which also fences older generations; the
+//   newest complete copy wins, the others are made equal to it, and only then is the object ready.
+// - An object whose index entry was never set was never written: no peering, reads are zeros.
+//
+// States of an object: unpeered -> querying -> pulling -> ready, and back to unpeered with every generation and after a member's error.
+//
+// Invariants (checked in volume_invariants.cpp):
+// - ready: every acting member holds `version` minus what is in `writes`, a run of consecutive versions that ends in `version`.
+// - a write is in `writes` from its sending until every acting member has acknowledged it.
+#pragma once
+#include <deque>
+#include <string>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "core/base/slot_table.hpp"
+#include "core/base/time.hpp"
+#include "core/cluster/placement.hpp"
+#include "core/gateway/io.hpp"
+#include "core/peer/message.hpp"
+
+namespace sd {
+
+struct VolumeEffects {
+  std::vector<std::pair<NodeId, peer::ObjectRequest>> requests;  // also to this node itself
+  // Status::stale: this node does not own the disk any more; nothing is known of the request's fate, ask the new owner.
+  std::vector<IoDone> done;
+  std::vector<std::string> notices;
+};
+
+class Volume {
+ public:
+  // state and placement are the node's, kept up to date by it; the volume must be told of each change by on_state.
+  Volume(NodeId self, Vid vid, BufferPool& pool, const cluster::State& state, const cluster::Placement& placement);
+
+  // The request must lie inside the disk. Zero lengths are answered at once.
+  void submit(Time now, std::uint64_t ticket, IoRequest&& request, VolumeEffects& out);
+  void on_reply(Time now, NodeId from, peer::ObjectReply&& reply, VolumeEffects& out);
+  void on_state(Time now, VolumeEffects& out);
+  // False while the node holds no lease: reads wait, since another node may serve the disk by now.
+  void set_serving(Time now, bool serving, VolumeEffects& out);
+  void tick(Time now, VolumeEffects& out);
+  Time next_deadline() const;
+
+  // Makes every object redundant in the current generation, `budget` at a time, then says so: `recovered_generation`.
+  void recover(Time now, std::size_t budget, VolumeEffects& out);
+  std::uint64_t recovered_generation() const { return recovered_generation_; }
+
+  bool idle() const { return ios_.size() == 0; }
+  std::size_t under_way() const { return ios_.size(); }
+  std::uint64_t generation() const { return generation_; }
+  void check_invariants() const;
+
+ private:
+  using Request = peer::ObjectRequest;
+  using Reply = peer::ObjectReply;
+  static constexpr std::uint32_t page_entries = limits::block_size / 4;
+  static constexpr std::uint32_t index_owner_size = 4;
+
+  // What a client (or recovery) asked for; answered when all its parts are.
+  struct Io {
+    std::uint64_t ticket = 0;
+    IoRequest::Kind kind{};
+    bool fua = false;
+    bool internal = false;           // nobody to answer
+    std::uint32_t parts_left = 0;
+    Status status = Status::ok;
+    std::vector<Payload> parts;      // of a read over several objects, in order
+    Payload payload;                 // of a read of one object
+    std::uint64_t offset = 0, length = 0;  // of a map
+  };
+
+  struct Object;
+
+  // One operation on one object; its id is that of the requests sent for it.
+  struct Op {
+    enum class Kind : std::uint8_t { read, write, zero, query, pull, flush };
+    enum class Purpose : std::uint8_t { client, load_page, set_entry };
+    Kind kind{};
+    Purpose purpose = Purpose::client;
+    std::uint64_t io = 0;
+    std::uint32_t part = 0;
+    Object* object = nullptr;
+    std::uint32_t offset = 0, length = 0;
+    Payload payload;
+    Version version, previous;
+    Time sent = 0;
+    ActingSet waiting_for;           // members that have not answered
+    ActingSet tried;                 // read: members that failed
+    bool bad_copy = false;           // read: a member's copy turned out damaged
+    std::uint32_t entry = 0;         // load_page: the page; set_entry: the data object's index
+  };
+
+  struct Answer {
+    NodeId from = 0;
+    Reply reply;
+  };
+
+  struct Object {
+    enum class State : std::uint8_t { unpeered, querying, pulling, ready };
+    enum class Entry : std::uint8_t { set, writing, unset };
+    Oid oid;
+    State state = State::unpeered;
+    Entry entry = Entry::set;        // of the index; `set` for objects that are not indexed
+    std::uint64_t generation = 0;    // in which it was peered, or is being
+    ActingSet acting;
+    Version version;                 // the newest given out
+    std::uint32_t round = 0;         // of peering in this generation ...
+    bool round_used = false;         // ... in which writes were sent: the next peering needs a new one, or a late write could slip in
+    std::deque<std::uint64_t> writes;     // sent, not yet acknowledged by all; in version order
+    std::deque<std::uint64_t> waiting;    // not yet sent, in order of arrival
+    std::uint32_t reads = 0;              // sent
+    std::vector<std::uint64_t> held;      // done on all members, but the index entry is not
+    std::uint64_t peering = 0;            // the op of the query or pull
+    std::vector<Answer> answers;
+    ActingSet damaged;                    // members to be copied over whole
+    Version winner, winner_base;
+    Time retry_at = never;                // of peering that could not go on
+  };
+
+  struct Page {
+    bool loaded = false, loading = false;
+    std::vector<std::uint8_t> set;        // one for each entry
+    std::vector<std::uint64_t> waiting;   // ops for objects whose entry is on this page
+    std::vector<std::uint64_t> maps;      // ios
+  };
+
+  // volume.cpp: requests in, answers out.
+  void finish_part(Time now, std::uint64_t io, std::uint32_t part, Status status, Payload&& payload, VolumeEffects& out);
+  void finish_io(Time now, std::uint64_t id, VolumeEffects& out);
+  void admit(Time now, std::uint64_t id, VolumeEffects& out);
+  void enqueue(Time now, Object& object, std::uint64_t id, VolumeEffects& out);
+  void pump(Time now, Object& object, VolumeEffects& out);
+  bool overlaps_write(const Object& object, const Op& op) const;
+  void start_write(Time now, Object& object, std::uint64_t id, VolumeEffects& out);
+  void send_write(Time now, Object& object, std::uint64_t id, Op& op, NodeId only, VolumeEffects& out);
+  void start_read(Time now, Object& object, std::uint64_t id, VolumeEffects& out);
+  void finish_op(Time now, std::uint64_t id, Status status, Payload&& payload, VolumeEffects& out);
+  void start_flush(Time now, std::uint64_t io, VolumeEffects& out);
+  void send_flush(Time now, std::uint64_t id, Op& op, VolumeEffects& out);
+  Object& object_for(Oid oid);
+  void requeue_read(Time now, std::uint64_t id, Op& op, VolumeEffects& out);
+  void note_full(NodeId member, bool full);
+  bool has_work(const Object& object) const;
+  void give_up(VolumeEffects& out);
+  bool can_forget(const Object& object) const;
+  Payload zeros(std::uint32_t length);
+  Request make(Request::Op op, std::uint64_t id, Oid oid) const;
+  void on_write_reply(Time now, std::uint64_t id, Op& op, NodeId from, Reply&& reply, VolumeEffects& out);
+  void on_read_reply(Time now, std::uint64_t id, Op& op, NodeId from, Reply&& reply, VolumeEffects& out);
+
+  // volume_peering.cpp: which copy counts.
+  void demote(Time now, Object& object, VolumeEffects& out);
+  void peer(Time now, Object& object, VolumeEffects& out);
+  void fail_waiting(Time now, Object& object, Status status, VolumeEffects& out);
+  void on_query_reply(Time now, std::uint64_t id, Op& op, NodeId from, Reply&& reply, VolumeEffects& out);
+  void decide(Time now, Object& object, VolumeEffects& out);
+  Request query_of(const Object& object) const;
+  bool covered(const Object& object) const;
+  void pull(Time now, Object& object, ActingSet laggards, VolumeEffects& out);
+  void on_pull_reply(Time now, std::uint64_t id, Op& op, NodeId from, Reply&& reply, VolumeEffects& out);
+  void ready(Time now, Object& object, VolumeEffects& out);
+  void postpone(Time now, Object& object);
+  void drop_peering(Object& object);
+
+  // volume_index.cpp: which objects exist.
+  bool indexed(Oid oid) const { return oid.is_data(); }
+  Page& page_of(Time now, std::uint32_t index, VolumeEffects& out);
+  void on_page(Time now, std::uint32_t page, Status status, const Payload& payload, VolumeEffects& out);
+  bool entry_set(std::uint32_t index);
+  void write_entry(Time now, Object& object, VolumeEffects& out);
+  void on_entry_written(Time now, std::uint32_t index, Status status, VolumeEffects& out);
+  void try_map(Time now, std::uint64_t io, VolumeEffects& out);
+
+  NodeId self_;
+  Vid vid_;
+  BufferPool& pool_;
+  const cluster::State& state_;
+  const cluster::Placement& placement_;
+  std::uint64_t generation_ = 0;
+  bool owner_ = true;
+  bool serving_ = true;
+  std::uint8_t copies_ = 0;
+  SlotTable<Io> ios_;
+  SlotTable<Op> ops_;
+  std::map<Oid, std::unique_ptr<Object>> objects_;
+  std::map<std::uint32_t, Page> pages_;
+  std::vector<NodeId> dirty_;             // members that were sent writes since they were last flushed, ordered
+  std::vector<NodeId> full_;              // members short of space, ordered
+  std::vector<std::uint64_t> flushes_;    // ops
+  Slice zero_block_;
+  Time next_tick_ = never;
+  std::uint64_t recovered_generation_ = 0, recovering_generation_ = 0;
+  std::uint64_t recover_next_ = 0;        // next data object of the sweep
+  std::vector<Oid> recovering_;           // objects being peered by the sweep
+  std::uint64_t recovery_flush_ = 0;      // the io that ends the sweep
+};
+
+}  // namespace sd

@@ -1,0 +1,234 @@
+// Peering: which copy of an object counts, and making the others equal to it.
+#include <algorithm>
+
+#include "core/base/assert.hpp"
+#include "core/base/sim_bug.hpp"
+#include "core/gateway/volume.hpp"
+
+namespace sd {
+
+namespace {
+constexpr Time retry_after = milliseconds(200);
+
+bool contains(const ActingSet& set, NodeId id) { return std::ranges::find(set, id) != set.end(); }
+void take(ActingSet& set, NodeId id) { set.erase(std::remove(set.begin(), set.end(), id), set.end()); }
+}  // namespace
+
+void Volume::drop_peering(Object& object) {
+  if (object.peering != 0) ops_.erase(object.peering);
+  object.peering = 0;
+  object.answers.clear();
+}
+
+void Volume::demote(Time now, Object& object, VolumeEffects& out) {
+  drop_peering(object);
+  object.state = Object::State::unpeered;
+  object.retry_at = never;
+  peer(now, object, out);
+}
+
+void Volume::postpone(Time now, Object& object) {
+  drop_peering(object);
+  object.state = Object::State::unpeered;
+  object.retry_at = now + retry_after;
+  if (next_tick_ == never || next_tick_ > object.retry_at) next_tick_ = object.retry_at;
+}
+
+void Volume::peer(Time now, Object& object, VolumeEffects& out) {
+  drop_peering(object);
+  object.retry_at = never;
+  object.generation = generation_;
+  object.acting = placement_.acting(object.oid, copies_);
+  if (object.acting.empty()) {
+    postpone(now, object);
+    return;
+  }
+  Op op;
+  if (object.round_used) {
+    ++object.round;
+    object.round_used = false;
+    SD_ASSERT(object.round < 1u << Version::round_bits, "an object is peered a bounded number of times within a generation");
+  }
+  op.kind = Op::Kind::query;
+  op.object = &object;
+  op.sent = now;
+  if (SD_BUG(skip_peering) && contains(object.acting, self_)) {
+    op.waiting_for.push_back(self_);
+  } else {
+    for (const auto& period : placement_.periods())
+      for (const NodeId member : period.ring.locate(object.oid, copies_)) {
+        const auto* m = state_.member(member);
+        if (m && m->up && !contains(op.waiting_for, member)) op.waiting_for.push_back(member);
+      }
+  }
+  object.state = Object::State::querying;
+  const ActingSet asked = op.waiting_for;
+  object.peering = ops_.insert(std::move(op));
+  for (const NodeId member : asked) out.requests.emplace_back(member, query_of(object));
+}
+
+// The version of a query carries the round that it opens: the member then refuses writes of earlier ones.
+Volume::Request Volume::query_of(const Object& object) const {
+  Request request = make(Request::Op::query, object.peering, object.oid);
+  request.version.generation = Version::generation_of(generation_, object.round);
+  return request;
+}
+
+void Volume::on_query_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&& reply, VolumeEffects& out) {
+  Object& object = *op.object;
+  if (reply.status != Status::ok || reply.generation != generation_) return;  // repeated by tick
+  take(op.waiting_for, from);
+  object.answers.push_back({from, std::move(reply)});
+  if (op.waiting_for.empty()) decide(now, object, out);
+}
+
+// Whether the answers are sure to include every acknowledged write. A write of an epoch was held by all acting members of that epoch, so
+// one of them suffices, if it has not restarted since: a restart may lose what was not flushed. If all of them restarted or are gone
+// then what was not flushed is lost like in a power failure, and any of them has what was.
+bool Volume::covered(const Object& object) const {
+  const auto& periods = placement_.periods();
+  const auto* vdi = state_.find(vid_);
+  for (std::size_t i = 0; i + 1 < periods.size(); ++i) {
+    if (periods[i + 1].record.log_index <= vdi->created_index) continue;  // over before the disk existed
+    const ActingSet acting = periods[i].ring.locate(object.oid, copies_);
+    if (acting.empty()) continue;
+    bool kept = false, any = false;
+    for (const Answer& answer : object.answers) {
+      if (answer.reply.incomplete || !contains(acting, answer.from)) continue;
+      any = true;
+      const auto* member = state_.member(answer.from);
+      if (member->incarnation == periods[i].incarnation(answer.from)) kept = true;
+    }
+    if (!kept && !any) return false;
+  }
+  return true;
+}
+
+void Volume::decide(Time now, Object& object, VolumeEffects& out) {
+  const Answer* best = nullptr;
+  for (const Answer& answer : object.answers)
+    if (!answer.reply.incomplete && (!best || best->reply.version < answer.reply.version)) best = &answer;
+  if (!best || (!covered(object) && !SD_BUG(skip_peering))) {
+    postpone(now, object);
+    return;
+  }
+  object.winner = best->reply.version;
+  object.winner_base = best->reply.base;
+  NodeId source = 0;
+  ActingSet laggards;
+  for (const Answer& answer : object.answers) {
+    const bool equal = !answer.reply.incomplete && answer.reply.version == object.winner;
+    const bool damaged = contains(object.damaged, answer.from);
+    if (equal && !damaged && (source == 0 || answer.from == self_)) source = answer.from;
+    if (contains(object.acting, answer.from) && (!equal || damaged)) laggards.push_back(answer.from);
+  }
+  if (SD_BUG(skip_peering)) laggards.clear();
+  if (object.winner == Version{}) laggards.clear();  // nothing to copy: the first write makes half-made copies void
+  if (source == 0) {
+    // Every copy of the newest version is damaged: reads of the damaged blocks fail, the rest is served.
+    object.damaged.clear();
+    for (const Answer& answer : object.answers)
+      if (!answer.reply.incomplete && answer.reply.version == object.winner) take(laggards, answer.from);
+    source = best->from;
+  }
+  if (laggards.empty()) {
+    ready(now, object, out);
+    return;
+  }
+  drop_peering(object);
+  Op op;
+  op.kind = Op::Kind::pull;
+  op.object = &object;
+  op.sent = now;
+  op.waiting_for = laggards;
+  object.state = Object::State::pulling;
+  object.peering = ops_.insert(std::move(op));
+  for (const NodeId member : laggards) {
+    Request request = make(Request::Op::pull, object.peering, object.oid);
+    request.version = object.winner;
+    request.source = source;
+    request.incomplete = contains(object.damaged, member);
+    out.requests.emplace_back(member, std::move(request));
+  }
+}
+
+void Volume::on_pull_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&& reply, VolumeEffects& out) {
+  Object& object = *op.object;
+  if (reply.generation != generation_) return;
+  op.sent = now;
+  if (reply.status != Status::ok) {
+    postpone(now, object);
+    if (reply.status == Status::no_space) fail_waiting(now, object, Status::no_space, out);
+    return;
+  }
+  take(object.damaged, from);
+  take(op.waiting_for, from);
+  if (op.waiting_for.empty()) ready(now, object, out);
+}
+
+// Nothing can be promised while a member cannot take its copy; better an error that the client sees than a disk that hangs.
+void Volume::fail_waiting(Time now, Object& object, Status status, VolumeEffects& out) {
+  for (const std::uint64_t id : std::exchange(object.waiting, {})) finish_op(now, id, status, {}, out);
+}
+
+void Volume::ready(Time now, Object& object, VolumeEffects& out) {
+  drop_peering(object);
+  object.state = Object::State::ready;
+  object.version = object.winner;
+  if (object.winner.log_index() == generation_) object.round = std::max(object.round, object.winner.round());
+  // Writes that were under way: the members hold them, or they are sent again as writes of this generation.
+  std::deque<std::uint64_t> under_way = std::exchange(object.writes, {});
+  std::vector<std::uint64_t> done;
+  for (const std::uint64_t id : under_way) {
+    Op& op = *ops_.find(id);
+    if (op.version <= object.winner) done.push_back(id);
+    else start_write(now, object, id, out);
+  }
+  for (const std::uint64_t id : done) {
+    if (object.entry != Object::Entry::set) object.held.push_back(id);
+    else finish_op(now, id, Status::ok, {}, out);
+  }
+  // The entry may have been given up together with an operation that failed.
+  if (object.entry == Object::Entry::unset && !object.held.empty()) write_entry(now, object, out);
+  pump(now, object, out);
+}
+
+// --- Recovery --------------------------------------------------------------------------------------------------------------------------
+
+void Volume::recover(Time now, std::size_t budget, VolumeEffects& out) {
+  if (!owner_ || recovered_generation_ == generation_ || recovery_flush_ != 0) return;
+  if (recovering_generation_ != generation_) {
+    recovering_generation_ = generation_;
+    recover_next_ = 0;
+    recovering_.clear();
+  }
+  std::erase_if(recovering_, [&](Oid oid) {
+    const auto at = objects_.find(oid);
+    return at == objects_.end() || at->second->state == Object::State::ready;
+  });
+  const auto touch = [&](Oid oid) {
+    Object& object = object_for(oid);
+    if (object.state == Object::State::ready) return;
+    recovering_.push_back(oid);
+    if (object.state == Object::State::unpeered && object.retry_at == never) peer(now, object, out);
+  };
+  const std::uint64_t objects = (state_.find(vid_)->size + limits::object_size - 1) / limits::object_size;
+  for (std::size_t steps = 0; recover_next_ < objects && recovering_.size() < budget && steps < 4096; ++steps) {
+    const auto index = static_cast<std::uint32_t>(recover_next_);
+    if (index % limits::index_entries_per_object == 0) touch(Oid::index_object(vid_, index / limits::index_entries_per_object));
+    Page& page = page_of(now, index / page_entries, out);
+    if (!page.loaded) return;
+    if (page.set[index % page_entries]) touch(Oid::data(vid_, index));
+    ++recover_next_;
+  }
+  if (recover_next_ < objects || !recovering_.empty()) return;
+  Io io;
+  io.kind = IoRequest::Kind::flush;
+  io.internal = true;
+  recovery_flush_ = ios_.insert(std::move(io));
+  for (const auto& m : placement_.current().record.members)
+    if (std::ranges::find(dirty_, m.id) == dirty_.end()) dirty_.insert(std::ranges::lower_bound(dirty_, m.id), m.id);
+  start_flush(now, recovery_flush_, out);
+}
+
+}  // namespace sd

@@ -1,0 +1,129 @@
+// One sheep: every machine composed, and the whole of what a driver sees. The simulator and the production runtime drive this class
+// and nothing else.
+//
+// The driver owns time, byte streams and disks:
+// - Streams: the driver accepts connections on three services and dials where `Effects::dial` says; each connection is a StreamId of the
+//   node's choosing. Bytes in: ask `receive_buffer` where the next bytes go, fill some of it, say `on_received`; an empty buffer means do
+//   not read until `Effects::resume` names the stream. Bytes out: when `Effects::output` names a stream, send from `output(stream)` and
+//   `consume` what was sent; go on whenever the connection takes more until the queue is empty, then say `on_drained`.
+// - Disks: perform `Effects::disk` under the contract of core/disk/disk.hpp, hand each result to `on_disk`.
+// - Time: call `tick` at `next_deadline()` or soon after; earlier or spurious calls are harmless.
+// Every call appends to the Effects it is given; perform them, in the order disk, dial, output, close, resume, before or after the next
+// call as you like. Calls never block and never throw; nothing is re-entrant.
+#pragma once
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/base/ids.hpp"
+#include "core/base/out_queue.hpp"
+#include "core/base/time.hpp"
+#include "core/cluster/state.hpp"
+#include "core/disk/disk.hpp"
+
+namespace sd {
+
+enum class Service : std::uint8_t { peer, nbd, client };
+using StreamId = std::uint32_t;  // 0 is none
+
+enum class DialResult : std::uint8_t {
+  connected,
+  refused,  // the address answered that nobody listens: the process there is gone
+  failed,   // anything else (no route, time-out): says nothing about the process
+};
+
+struct LogLine {
+  enum class Level : std::uint8_t { debug, info, warning, error } level = Level::info;
+  std::string text;
+};
+
+struct Effects {
+  struct Dial { StreamId stream = 0; Endpoint to; };
+  std::vector<DiskOp> disk;
+  std::vector<Dial> dial;
+  std::vector<StreamId> output;
+  std::vector<StreamId> close;   // after its queued output was sent, or at once if that takes long
+  std::vector<StreamId> resume;
+  std::vector<LogLine> log;
+  void clear();
+};
+
+struct NodeOptions {
+  Endpoint address;                // advertised client endpoint; the peer port is one above
+  std::vector<Endpoint> seeds;     // client endpoints of other nodes; empty: a node with an empty directory starts a cluster of its own
+  bool local_only = false;         // --cluster-driver local: a cluster of this node alone
+  std::uint32_t zone = 0;
+  std::uint16_t vnodes = 128;      // 0: gateway only
+  std::uint8_t default_copies = 0; // for a format that names none; 0: as many as nodes, at most 3
+  Time lease = seconds(3);         // how long a member may serve after its last word with the leader
+  Time lease_margin = milliseconds(500);  // allowed clock drift over one lease; a removal waits this much longer
+  Time raft_heartbeat = milliseconds(100);
+  Time election_timeout_min = milliseconds(500), election_timeout_max = milliseconds(1000);
+  std::uint64_t journal_bytes = 256u << 20;
+  std::uint64_t apply_bytes = 32u << 20;        // unapplied journal data that starts a write-back
+  std::uint64_t max_dirty_bytes = 96u << 20;    // bound of memory held by unapplied writes
+  std::uint64_t reserve_bytes = 64u << 20;      // free space below which writes that allocate are refused
+  std::size_t meta_cache = 2048;                // objects whose checksums stay in memory
+  std::size_t max_streams = 4096;
+  std::uint32_t nbd_preferred_block = 4096;
+};
+
+// A view for operators, checkers and tests.
+struct NodeStatus {
+  NodeId id = 0;
+  Incarnation incarnation = 0;
+  bool open = false;           // its files are read and it takes part
+  bool member = false;         // up in the cluster state, in this life
+  bool has_lease = false;
+  bool serving = false;        // formatted, member, lease, not shut down
+  bool leader = false;
+  NodeId leader_id = 0;
+  std::uint64_t term = 0, commit_index = 0, applied_index = 0, last_index = 0;
+  std::uint64_t objects = 0, journal_used = 0, dirty_bytes = 0;
+  std::uint64_t space_free = 0, space_total = 0;
+  std::uint32_t nbd_connections = 0, client_connections = 0, peer_links = 0;
+  std::uint64_t reads = 0, writes = 0, flushes = 0, read_bytes = 0, write_bytes = 0;
+  std::uint64_t buffers = 0;   // blocks of the pool in use
+  std::string trouble;         // why it does not serve, in words; empty if it does
+};
+
+class Node {
+ public:
+  // The pool must outlive the node. `random_seed` decides everything random in this life.
+  Node(NodeOptions options, BufferPool& pool, std::uint64_t random_seed);
+  ~Node();
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+
+  void start(Time now, Effects& effects);  // once, first
+  void tick(Time now, Effects& effects);
+  Time next_deadline() const;
+  void on_disk(Time now, DiskDone&& done, Effects& effects);
+  void set_space(std::uint64_t free_bytes, std::uint64_t total_bytes);  // of the data directory's file system; say it every second or so
+
+  StreamId on_accept(Time now, Service service, Effects& effects);  // 0: refused, too many; close it
+  void on_dialed(Time now, StreamId stream, DialResult result, Effects& effects);
+  std::span<std::byte> receive_buffer(StreamId stream);
+  void on_received(Time now, StreamId stream, std::size_t bytes, Effects& effects);
+  OutQueue* output(StreamId stream);       // nullptr once the node has closed it
+  void on_drained(Time now, StreamId stream, Effects& effects);
+  void on_closed(Time now, StreamId stream, Effects& effects);  // by the other side or by an error; forgets the stream
+
+  // Clean stop: finishes what is in flight, flushes, tells the others that it leaves. `stopped` says when to exit.
+  void stop(Time now, Effects& effects);
+  bool stopped() const;
+  // A reason to end the process at once (identity file unreadable, log damaged, disk failed); empty if none.
+  const std::string& fatal() const;
+
+  NodeStatus status(Time now) const;
+  const cluster::State& state() const;
+  // Breaks the process if an invariant of any machine does not hold. Cheap enough for the simulator to call after every step.
+  void check_invariants() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sd

@@ -1,0 +1,352 @@
+// The cluster log, membership, leases and recovery: what this node does as a member, and what it does besides when it leads.
+#include <algorithm>
+
+#include "core/base/assert.hpp"
+#include "core/base/sim_bug.hpp"
+#include "core/node/node_impl.hpp"
+
+namespace sd {
+
+namespace {
+constexpr Time proposal_repeat = milliseconds(500);
+constexpr Time proposal_give_up = seconds(30);
+constexpr std::size_t max_proposals = 32;        // of this node's clients; below the number of outcomes the state remembers
+constexpr Time join_repeat = milliseconds(300);
+constexpr Time internal_repeat = seconds(1);     // a leader's own proposals
+constexpr std::size_t max_voters = 5;
+constexpr std::uint64_t close_to_commit = 64;    // entries that a member may lack when it is let in
+constexpr std::size_t recovery_budget = 16;      // objects of one disk peered at once by the sweep
+constexpr std::uint32_t max_purges_under_way = 64;
+constexpr Time shutdown_grace = milliseconds(1500);  // for the others to learn of it from the leader
+}  // namespace
+
+// --- The log -----------------------------------------------------------------------------------------------------------------------------
+
+void Node::Impl::settle_raft(Time now, Effects& fx) {
+  const std::uint64_t before = cluster_state.applied;
+  while (!raft_fx.messages.empty() || !raft_fx.committed.empty() || raft_fx.install_snapshot) {
+    auto messages = std::exchange(raft_fx.messages, {});
+    auto committed = std::exchange(raft_fx.committed, {});
+    auto snapshot = std::exchange(raft_fx.install_snapshot, {});
+    for (auto& [to, message] : messages) {
+      peer::RaftFrame frame;
+      raft::encode(message, frame.bytes);
+      outbox.emplace_back(to, std::move(frame));
+    }
+    if (snapshot) {
+      auto state = cluster::State::decode(*snapshot);
+      if (!state) {
+        fail("the cluster log holds a snapshot that cannot be read", fx);
+        return;
+      }
+      cluster_state = std::move(*state);
+    }
+    for (auto& entry : committed) apply(now, entry, fx);
+    if (raft->wants_compaction(now) && !committed.empty()) {
+      std::string bytes;
+      cluster_state.encode(bytes);
+      raft->compact(now, cluster_state.applied, std::move(bytes), raft_fx);
+    }
+  }
+  if (cluster_state.applied != before) state_changed(now, fx);
+}
+
+void Node::Impl::apply(Time now, raft::Entry& entry, Effects& fx) {
+  if (entry.kind != raft::Entry::Kind::command) {
+    cluster_state.skip(entry.index);
+    return;
+  }
+  const auto command = cluster::decode_command(entry.data);
+  if (!command) {
+    fail("the cluster log holds a command that this version does not know; upgrade this node", fx);
+    return;
+  }
+  cluster_state.apply(entry.index, *command);
+  // Only a node that is part of the cluster now is meant; one that reads an old log is not.
+  if (std::holds_alternative<cluster::Shutdown>(command->body) && cluster_state.is_up(id, incarnation) && exit_at == never)
+    exit_at = now + shutdown_grace;
+}
+
+void Node::Impl::state_changed(Time now, Effects& fx) {
+  const std::uint64_t index = cluster_state.epochs.empty() ? 0 : cluster_state.epochs.back().log_index;
+  if (index != seen_epoch_index || placement.periods().size() != cluster_state.epochs.size()) {
+    seen_epoch_index = index;
+    placement = cluster::Placement(cluster_state);
+    if (cluster_state.epoch() != seen_epoch) {
+      seen_epoch = cluster_state.epoch();
+      std::string text = "epoch " + std::to_string(seen_epoch) + ": ";
+      for (const auto& m : placement.current().record.members) {
+        const auto* member = cluster_state.member(m.id);
+        text += to_string(member->address) + " ";
+      }
+      log(fx, LogLine::Level::info, std::move(text));
+    }
+  }
+  // A node that is not a member in this life knows the cluster only as it was.
+  if (exit_at != never && !cluster_state.shut_down) exit_at = never;
+  refresh(now, fx);
+  gateway->on_state(now, gateway_fx);
+  replica->on_state(now, cluster_state.is_up(id, incarnation), replica_fx);
+  check_proposals(now);
+}
+
+// --- Leases ------------------------------------------------------------------------------------------------------------------------------
+
+bool Node::Impl::may_serve(Time now) const {
+  return phase == Phase::running && cluster_state.formatted && !cluster_state.shut_down && cluster_state.is_up(id, incarnation) &&
+         (now < lease_until || SD_BUG(serve_without_lease));
+}
+
+// First in every call: nothing may be answered on the strength of a lease that ended before `now`.
+void Node::Impl::refresh(Time now, Effects& fx) {
+  if (phase < Phase::opening) return;
+  const bool may = may_serve(now);
+  if (may == serving) return;
+  serving = may;
+  log(fx, may ? LogLine::Level::info : LogLine::Level::warning, may ? "serving" : "not serving: " + status_at(now).trouble);
+  gateway->set_serving(now, may, gateway_fx);
+}
+
+void Node::Impl::ask_for_lease(Time now) {
+  if (!cluster_state.is_up(id, incarnation)) return;
+  if (raft->is_leader()) {
+    // A majority heard this leader so lately that there can be no other: it may grant, also to itself. Whoever leads next waits for a
+    // whole lease from its election before it removes anybody.
+    if (raft->quorum_contact(now) + options.election_timeout_min > now) lease_until = std::max(lease_until, now + options.lease);
+    clean_reports[id] = clean_reported;
+    return;
+  }
+  if (raft->leader() == 0 || now - lease_asked < options.lease / 6) return;
+  lease_asked = now;
+  peer::LeaseRequest request{incarnation, now, clean_reported, {}};
+  for (const auto& [vid, purge] : purges)
+    if (purge.done && request.purged.size() < peer::max_purged) request.purged.push_back(vid);
+  outbox.emplace_back(raft->leader(), std::move(request));
+}
+
+void Node::Impl::remove_silent(Time now, Effects& fx) {
+  if (cluster_state.shut_down) return;
+  for (const auto& [node, member] : cluster_state.members) {
+    if (!member.up || node == id) continue;
+    auto& proposed = remove_proposed[node];
+    if (proposed != 0 && now - proposed < internal_repeat) continue;
+    const auto at = granted.find(node);
+    const Time last = std::max(leader_since, at == granted.end() ? 0 : at->second);
+    const Time patience = SD_BUG(remove_early) ? options.lease / 4 : options.lease + options.lease_margin;
+    Endpoint peer_address = member.address;
+    ++peer_address.port;
+    const auto link = links.find(peer_address);
+    // Nobody listens where it listened: the process is gone, and its lease with it.
+    const bool gone = link != links.end() && link->second.refused;
+    if (!gone && now < last + patience) continue;
+    proposed = now;
+    log(fx, LogLine::Level::warning, "removing " + to_string(member.address) + (gone ? ": its process is gone" : ": it is silent"));
+    propose_untracked(now, cluster::Remove{node, member.incarnation, false});
+  }
+}
+
+// --- Leading -------------------------------------------------------------------------------------------------------------------------------
+
+void Node::Impl::lead(Time now, Effects& fx) {
+  if (!raft->is_leader()) {
+    was_leader = false;
+    return;
+  }
+  if (!was_leader) {
+    was_leader = true;
+    leader_since = now;
+    granted.clear();
+    clean_reports.clear();
+    purge_reports.clear();
+    log(fx, LogLine::Level::info, "leading, term " + std::to_string(raft->term()));
+  }
+  manage_voters(now);
+  remove_silent(now, fx);
+  mark_clean(now);
+  if (phase == Phase::leaving && cluster_state.is_up(id, incarnation)) propose_untracked(now, cluster::Remove{id, incarnation, true});
+}
+
+// Up to five voters, an odd number of them (an even one tolerates no more failures); with two members both vote, so that neither disk
+// holds the log alone.
+void Node::Impl::manage_voters(Time now) {
+  const raft::Config& config = raft->config();
+  std::size_t members = 0;
+  for (const auto& [node, member] : cluster_state.members)
+    if (member.up) ++members;
+  std::size_t wanted = std::min(members, max_voters);
+  if (wanted > 2 && wanted % 2 == 0) --wanted;
+  if (config.voters.size() >= wanted) return;
+  for (const NodeId node : config.learners) {
+    const auto* member = cluster_state.member(node);
+    if (!member || !member->up || raft->match(node) + close_to_commit < raft->commit_index()) continue;
+    raft::Config next = config;
+    std::erase(next.learners, node);
+    next.voters.insert(std::ranges::lower_bound(next.voters, node), node);
+    raft->propose_config(now, std::move(next), raft_fx);
+    return;
+  }
+}
+
+void Node::Impl::mark_clean(Time now) {
+  // A disk that was deleted is forgotten once nobody that is up holds an object of it.
+  for (const auto& [vid, vdi] : cluster_state.vdis) {
+    if (!vdi.deleting) continue;
+    const auto own = purges.find(vid);
+    bool all = own != purges.end() && own->second.done;
+    for (const auto& [node, member] : cluster_state.members) {
+      if (!member.up || member.vnodes == 0 || node == id) continue;
+      const auto report = purge_reports.find(node);
+      if (report == purge_reports.end() || std::ranges::find(report->second, vid) == report->second.end()) all = false;
+    }
+    if (all) propose_untracked(now, cluster::PurgeVdi{vid});
+  }
+  if (cluster_state.epochs.size() < 2) return;
+  for (const auto& [vid, vdi] : cluster_state.vdis) {
+    if (vdi.deleting || vdi.owner == 0) continue;
+    const auto* owner = cluster_state.member(vdi.owner);
+    const auto report = clean_reports.find(vdi.owner);
+    if (!owner || !owner->up || report == clean_reports.end() || report->second != cluster_state.epoch()) return;
+  }
+  propose_untracked(now, cluster::MarkClean{cluster_state.epoch()});
+}
+
+// --- Joining -----------------------------------------------------------------------------------------------------------------------------
+
+void Node::Impl::ask_to_join(Time now) {
+  if (phase == Phase::leaving && cluster_state.is_up(id, incarnation) && !raft->is_leader() && now - join_asked >= join_repeat) {
+    join_asked = now;
+    propose_untracked(now, cluster::Remove{id, incarnation, true});
+    return;
+  }
+  if (phase != Phase::running || cluster_state.is_up(id, incarnation) || now - join_asked < join_repeat) return;
+  join_asked = now;
+  peer::JoinRequest request{id, incarnation, options.address, options.zone, options.vnodes, false};
+  if (raft->is_leader()) {
+    on_join_request(now, request);
+    return;
+  }
+  for (const auto& [node, member] : cluster_state.members)
+    if (node != id) outbox.emplace_back(node, request);
+  for (const Endpoint& seed : options.seeds)
+    if (seed != options.address) outbox_by_address.emplace_back(Endpoint{seed.address, static_cast<std::uint16_t>(seed.port + 1)}, request);
+}
+
+void Node::Impl::on_join_request(Time now, peer::JoinRequest request) {
+  if (request.id == 0 || !raft) return;
+  if (!raft->is_leader()) {
+    if (request.relayed || raft->leader() == 0 || raft->leader() == request.id) return;
+    request.relayed = true;
+    outbox.emplace_back(raft->leader(), request);
+    return;
+  }
+  addresses[request.id] = request.address;
+  if (cluster_state.is_up(request.id, request.incarnation)) return;
+  if (!raft->config().contains(request.id)) {
+    if (raft->config().voters.size() + raft->config().learners.size() >= limits::max_members) return;
+    raft::Config next = raft->config();
+    next.learners.insert(std::ranges::lower_bound(next.learners, request.id), request.id);
+    raft->propose_config(now, std::move(next), raft_fx);
+    return;
+  }
+  // Let in once it has (nearly) all of the log, so that it is of use at once.
+  if (request.id != id && raft->match(request.id) + close_to_commit < raft->commit_index()) return;
+  auto& proposed = join_proposed[request.id];
+  if (proposed != 0 && now - proposed < internal_repeat / 2) return;
+  proposed = now;
+  cluster::Member member{request.id, request.incarnation, request.address, request.zone, request.vnodes, true};
+  propose_untracked(now, cluster::Join{member});
+}
+
+// --- Proposals -----------------------------------------------------------------------------------------------------------------------------
+
+// Of the node itself: may be lost, is repeated by whoever needs it, and does no harm twice.
+void Node::Impl::propose_untracked(Time now, cluster::CommandBody body) {
+  std::string bytes;
+  cluster::encode({id, incarnation, 0, std::move(body)}, bytes);
+  if (raft->is_leader()) raft->propose(now, std::move(bytes), raft_fx);
+  else if (raft->leader() != 0) outbox.emplace_back(raft->leader(), peer::Propose{std::move(bytes)});
+}
+
+// Of a client: repeated until it is applied, takes effect once.
+std::uint64_t Node::Impl::propose(cluster::CommandBody body) {
+  if (phase != Phase::running || proposals.size() >= max_proposals) return 0;
+  const std::uint64_t number = next_proposal++;
+  Proposal proposal;
+  cluster::encode({id, incarnation, number, std::move(body)}, proposal.command);
+  proposal.deadline = now_ + proposal_give_up;
+  proposals.emplace(number, std::move(proposal));
+  send_proposals(now_);
+  return number;
+}
+
+void Node::Impl::send_proposals(Time now) {
+  for (auto at = proposals.begin(); at != proposals.end();) {
+    auto& [number, proposal] = *at;
+    if (now >= proposal.deadline) {
+      proposals_done.emplace_back(number, cluster::Result{Status::unavailable});
+      at = proposals.erase(at);
+      continue;
+    }
+    if (now >= proposal.send_at && (raft->is_leader() || raft->leader() != 0)) {
+      proposal.send_at = now + proposal_repeat;
+      if (raft->is_leader()) raft->propose(now, proposal.command, raft_fx);
+      else outbox.emplace_back(raft->leader(), peer::Propose{proposal.command});
+    }
+    ++at;
+  }
+}
+
+void Node::Impl::check_proposals(Time) {
+  for (auto at = proposals.begin(); at != proposals.end();) {
+    if (const auto result = cluster_state.outcome(id, incarnation, at->first)) {
+      proposals_done.emplace_back(at->first, *result);
+      at = proposals.erase(at);
+    } else {
+      ++at;
+    }
+  }
+}
+
+// --- Recovery ------------------------------------------------------------------------------------------------------------------------------
+
+void Node::Impl::recover(Time now) {
+  if (!serving || cluster_state.epochs.size() < 2) return;
+  if (gateway->recover(now, recovery_budget, raft->is_leader(), gateway_fx)) clean_reported = cluster_state.epoch();
+}
+
+// Each node removes its own objects of deleted disks. Only as a member in this life: its view of the log then includes everything that it
+// stored, so a disk that looks deleted is.
+void Node::Impl::purge_deleted(Time now) {
+  if (!cluster_state.is_up(id, incarnation)) return;
+  std::erase_if(purges, [&](const auto& entry) {
+    const auto* vdi = cluster_state.find(entry.first);
+    return !vdi || !vdi->deleting;
+  });
+  for (const auto& [vid, vdi] : cluster_state.vdis) {
+    if (!vdi.deleting) continue;
+    const auto [at, fresh] = purges.try_emplace(vid);
+    Purge& purge = at->second;
+    if (fresh) {
+      for (const Oid oid : store->objects())
+        if (oid.vid() == vid) purge.left.push_back(oid);
+    }
+    while (!purge.left.empty() && purge.under_way < max_purges_under_way) {
+      peer::ObjectRequest request;
+      request.id = purge_id;
+      request.op = peer::ObjectRequest::Op::remove;
+      request.vid = vid;
+      request.generation = cluster_state.generation(vid);
+      request.oid = purge.left.back();
+      purge.left.pop_back();
+      ++purge.under_way;
+      replica->on_request(now, id, std::move(request), true, replica_fx);
+    }
+    if (purge.left.empty() && purge.under_way == 0) purge.done = true;
+  }
+}
+
+void Node::Impl::on_purged(Vid vid) {
+  if (const auto at = purges.find(vid); at != purges.end() && at->second.under_way > 0) --at->second.under_way;
+}
+
+}  // namespace sd

@@ -1,0 +1,202 @@
+// The inside of Node, shared by its source files:
+//   node.cpp          life: identity, start, stop, and `settle`, which carries effects from machine to machine
+//   node_cluster.cpp  the log, membership, leases, recovery
+//   node_peers.cpp    connections to other nodes, and messages
+//   node_fronts.cpp   NBD and the client port
+#pragma once
+#include <map>
+#include <memory>
+#include <set>
+
+#include "core/base/random.hpp"
+#include "core/base/slot_table.hpp"
+#include "core/client/service.hpp"
+#include "core/cluster/placement.hpp"
+#include "core/gateway/gateway.hpp"
+#include "core/nbd/session.hpp"
+#include "core/node/links.hpp"
+#include "core/node/node.hpp"
+#include "core/raft/raft.hpp"
+#include "core/replica/replica.hpp"
+#include "core/store/store.hpp"
+
+namespace sd {
+
+struct Node::Impl final : client::Backend {
+  Impl(NodeOptions options_, BufferPool& pool_, std::uint64_t seed);
+
+  enum class Phase : std::uint8_t {
+    reading_identity,
+    writing_identity,
+    opening,   // the log and the store read their files
+    running,
+    leaving,   // asks to be taken out of the cluster
+    flushing,  // makes durable what it holds
+    stopped,
+  };
+
+  struct Stream {
+    enum class Kind : std::uint8_t { out_link, in_link, nbd, client };
+    Kind kind{};
+    bool stalled = false;                   // the driver was given an empty buffer
+    Endpoint to;                            // out_link
+    std::unique_ptr<InLink> in;
+    std::unique_ptr<nbd::Session> nbd;
+    std::string wanted_export;              // nbd: being looked up ...
+    Time export_deadline = 0;               // ... until then; 0: not
+  };
+
+  // A request of a front, at the gateway.
+  struct Ticket {
+    enum class Front : std::uint8_t { nbd, client };
+    Front front{};
+    StreamId stream = 0;
+    std::uint64_t id = 0;                   // of the session
+    IoRequest::Kind kind{};
+    std::uint64_t offset = 0;
+    std::uint32_t length = 0;
+  };
+
+  struct Proposal {
+    std::string command;
+    Time send_at = 0, deadline = 0;
+  };
+
+  // --- node.cpp
+  void start(Time now, Effects& fx);
+  void on_identity_disk(Time now, DiskDone&& done, Effects& fx);
+  void write_identity(Effects& fx);
+  void open_machines(Time now, Effects& fx);
+  void maybe_run(Time now);
+  void on_disk(Time now, DiskDone&& done, Effects& fx);
+  void tick(Time now, Effects& fx);
+  Time next_deadline() const;
+  void settle(Time now, Effects& fx);
+  void stop(Time now, Effects& fx);
+  void begin_flush(Time now);
+  void advance_stop(Time now);
+  void fail(std::string reason, Effects& fx);
+  void log(Effects& fx, LogLine::Level level, std::string text) { fx.log.push_back({level, std::move(text)}); }
+
+  // --- node_cluster.cpp
+  void settle_raft(Time now, Effects& fx);
+  void apply(Time now, raft::Entry& entry, Effects& fx);
+  void state_changed(Time now, Effects& fx);
+  void refresh(Time now, Effects& fx);
+  bool may_serve(Time now) const;
+  void lead(Time now, Effects& fx);
+  void manage_voters(Time now);
+  void remove_silent(Time now, Effects& fx);
+  void ask_for_lease(Time now);
+  void ask_to_join(Time now);
+  void on_join_request(Time now, peer::JoinRequest request);
+  void propose_untracked(Time now, cluster::CommandBody body);
+  void send_proposals(Time now);
+  void check_proposals(Time now);
+  void recover(Time now);
+  void mark_clean(Time now);
+  void purge_deleted(Time now);
+  void on_purged(Vid vid);
+
+  // --- node_peers.cpp
+  void send(Time now, NodeId to, const peer::Message& message, Effects& fx);
+  void send_to(Time now, const Endpoint& to, const peer::Message& message, Effects& fx);
+  void dial(Time now, const Endpoint& to, OutLink& link, Effects& fx);
+  std::optional<Endpoint> address_of(NodeId id) const;
+  void on_dialed(Time now, StreamId stream, DialResult result, Effects& fx);
+  void link_lost(Time now, OutLink& link);
+  void on_peer_bytes(Time now, StreamId id, Stream& stream, std::size_t n, Effects& fx);
+  void on_message(Time now, const peer::Hello& from, peer::Message&& message, Effects& fx);
+  void flush_outbox(Time now, Effects& fx);
+
+  // --- node_fronts.cpp
+  void on_nbd_effects(Time now, StreamId id, Stream& stream, nbd::Effects& nfx, Effects& fx);
+  void resolve_export(Time now, StreamId id, Stream& stream, Effects& fx);
+  void resolve_exports(Time now, Effects& fx);
+  void submit_nbd(Time now, StreamId id, nbd::Request&& request, nbd::Session& session, nbd::Effects& nfx);
+  void answer(Time now, IoDone&& done, Effects& fx);
+  void answer_nbd(Time now, const Ticket& ticket, IoDone&& done, Effects& fx);
+  void after_front(StreamId id, Effects& fx);
+  void take_service_effects(Effects& fx);
+
+  // client::Backend
+  const cluster::State& state() const override { return cluster_state; }
+  NodeStatus status() const override { return status_at(now_); }
+  std::uint8_t default_copies() const override { return options.default_copies; }
+  std::uint64_t propose(cluster::CommandBody body) override;
+  std::uint64_t io(client::IoRequest request) override;
+  Random& random() override { return rng; }
+  NodeStatus status_at(Time now) const;
+
+  // --- What it is
+  NodeOptions options;
+  BufferPool& pool;
+  Random rng;
+  Phase phase = Phase::reading_identity;
+  NodeId id = 0;
+  Incarnation incarnation = 0;
+  std::string fatal;
+  Time now_ = 0;  // of the call under way, for the backend's calls
+
+  // --- Machines
+  std::unique_ptr<raft::Raft> raft;
+  std::unique_ptr<Store> store;
+  std::unique_ptr<Replica> replica;
+  std::unique_ptr<Gateway> gateway;
+  client::Service service;
+  cluster::State cluster_state;
+  cluster::Placement placement;
+
+  // --- Effects on their way between machines
+  raft::Effects raft_fx;
+  ReplicaEffects replica_fx;
+  GatewayEffects gateway_fx;
+  client::ServiceEffects service_fx;
+  nbd::Effects nbd_fx;
+  std::vector<std::pair<NodeId, peer::Message>> outbox;
+  std::vector<std::pair<Endpoint, peer::Message>> outbox_by_address;
+  std::string encoded;
+
+  // --- Streams
+  StreamId next_stream = 1;
+  std::map<StreamId, Stream> streams;
+  std::map<Endpoint, OutLink> links;       // by peer endpoint
+  std::map<NodeId, Endpoint> addresses;    // heard from members and joiners; the cluster state's come first
+  SlotTable<Ticket> tickets;
+
+  // --- Control
+  bool serving = false;
+  Time lease_until = 0;
+  Time lease_asked = 0, join_asked = 0, housekeeping_at = 0;
+  bool was_leader = false;
+  Time leader_since = 0;
+  std::map<NodeId, Time> granted;          // as leader: when each member was last given a lease
+  std::map<NodeId, Time> remove_proposed, join_proposed;
+  std::map<std::uint64_t, Proposal> proposals;
+  std::uint64_t next_proposal = 1;
+  std::vector<std::pair<std::uint64_t, cluster::Result>> proposals_done;
+  Epoch seen_epoch = 0;
+  std::uint64_t seen_epoch_index = 0;
+  Time exit_at = never;                    // a shutdown of the cluster was decided
+  Time leave_deadline = never;
+  bool leave_wanted = false;
+  Epoch clean_reported = 0;
+  std::map<NodeId, Epoch> clean_reports;   // as leader
+  // Deleted disks whose objects this node is removing, or has removed.
+  struct Purge {
+    std::vector<Oid> left;
+    std::uint32_t under_way = 0;
+    bool done = false;
+  };
+  std::map<Vid, Purge> purges;
+  std::map<NodeId, std::vector<Vid>> purge_reports;  // as leader
+  std::uint64_t space_free = UINT64_MAX, space_total = 0;
+  std::uint64_t reads = 0, writes = 0, flushes = 0, read_bytes = 0, write_bytes = 0;
+
+  static constexpr std::uint64_t identity_tag = 0x03ull << 56;
+  // Requests that the node itself makes of its replica.
+  static constexpr std::uint64_t stop_flush_id = UINT64_MAX >> 1;
+  static constexpr std::uint64_t purge_id = stop_flush_id - 1;
+};
+
+}  // namespace sd

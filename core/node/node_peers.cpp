@@ -1,0 +1,165 @@
+// Connections to other nodes, and what comes over them.
+#include <algorithm>
+
+#include "core/base/assert.hpp"
+#include "core/node/node_impl.hpp"
+
+namespace sd {
+
+namespace {
+constexpr Time first_backoff = milliseconds(50), last_backoff = seconds(1);
+constexpr std::size_t max_queue = 128u << 20;         // to one node; beyond it messages are dropped and repeated later
+constexpr std::size_t max_queue_dialing = 4u << 20;
+}  // namespace
+
+std::optional<Endpoint> Node::Impl::address_of(NodeId node) const {
+  Endpoint found;
+  if (const auto* member = cluster_state.member(node)) found = member->address;
+  if (const auto at = addresses.find(node); at != addresses.end()) found = at->second;
+  if (found == Endpoint{}) return {};
+  ++found.port;
+  return found;
+}
+
+void Node::Impl::send(Time now, NodeId to, const peer::Message& message, Effects& fx) {
+  if (to == id) return;
+  if (const auto address = address_of(to)) send_to(now, *address, message, fx);
+}
+
+void Node::Impl::dial(Time, const Endpoint& to, OutLink& link, Effects& fx) {
+  link.state = OutLink::State::dialing;
+  link.stream = next_stream++;
+  link.queue.clear();
+  Stream stream;
+  stream.kind = Stream::Kind::out_link;
+  stream.to = to;
+  streams.emplace(link.stream, std::move(stream));
+  encoded.clear();
+  peer::encode(peer::Hello{raft ? raft->group() : 0, id, incarnation, options.address}, encoded);
+  link.queue.append_copy(encoded);
+  fx.dial.push_back({link.stream, to});
+}
+
+void Node::Impl::send_to(Time now, const Endpoint& to, const peer::Message& message, Effects& fx) {
+  auto at = links.find(to);
+  if (at == links.end()) at = links.try_emplace(to, pool).first;
+  OutLink& link = at->second;
+  if (link.state == OutLink::State::idle) {
+    if (now < link.retry_at) return;
+    dial(now, to, link, fx);
+  }
+  const Payload* payload = peer::payload_of(message);
+  const std::size_t bound = link.state == OutLink::State::up ? max_queue : max_queue_dialing;
+  if (link.queue.size() + (payload ? total_size(*payload) : 0) > bound) return;
+  encoded.clear();
+  peer::encode(message, encoded);
+  link.queue.append_copy(encoded);
+  if (payload)
+    for (const Slice& slice : *payload) link.queue.append(slice);
+  if (link.state == OutLink::State::up) {
+    if (fx.output.empty() || fx.output.back() != link.stream) fx.output.push_back(link.stream);
+  }
+}
+
+void Node::Impl::flush_outbox(Time now, Effects& fx) {
+  for (auto& [to, message] : outbox) send(now, to, message, fx);
+  outbox.clear();
+  for (auto& [to, message] : outbox_by_address) send_to(now, to, message, fx);
+  outbox_by_address.clear();
+}
+
+void Node::Impl::link_lost(Time now, OutLink& link) {
+  link.state = OutLink::State::idle;
+  link.stream = 0;
+  link.queue.clear();
+  link.backoff = link.backoff == 0 ? first_backoff : std::min(2 * link.backoff, last_backoff);
+  link.retry_at = now + link.backoff;
+}
+
+void Node::Impl::on_dialed(Time now, StreamId stream, DialResult result, Effects& fx) {
+  const auto at = streams.find(stream);
+  if (at == streams.end() || at->second.kind != Stream::Kind::out_link) return;
+  OutLink& link = links.at(at->second.to);
+  if (link.stream != stream) return;
+  link.refused = result == DialResult::refused;
+  if (result == DialResult::connected) {
+    link.state = OutLink::State::up;
+    link.backoff = 0;
+    fx.output.push_back(stream);
+    return;
+  }
+  link_lost(now, link);
+  // A process that is gone stays quickly noticed, and one that comes back quickly found.
+  if (link.refused) link.retry_at = now + first_backoff;
+  streams.erase(at);
+}
+
+void Node::Impl::on_peer_bytes(Time now, StreamId stream_id, Stream& stream, std::size_t n, Effects& fx) {
+  InLink& in = *stream.in;
+  in.receiver.received(n);
+  while (auto message = in.receiver.next()) {
+    if (!in.hello) {
+      const auto* hello = std::get_if<peer::Hello>(&*message);
+      const std::uint64_t group = raft ? raft->group() : 0;
+      if (!hello || hello->node == 0 || hello->node == id) {
+        log(fx, LogLine::Level::warning, "a connection to the peer port did not introduce itself; closed");
+        fx.close.push_back(stream_id);
+        streams.erase(stream_id);
+        return;
+      }
+      if (hello->group != 0 && group != 0 && hello->group != group) {
+        log(fx, LogLine::Level::warning, "refused " + to_string(hello->address) + ": it belongs to another cluster; give it an empty data directory to let it join this one");
+        fx.close.push_back(stream_id);
+        streams.erase(stream_id);
+        return;
+      }
+      in.hello = *hello;
+      addresses[hello->node] = hello->address;
+      continue;
+    }
+    on_message(now, *in.hello, std::move(*message), fx);
+  }
+  if (in.receiver.error()) {
+    log(fx, LogLine::Level::warning, "a peer connection sent bad data (" + std::string(peer::to_string(*in.receiver.error())) + "); closed");
+    fx.close.push_back(stream_id);
+    streams.erase(stream_id);
+  }
+}
+
+void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& message, Effects&) {
+  if (phase < Phase::opening || phase == Phase::stopped) return;
+  const NodeId node = from.node;
+  if (auto* m = std::get_if<peer::RaftFrame>(&message)) {
+    if (!raft->ready()) return;
+    auto decoded = raft::decode(std::as_bytes(std::span(m->bytes.data(), m->bytes.size())));
+    if (!decoded || decoded->from != node) return;
+    // A node that waits to be let in learns from the first leader that contacts it which cluster it is.
+    if (raft->group() == 0 && !options.local_only && !options.seeds.empty()) raft->adopt_group(decoded->group);
+    raft->on_message(now, std::move(*decoded), raft_fx);
+  } else if (auto* join = std::get_if<peer::JoinRequest>(&message)) {
+    if (phase == Phase::running) on_join_request(now, *join);
+  } else if (auto* lease = std::get_if<peer::LeaseRequest>(&message)) {
+    if (phase < Phase::running || !raft->is_leader() || !cluster_state.is_up(node, lease->incarnation)) return;
+    if (raft->quorum_contact(now) + options.election_timeout_min <= now || !was_leader) return;
+    granted[node] = now;
+    clean_reports[node] = lease->recovered;
+    purge_reports[node] = std::move(lease->purged);
+    outbox.emplace_back(node, peer::LeaseGrant{lease->incarnation, lease->sent});
+  } else if (auto* grant = std::get_if<peer::LeaseGrant>(&message)) {
+    if (grant->incarnation == incarnation && grant->sent <= now) lease_until = std::max(lease_until, grant->sent + options.lease);
+  } else if (auto* propose = std::get_if<peer::Propose>(&message)) {
+    if (phase >= Phase::running && raft->is_leader() && cluster::decode_command(propose->command)) raft->propose(now, std::move(propose->command), raft_fx);
+  } else if (auto* request = std::get_if<peer::ObjectRequest>(&message)) {
+    if (phase < Phase::running) return;
+    replica->on_request(now, node, std::move(*request), cluster_state.is_up(id, incarnation), replica_fx);
+  } else if (auto* reply = std::get_if<peer::ObjectReply>(&message)) {
+    if (reply->id & Replica::own_request_bit) replica->on_reply(now, node, std::move(*reply), replica_fx);
+    else gateway->on_object_reply(now, node, std::move(*reply), gateway_fx);
+  } else if (auto* forwarded = std::get_if<peer::GatewayRequest>(&message)) {
+    if (phase == Phase::running) gateway->on_request(now, node, std::move(*forwarded), gateway_fx);
+  } else if (auto* answered = std::get_if<peer::GatewayReply>(&message)) {
+    gateway->on_reply(now, node, std::move(*answered), gateway_fx);
+  }
+}
+
+}  // namespace sd

@@ -1,0 +1,145 @@
+// What nodes say to each other, and its bytes.
+//
+// A frame is a fixed header, a variable header (the message) and a payload (bulk data, sent and received without copying):
+//
+//   u32 magic "SDP1"  u8 version  u8 type  u16 zero  u32 header length  u32 payload length  u32 CRC-32C of the payload
+//   u32 CRC-32C of all that stands before it and of the message header          (24 bytes, little-endian)
+//
+// A connection carries frames one way: each node dials every node it has something to say to, and its first frame is a Hello. Messages may be
+// lost (with a connection) or repeated (by a sender that got no answer); every receiver copes with both.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/base/ids.hpp"
+#include "core/base/payload.hpp"
+#include "core/base/status.hpp"
+#include "core/base/time.hpp"
+
+namespace sd::peer {
+
+inline constexpr std::uint32_t frame_magic = 0x31504453;
+inline constexpr std::uint8_t protocol_version = 1;
+inline constexpr std::size_t frame_header_size = 24;
+
+// First on every connection. A node that has not yet joined says group 0.
+struct Hello {
+  std::uint64_t group = 0;  // the Raft group, drawn when the cluster was founded
+  NodeId node = 0;
+  Incarnation incarnation = 0;
+  Endpoint address;  // where the sender can be reached
+};
+
+// A Raft message, already encoded by core/raft.
+struct RaftFrame { std::string bytes; };
+
+// "Make me a member." Any member passes it on to the leader, at most once.
+struct JoinRequest {
+  NodeId id = 0;
+  Incarnation incarnation = 0;
+  Endpoint address;
+  std::uint32_t zone = 0;
+  std::uint16_t vnodes = 0;
+  bool relayed = false;
+};
+
+// Renews the sender's lease; `sent` is the sender's clock and comes back in the grant. Reports on the way: all disks that the sender owns are
+// redundant in epoch `recovered`, and it holds no object any more of the deleted disks `purged` (at most max_purged of them).
+inline constexpr std::size_t max_purged = 64;
+struct LeaseRequest {
+  Incarnation incarnation = 0;
+  Time sent = 0;
+  Epoch recovered = 0;
+  std::vector<Vid> purged;
+};
+struct LeaseGrant { Incarnation incarnation = 0; Time sent = 0; };
+
+// A command for the leader to propose (encoded by core/cluster).
+struct Propose { std::string command; };
+
+// An owner's (or a re-synchronising member's) request about one object, and its answer. `generation` fences: see cluster::State.
+struct ObjectRequest {
+  enum class Op : std::uint8_t {
+    write,       // payload at offset; version, previous; fua: durable before the answer
+    zero,        // [offset, offset + length) reads as zeros afterwards
+    read,        // answer: payload
+    query,       // answer: version, base, exists, incomplete; afterwards writes of a generation below version.generation are refused
+    flush,       // everything this member acknowledged becomes durable (oid unused)
+    pull,        // become equal to `source`, which holds `version`
+    fetch_info,  // from a pulling member that holds `version`: answer: version, base, chunks to copy
+    fetch,       // the chunk at `offset`, of nothing else than version `version`; answer: payload holds its allocated blocks, `chunks` says
+                 // which, `base` is the version of the chunk's last change
+    remove,      // the object goes away (its VDI is deleted)
+  };
+  std::uint64_t id = 0;
+  Op op{};
+  Vid vid = 0;
+  std::uint64_t generation = 0;
+  Oid oid;
+  Version version, previous;
+  std::uint32_t offset = 0, length = 0;
+  NodeId source = 0;
+  bool fua = false;
+  bool incomplete = false;  // fetch_info: the sender's copy stopped half-way through an earlier pull
+  Payload payload;
+};
+struct ObjectReply {
+  std::uint64_t id = 0;
+  Vid vid = 0;
+  Status status = Status::ok;
+  std::uint64_t generation = 0;  // the answering member's, for a sender that is behind
+  Version version, base;
+  std::uint64_t chunks = 0;
+  bool exists = false;
+  bool incomplete = false;
+  bool full = false;             // this member is short of space
+  std::uint32_t offset = 0;      // the request's
+  Payload payload;
+};
+
+// A client's request, from the gateway it came to, for the owner of the VDI. `oldest` is the lowest number the gateway still waits for:
+// the owner may forget what it knows of lower ones, and refuses them if they turn up late.
+struct GatewayRequest {
+  enum class Op : std::uint8_t { read, write, zero, flush, map };
+  std::uint64_t id = 0;
+  std::uint64_t oldest = 0;
+  Op op{};
+  Vid vid = 0;
+  std::uint64_t offset = 0;
+  std::uint32_t length = 0;
+  bool fua = false;
+  bool keep_allocated = false;
+  Payload payload;
+};
+struct GatewayReply {
+  std::uint64_t id = 0;
+  Status status = Status::ok;
+  Payload payload;
+};
+
+using Message = std::variant<Hello, RaftFrame, JoinRequest, LeaseRequest, LeaseGrant, Propose, ObjectRequest, ObjectReply, GatewayRequest,
+                             GatewayReply>;
+
+// The payload that travels behind the message, if its type has one.
+const Payload* payload_of(const Message& message);
+
+// Appends the frame header and message header to `out`; the payload is to follow.
+void encode(const Message& message, std::string& out);
+
+// The fixed header of a frame, checked for magic, version and bounds (not for the CRC, which covers the message header too).
+struct FrameHeader {
+  std::uint8_t type = 0;
+  std::uint32_t header_size = 0, payload_size = 0, payload_crc = 0, crc = 0;
+};
+enum class FrameError : std::uint8_t { bad_magic, bad_version, too_large, bad_checksum, malformed };
+std::string_view to_string(FrameError error);
+std::optional<FrameError> decode_frame_header(std::span<const std::byte> bytes, FrameHeader& out);
+
+// The message of a frame whose fixed header is `fixed` (its 24 bytes), checked against the CRC; `payload` becomes the message's.
+std::optional<FrameError> decode(std::span<const std::byte> fixed, const FrameHeader& frame, std::span<const std::byte> header, Slice payload, Message& out);
+
+}  // namespace sd::peer

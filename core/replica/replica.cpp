@@ -1,0 +1,413 @@
+#include "core/replica/replica.hpp"
+
+#include <algorithm>
+#include <bit>
+
+#include "core/base/assert.hpp"
+#include "core/base/sim_bug.hpp"
+
+namespace sd {
+
+namespace {
+constexpr std::size_t max_parked = 4096;      // requests from ahead; their senders repeat what is dropped
+constexpr std::size_t max_parked_bytes = 64u << 20;
+constexpr std::size_t max_fences = 65536;     // tidied beyond this
+}  // namespace
+
+Replica::Replica(NodeId self, Store& store, const cluster::State& state) : self_(self), store_(store), state_(state) {}
+
+bool Replica::leftover(const ObjectInfo& info, Vid vid) const {
+  const auto* vdi = state_.find(vid);
+  return info.exists && vdi && info.version.log_index() < vdi->created_index;
+}
+
+std::uint64_t Replica::scrap(ReplicaEffects&) {
+  Job job;
+  job.step = Job::Step::ignore;
+  return jobs_.insert(std::move(job));
+}
+
+void Replica::on_request(Time now, NodeId from, Request&& request, bool member, ReplicaEffects& out) {
+  const std::uint64_t current = state_.generation(request.vid);
+  if (request.generation > current || !member) {
+    // The sender knows more of the cluster log than this node. It repeats its request, so what does not fit may go.
+    const std::size_t bytes = total_size(request.payload);
+    if (parked_.size() < max_parked && parked_bytes_ + bytes <= max_parked_bytes) {
+      parked_bytes_ += bytes;
+      parked_.emplace_back(from, std::move(request));
+    }
+    return;
+  }
+  const auto* vdi = state_.find(request.vid);
+  const bool deleted = vdi && vdi->deleting && request.op != Request::Op::remove;
+  if ((request.generation < current && !SD_BUG(ignore_generation)) || deleted) {
+    Reply reply;
+    reply.id = request.id;
+    reply.vid = request.vid;
+    reply.status = Status::stale;
+    reply.generation = current;
+    out.replies.emplace_back(from, std::move(reply));
+    return;
+  }
+  start(now, from, std::move(request), out);
+}
+
+void Replica::on_state(Time now, bool member, ReplicaEffects& out) {
+  if (!parked_.empty()) {
+    auto waiting = std::move(parked_);
+    parked_.clear();
+    parked_bytes_ = 0;
+    for (auto& [from, request] : waiting) on_request(now, from, std::move(request), member, out);
+  }
+  on_store(now, out);
+}
+
+void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& out) {
+  const Oid oid = request.oid;
+  const Request::Op op = request.op;
+  if (op == Request::Op::pull) {
+    // A repeated pull takes over the one under way; another one has to wait for its end.
+    if (const auto active = pulls_.find(oid); active != pulls_.end()) {
+      Job& job = *jobs_.find(active->second);
+      if (job.request.version == request.version && job.request.generation == request.generation) {
+        job.from = from;
+        job.request.id = request.id;
+      } else {
+        job.failed = true;
+      }
+      return;
+    }
+  }
+  if (op == Request::Op::query && request.version.round() > 0) fence(oid, request.version.generation);
+  if (op == Request::Op::write || op == Request::Op::zero) {
+    // Sent before the owner asked anew: it would change what this member has answered.
+    const auto fenced = fences_.find(oid);
+    if (fenced != fences_.end() && request.version.generation < fenced->second && !SD_BUG(ignore_generation)) return;
+  }
+  Job fresh;
+  fresh.from = from;
+  fresh.request = std::move(request);
+  fresh.last_progress = now;
+  const std::uint64_t id = jobs_.insert(std::move(fresh));
+  Job& job = *jobs_.find(id);
+  Request& r = job.request;
+  switch (op) {
+    case Request::Op::write:
+    case Request::Op::zero:
+      if (r.previous == Version{}) {
+        // The first write of an object: the owner knows that nothing was ever there, so whatever an earlier generation left is void.
+        job.step = Job::Step::look_before_write;
+        store_.query(now, id, oid, out.store);
+      } else {
+        write(now, id, job, out);
+      }
+      break;
+    case Request::Op::read:
+      store_.read(now, id, oid, r.offset, r.length, out.store);
+      break;
+    case Request::Op::query:
+      job.step = Job::Step::look;
+      store_.query(now, id, oid, out.store);
+      break;
+    case Request::Op::flush:
+      store_.flush(now, id, out.store);
+      break;
+    case Request::Op::pull:
+      pulls_[oid] = id;
+      job.step = Job::Step::pull_look;
+      store_.query(now, id, oid, out.store);
+      break;
+    case Request::Op::fetch_info:
+      job.step = Job::Step::info_look;
+      store_.query(now, id, oid, out.store);
+      break;
+    case Request::Op::fetch:
+      store_.read_chunk(now, id, oid, r.offset / limits::chunk_size, out.store);
+      break;
+    case Request::Op::remove:
+      store_.remove(now, id, oid, out.store);
+      break;
+  }
+}
+
+// Rounds are rare, and the log index fences the generations before: only objects asked about twice in a generation are remembered.
+void Replica::fence(Oid oid, std::uint64_t generation) {
+  if (fences_.size() >= max_fences)
+    std::erase_if(fences_, [&](const auto& entry) { return entry.second >> Version::round_bits != state_.generation(entry.first.vid()); });
+  auto& fenced = fences_[oid];
+  fenced = std::max(fenced, generation);
+}
+
+void Replica::write(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
+  Request& r = job.request;
+  job.step = r.fua ? Job::Step::then_flush : Job::Step::done;
+  if (r.op == Request::Op::zero) {
+    if (SD_BUG(trim_keeps_data)) store_.zero(now, id, r.oid, r.version, r.previous, r.offset, 0, out.store);
+    else store_.zero(now, id, r.oid, r.version, r.previous, r.offset, r.length, out.store);
+    return;
+  }
+  SD_ASSERT(r.payload.size() <= 1, "a write carries one slice");
+  Slice data = r.payload.empty() ? Slice{} : std::move(r.payload.front());
+  r.payload.clear();
+  store_.write(now, id, r.oid, r.version, r.previous, r.offset, std::move(data), out.store);
+}
+
+void Replica::on_store(Time now, ReplicaEffects& out) {
+  while (!out.store.done.empty()) {
+    std::swap(batch_, out.store.done);
+    for (auto& done : batch_) on_store_done(now, std::move(done), out);
+    batch_.clear();
+  }
+}
+
+void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
+  Job* found = jobs_.find(done.ticket);
+  SD_ASSERT(found, "the store answers each ticket once");
+  Job& job = *found;
+  const std::uint64_t id = done.ticket;
+  const Request& r = job.request;
+  switch (job.step) {
+    case Job::Step::ignore:
+      jobs_.erase(id);
+      break;
+    case Job::Step::done:
+      finish(id, done.status, &done, out);
+      break;
+    case Job::Step::then_flush:
+      if (done.status != Status::ok) {
+        finish(id, done.status, &done, out);
+        break;
+      }
+      job.step = Job::Step::done;
+      store_.flush(now, id, out.store);
+      break;
+    case Job::Step::look_before_write:
+      if (done.status == Status::ok && done.info.exists && (done.info.version.generation < r.version.generation || done.info.incomplete))
+        store_.remove(now, scrap(out), r.oid, out.store);
+      write(now, id, job, out);
+      break;
+    case Job::Step::look:
+      if (done.status == Status::ok && leftover(done.info, r.vid)) {
+        store_.remove(now, scrap(out), r.oid, out.store);
+        done.info = {};
+      }
+      finish(id, done.status, &done, out);
+      break;
+    case Job::Step::info_look: {
+      if (done.status != Status::ok || !done.info.exists || done.info.incomplete || done.info.version != r.previous) {
+        finish(id, done.status == Status::ok ? Status::behind : done.status, &done, out);
+        break;
+      }
+      // What the puller holds is part of this object's history if it ends in this generation, or where the one before ended. Else the
+      // two have parted, and only a whole copy will do; likewise if an earlier pull was cut off.
+      const Version theirs = r.version;
+      const bool prefix = theirs == Version{} || (theirs.generation == done.info.version.generation && theirs <= done.info.version) ||
+                          (theirs.generation == done.info.base.generation && theirs <= done.info.base);
+      if (!prefix || r.incomplete) {
+        done.chunks = ~0ull;
+        finish(id, Status::ok, &done, out);
+        break;
+      }
+      job.step = Job::Step::done;
+      store_.chunks_since(now, id, r.oid, theirs, out.store);
+      break;
+    }
+    case Job::Step::pull_look:
+      pull_on_look(now, id, job, done, out);
+      break;
+    case Job::Step::pull_info:
+      break;
+    case Job::Step::pull_begin:
+      job.begun = true;
+      if (done.status != Status::ok) {
+        pull_failed(id, job, done.status, out);
+        break;
+      }
+      job.step = Job::Step::pull_chunks;
+      pull_more(now, id, job, out);
+      break;
+    case Job::Step::pull_chunks:
+      --job.storing;
+      job.last_progress = now;
+      if (done.status != Status::ok) job.failed = true;
+      pull_more(now, id, job, out);
+      break;
+    case Job::Step::pull_end:
+      pulls_.erase(r.oid);
+      finish(id, done.status, &done, out);
+      break;
+  }
+}
+
+void Replica::finish(std::uint64_t id, Status status, const StoreDone* done, ReplicaEffects& out) {
+  answer(*jobs_.find(id), status, done, out);
+  jobs_.erase(id);
+}
+
+void Replica::answer(Job& job, Status status, const StoreDone* done, ReplicaEffects& out) {
+  const Request& r = job.request;
+  Reply reply;
+  reply.id = r.id;
+  reply.vid = r.vid;
+  reply.status = status;
+  reply.generation = state_.generation(r.vid);
+  reply.full = full_;
+  reply.offset = r.offset;
+  if (done) {
+    reply.exists = done->info.exists;
+    reply.incomplete = done->info.incomplete;
+    reply.version = done->info.version;
+    reply.base = done->info.base;
+    reply.chunks = done->chunks;
+    if (status == Status::ok) {
+      reply.payload.assign(done->data.begin(), done->data.end());
+      if (r.op == Request::Op::fetch) {
+        reply.base = done->chunk_version;
+        if (done->info.incomplete || done->info.version != r.version) reply.status = Status::behind;
+      }
+    }
+  }
+  out.replies.emplace_back(job.from, std::move(reply));
+}
+
+// --- Pulling ---------------------------------------------------------------------------------------------------------------------------
+
+void Replica::pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out) {
+  Request& r = job.request;
+  if (done.status != Status::ok || job.failed) {
+    pull_failed(id, job, done.status == Status::ok ? Status::busy : done.status, out);
+    return;
+  }
+  ObjectInfo info = done.info;
+  if (leftover(info, r.vid)) {
+    store_.remove(now, scrap(out), r.oid, out.store);
+    info = {};
+  }
+  if (info.exists && !info.incomplete && !r.incomplete && info.version == r.version) {
+    pulls_.erase(r.oid);
+    finish(id, Status::ok, &done, out);
+    return;
+  }
+  // `incomplete` in a pull says that this copy is known to be damaged: copy everything.
+  r.incomplete = r.incomplete || (info.exists && info.incomplete);
+  r.previous = info.version;
+  job.step = Job::Step::pull_info;
+  ask_info(id, job, out);
+  job.last_asked = now;
+}
+
+void Replica::ask_info(std::uint64_t id, Job& job, ReplicaEffects& out) {
+  Request ask;
+  ask.id = id | own_request_bit;
+  ask.op = Request::Op::fetch_info;
+  ask.vid = job.request.vid;
+  ask.generation = job.request.generation;
+  ask.oid = job.request.oid;
+  ask.version = job.request.previous;
+  ask.previous = job.request.version;
+  ask.incomplete = job.request.incomplete;
+  out.requests.emplace_back(job.request.source, std::move(ask));
+}
+
+void Replica::ask_chunk(std::uint64_t id, Job& job, std::uint32_t chunk, ReplicaEffects& out) {
+  Request ask;
+  ask.id = id | own_request_bit;
+  ask.op = Request::Op::fetch;
+  ask.vid = job.request.vid;
+  ask.generation = job.request.generation;
+  ask.oid = job.request.oid;
+  ask.version = job.request.version;
+  ask.offset = chunk * limits::chunk_size;
+  ask.length = limits::chunk_size;
+  out.requests.emplace_back(job.request.source, std::move(ask));
+}
+
+void Replica::pull_more(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
+  // A newer generation ends this pull: its owner decides anew what this member should hold.
+  if (state_.generation(job.request.vid) != job.request.generation) job.failed = true;
+  if (job.failed) {
+    if (job.storing == 0) pull_failed(id, job, Status::busy, out);
+    return;
+  }
+  for (auto& place : job.asked) {
+    if (place != 0 || job.chunks_left == 0) continue;
+    const auto chunk = static_cast<std::uint32_t>(std::countr_zero(job.chunks_left));
+    job.chunks_left &= job.chunks_left - 1;
+    place = chunk + 1;
+    ++job.fetching;
+    job.last_asked = now;
+    ask_chunk(id, job, chunk, out);
+  }
+  if (job.fetching == 0 && job.storing == 0 && job.chunks_left == 0) {
+    job.step = Job::Step::pull_end;
+    store_.end_sync(now, id, job.request.oid, job.request.version, job.base, out.store);
+  }
+}
+
+void Replica::pull_failed(std::uint64_t id, Job& job, Status status, ReplicaEffects& out) {
+  pulls_.erase(job.request.oid);
+  finish(id, status, nullptr, out);
+}
+
+void Replica::on_reply(Time now, NodeId from, Reply&& reply, ReplicaEffects& out) {
+  const std::uint64_t id = reply.id & ~own_request_bit;
+  Job* job = jobs_.find(id);
+  if (!job || job->request.op != Request::Op::pull || job->request.source != from) return;
+  if (job->step == Job::Step::pull_info) {
+    job->last_progress = now;
+    if (reply.status != Status::ok || state_.generation(job->request.vid) != job->request.generation || job->failed) {
+      pull_failed(id, *job, reply.status == Status::ok ? Status::busy : reply.status, out);
+      return;
+    }
+    job->base = reply.base;
+    job->chunks_left = reply.chunks;
+    job->step = Job::Step::pull_begin;
+    store_.begin_sync(now, id, job->request.oid, out.store);
+    on_store(now, out);
+    return;
+  }
+  if (job->step != Job::Step::pull_chunks) return;
+  const auto asked = std::ranges::find(job->asked, reply.offset / limits::chunk_size + 1);
+  if (asked == std::end(job->asked)) return;  // answered before
+  const auto chunk = static_cast<std::uint32_t>(*asked - 1);
+  *asked = 0;
+  --job->fetching;
+  job->last_progress = now;
+  if (reply.status != Status::ok) {
+    job->failed = true;
+    pull_more(now, id, *job, out);
+    return;
+  }
+  ++job->storing;
+  SD_ASSERT(reply.payload.size() <= 1, "a fetched chunk arrives in one slice");
+  Slice data = reply.payload.empty() ? Slice{} : std::move(reply.payload.front());
+  store_.put_chunk(now, id, job->request.oid, chunk, reply.base, static_cast<std::uint16_t>(reply.chunks), std::move(data), out.store);
+  on_store(now, out);
+}
+
+Time Replica::next_deadline() const { return pulls_.empty() ? never : next_tick_; }
+
+void Replica::tick(Time now, ReplicaEffects& out) {
+  constexpr Time repeat = milliseconds(500), give_up = seconds(5);
+  next_tick_ = now + milliseconds(100);
+  std::vector<std::uint64_t> active;
+  for (const auto& [oid, id] : pulls_) active.push_back(id);
+  for (const std::uint64_t id : active) {
+    Job* job = jobs_.find(id);
+    if (!job || (job->step != Job::Step::pull_info && job->step != Job::Step::pull_chunks)) continue;
+    if (now - job->last_progress > give_up || state_.generation(job->request.vid) != job->request.generation) job->failed = true;
+    if (job->failed) {
+      if (job->storing == 0) pull_failed(id, *job, Status::unavailable, out);
+      continue;
+    }
+    if (now - job->last_asked < repeat) continue;
+    job->last_asked = now;
+    if (job->step == Job::Step::pull_info) ask_info(id, *job, out);
+    else
+      for (const auto place : job->asked)
+        if (place != 0) ask_chunk(id, *job, static_cast<std::uint32_t>(place - 1), out);
+  }
+  on_store(now, out);
+}
+
+}  // namespace sd

@@ -1,0 +1,100 @@
+// A member's side of replication: answers owners about the objects it holds, and copies from another member what it lacks.
+//
+// Promises:
+// - A request of a superseded generation is refused, one of a generation this node has not heard of yet waits for the cluster log. Answering
+//   a generation therefore fences every lower one, without any state of its own: the number comes from the replicated cluster state.
+// - Writes of an object take effect in the owner's order only (the store checks each against the version before it), so what a member
+//   holds is always a prefix of the owner's history.
+// - A pull leaves the object either as it was, marked incomplete, or equal to its source at the named version.
+// - An object older than its VDI's creation is the leftover of a deleted VDI: it is removed when met and never shown.
+#pragma once
+#include <map>
+#include <vector>
+
+#include "core/base/slot_table.hpp"
+#include "core/base/time.hpp"
+#include "core/cluster/state.hpp"
+#include "core/peer/message.hpp"
+#include "core/store/store.hpp"
+
+namespace sd {
+
+struct ReplicaEffects {
+  std::vector<std::pair<NodeId, peer::ObjectReply>> replies;
+  std::vector<std::pair<NodeId, peer::ObjectRequest>> requests;  // fetches, to the source of a pull
+  StoreEffects store;
+};
+
+class Replica {
+ public:
+  // Set in the id of every request a replica makes, so that answers find their way back here and not to an owner.
+  static constexpr std::uint64_t own_request_bit = 1ull << 63;
+
+  Replica(NodeId self, Store& store, const cluster::State& state);
+
+  // `member`: this node is up in the cluster state, in this life.
+  void on_request(Time now, NodeId from, peer::ObjectRequest&& request, bool member, ReplicaEffects& out);
+  void on_reply(Time now, NodeId from, peer::ObjectReply&& reply, ReplicaEffects& out);
+  // The store's answers are in out.store.done; call after everything that drove the store.
+  void on_store(Time now, ReplicaEffects& out);
+  // The cluster state moved on.
+  void on_state(Time now, bool member, ReplicaEffects& out);
+  void tick(Time now, ReplicaEffects& out);
+  Time next_deadline() const;
+  void set_full(bool full) { full_ = full; }
+  std::size_t under_way() const { return jobs_.size(); }
+
+ private:
+  using Request = peer::ObjectRequest;
+  using Reply = peer::ObjectReply;
+
+  struct Job {
+    enum class Step : std::uint8_t {
+      done,                                     // the store's answer is the answer
+      then_flush,                               // a write that must be durable
+      look_before_write, look,                  // query first: is what is there a leftover?
+      info_look,                                // fetch_info
+      pull_look, pull_info, pull_begin, pull_chunks, pull_end,
+      ignore,                                   // an answer nobody waits for
+    };
+    Step step = Step::done;
+    NodeId from = 0;
+    Request request;
+    // Of a pull:
+    std::uint64_t chunks_left = 0;              // yet to ask for
+    std::uint32_t fetching = 0, storing = 0;    // asked for; being stored
+    std::uint64_t asked[8] = {};                // chunk + 1 of each fetch under way, by place
+    Version base;
+    Time last_progress = 0, last_asked = 0;
+    bool begun = false, failed = false;
+  };
+
+  void start(Time now, NodeId from, Request&& request, ReplicaEffects& out);
+  void fence(Oid oid, std::uint64_t generation);
+  void write(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
+  void on_store_done(Time now, StoreDone&& done, ReplicaEffects& out);
+  void answer(Job& job, Status status, const StoreDone* done, ReplicaEffects& out);
+  void finish(std::uint64_t id, Status status, const StoreDone* done, ReplicaEffects& out);
+  bool leftover(const ObjectInfo& info, Vid vid) const;
+  std::uint64_t scrap(ReplicaEffects& out);  // a ticket for an answer that nobody waits for
+
+  void pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out);
+  void pull_more(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
+  void ask_chunk(std::uint64_t id, Job& job, std::uint32_t chunk, ReplicaEffects& out);
+  void ask_info(std::uint64_t id, Job& job, ReplicaEffects& out);
+  void pull_failed(std::uint64_t id, Job& job, Status status, ReplicaEffects& out);
+
+  NodeId self_;
+  Store& store_;
+  const cluster::State& state_;
+  bool full_ = false;
+  SlotTable<Job> jobs_;
+  std::map<Oid, std::uint64_t> pulls_;
+  std::map<Oid, std::uint64_t> fences_;  // the lowest generation that may still write, where it is not that of the log
+  std::vector<std::pair<NodeId, Request>> parked_;
+  std::size_t parked_bytes_ = 0;
+  Time next_tick_ = 0;
+  std::vector<StoreDone> batch_;
+};
+
+}  // namespace sd

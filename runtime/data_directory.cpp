@@ -1,0 +1,104 @@
+#include "runtime/data_directory.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace sd::runtime {
+
+namespace {
+
+// Makes the directory durable too: a node that lost its tree would come back as another node.
+std::expected<void, std::string> make_directory(const std::string& path) {
+  if (::mkdir(path.c_str(), 0755) == 0) {
+    const auto slash = path.find_last_of('/');
+    const std::string parent = slash == path.npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+    if (const int fd = ::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); fd >= 0) {
+      ::fsync(fd);
+      ::close(fd);
+    }
+    return {};
+  }
+  if (errno != EEXIST) return std::unexpected(fmt::format("cannot create the directory {}: {}", path, std::strerror(errno)));
+  struct stat s;
+  if (::stat(path.c_str(), &s) != 0 || !S_ISDIR(s.st_mode)) return std::unexpected(fmt::format("{} is not a directory", path));
+  if (::access(path.c_str(), R_OK | W_OK | X_OK) != 0)
+    return std::unexpected(fmt::format("the directory {} may not be written: {}", path, std::strerror(errno)));
+  return {};
+}
+
+std::expected<int, std::string> lock_directory(const std::string& path) {
+  const std::string name = path + "/lock";
+  const int fd = ::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0) return std::unexpected(fmt::format("cannot open {}: {}", name, std::strerror(errno)));
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    const int error = errno;
+    char pid[16] = {};
+    const ssize_t n = ::pread(fd, pid, sizeof pid - 1, 0);
+    ::close(fd);
+    if (error != EWOULDBLOCK) return std::unexpected(fmt::format("cannot lock {}: {}", name, std::strerror(error)));
+    std::string holder(pid, n > 0 ? static_cast<std::size_t>(n) : 0);
+    while (!holder.empty() && (holder.back() < '0' || holder.back() > '9')) holder.pop_back();
+    return std::unexpected(fmt::format("the directory {} is in use by another sheep (process {}): stop that one or choose another directory", path,
+                                       holder.empty() ? "unknown" : holder));
+  }
+  const std::string pid = fmt::format("{}\n", ::getpid());
+  if (::ftruncate(fd, 0) != 0 || ::pwrite(fd, pid.data(), pid.size(), 0) < 0) {
+    const int error = errno;
+    ::close(fd);
+    return std::unexpected(fmt::format("cannot write {}: {}", name, std::strerror(error)));
+  }
+  return fd;
+}
+
+}  // namespace
+
+std::expected<DataDirectory, std::string> DataDirectory::open(const std::string& path, const std::string& journal_path) {
+  DataDirectory directory;
+  directory.path_ = path;
+  while (directory.path_.size() > 1 && directory.path_.back() == '/') directory.path_.pop_back();
+  directory.journal_path_ = journal_path.empty() ? directory.path_ + "/journal" : journal_path;
+  if (auto made = make_directory(directory.path_); !made) return std::unexpected(std::move(made.error()));
+  auto lock = lock_directory(directory.path_);
+  if (!lock) return std::unexpected(std::move(lock.error()));
+  directory.lock_ = *lock;
+  for (const std::string& name : {directory.path_ + "/raft", directory.path_ + "/obj", directory.path_ + "/meta", directory.journal_path_})
+    if (auto made = make_directory(name); !made) return std::unexpected(std::move(made.error()));
+  if (!journal_path.empty()) {
+    auto journal_lock = lock_directory(directory.journal_path_);
+    if (!journal_lock) return std::unexpected(std::move(journal_lock.error()));
+    directory.journal_lock_ = *journal_lock;
+  }
+  return directory;
+}
+
+DataDirectory::DataDirectory(DataDirectory&& other) noexcept
+    : path_(std::move(other.path_)),
+      journal_path_(std::move(other.journal_path_)),
+      lock_(std::exchange(other.lock_, -1)),
+      journal_lock_(std::exchange(other.journal_lock_, -1)) {}
+
+DataDirectory::~DataDirectory() {
+  if (lock_ >= 0) ::close(lock_);
+  if (journal_lock_ >= 0) ::close(journal_lock_);
+}
+
+std::size_t raise_open_file_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
+  if (limit.rlim_cur < limit.rlim_max) {
+    limit.rlim_cur = limit.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+    ::getrlimit(RLIMIT_NOFILE, &limit);
+  }
+  return limit.rlim_cur;
+}
+
+}  // namespace sd::runtime

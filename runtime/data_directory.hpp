@@ -1,0 +1,30 @@
+// The directory tree that holds one node's life: `node`, `lock`, `raft/`, `journal/`, `obj/`, `meta/`. One process at a time may use it.
+#pragma once
+#include <expected>
+#include <string>
+
+namespace sd::runtime {
+
+class DataDirectory {
+ public:
+  // Creates what is missing (the last component of `path` too) and takes the lock. `journal_path` empty: `journal/` inside `path`; else
+  // a directory of its own, locked likewise. The error is a sentence for the user; it names the process that holds a lock.
+  static std::expected<DataDirectory, std::string> open(const std::string& path, const std::string& journal_path);
+
+  DataDirectory(DataDirectory&& other) noexcept;
+  DataDirectory& operator=(DataDirectory&&) = delete;
+  ~DataDirectory();  // gives the locks up
+
+  const std::string& path() const { return path_; }
+  const std::string& journal_path() const { return journal_path_; }
+
+ private:
+  DataDirectory() = default;
+  std::string path_, journal_path_;
+  int lock_ = -1, journal_lock_ = -1;
+};
+
+// Raises the limit of open files as far as this process may; returns the limit.
+std::size_t raise_open_file_limit();
+
+}  // namespace sd::runtime

@@ -1,0 +1,63 @@
+// Names and open files of one node's data directory. Keeps a bounded number of files open, least recently used closed first; a file that
+// an operation still uses stays open until that operation lets go of it.
+#pragma once
+#include <expected>
+#include <list>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/disk/disk.hpp"
+
+namespace sd::runtime {
+
+struct OpenFile {
+  OpenFile() = default;
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+  ~OpenFile();
+  int fd = -1;         // through the page cache
+  int direct_fd = -1;  // the same file opened with O_DIRECT; -1 if the driver or the file system does without
+};
+
+class FileCache {
+ public:
+  FileCache(std::string directory, std::string journal_directory, bool direct, std::size_t max_open);
+  ~FileCache();
+  FileCache(const FileCache&) = delete;
+  FileCache& operator=(const FileCache&) = delete;
+
+  std::string directory(FileKind kind) const;
+  std::string path(const FileId& file) const;
+
+  // Errors here and below are errno values.
+  std::expected<std::shared_ptr<OpenFile>, int> open(const FileId& file, bool create);
+  // Before a file is removed: the next open is of a new file.
+  void forget(const FileId& file);
+  // Descriptor of the directory itself, for fsync; stays open.
+  std::expected<int, int> directory_fd(FileKind kind);
+  // Every file of the kind, ordered; names that are not of the layout are passed over.
+  std::expected<std::vector<FileId>, int> list(FileKind kind) const;
+
+ private:
+  struct Hash {
+    std::size_t operator()(const FileId& f) const {
+      return (f.id + (static_cast<std::uint64_t>(f.kind) << 8 | f.strip)) * 0x9e3779b97f4a7c15ull;
+    }
+  };
+  struct Entry {
+    std::shared_ptr<OpenFile> file;
+    std::list<FileId>::iterator place;
+  };
+  void close_oldest();
+
+  std::string directory_, journal_directory_;
+  bool direct_;
+  std::size_t max_open_;
+  std::list<FileId> order_;  // most recently used first
+  std::unordered_map<FileId, Entry, Hash> files_;
+  int directory_fds_[5] = {-1, -1, -1, -1, -1};
+};
+
+}  // namespace sd::runtime

@@ -1,0 +1,209 @@
+#include "runtime/loop.hpp"
+
+#include <fmt/format.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <boost/asio.hpp>
+#include <csignal>
+
+#include "runtime/stream_driver.hpp"
+
+namespace sd::runtime {
+
+namespace {
+
+constexpr std::size_t disk_budget = 256u << 10;  // bytes of disk operations started before replies are sent
+constexpr Time turn_limit = milliseconds(1);     // then other streams and timers have their turn
+constexpr auto stop_timeout = std::chrono::seconds(15);
+constexpr auto space_interval = std::chrono::seconds(1);
+
+bool empty(const Effects& e) {
+  return e.disk.empty() && e.output.empty() && e.dial.empty() && e.close.empty() && e.resume.empty() && e.log.empty();
+}
+
+}  // namespace
+
+struct Loop::Impl {
+  Impl(LoopOptions o, Log l)
+      : options(std::move(o)), log(std::move(l)), node(options.node, pool, options.random_seed), streams(io, node, effects, log) {}
+
+  std::expected<void, std::string> open();
+  int run();
+  void settle();
+  void perform();
+  void arm_deadline();
+  void arm_disk();
+  void watch_space();
+  void watch_signals();
+  void update_space();
+
+  LoopOptions options;
+  Log log;
+  asio::io_context io{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE};  // one thread, so no locks
+  BufferPool pool{64u << 20};
+  Effects effects, performing;
+  std::unique_ptr<DiskDriver> disk;
+  Node node;
+  StreamDriver streams;
+  std::vector<DiskDone> done;
+  asio::steady_timer deadline_timer{io}, space_timer{io}, stop_timer{io};
+  Time armed_deadline = never;
+  asio::posix::stream_descriptor disk_event{io};
+  bool disk_armed = false;
+  asio::signal_set signals{io, SIGTERM, SIGINT};
+  bool stopping = false;
+  bool work_left = false;   // settle gave others a turn before it was through
+  int exit_code = -1;       // -1: goes on
+};
+
+std::expected<void, std::string> Loop::Impl::open() {
+  auto made = DiskDriver::create(options.disk, pool, log);
+  if (!made) return std::unexpected(std::move(made.error()));
+  disk = std::move(*made);
+  disk_event.assign(::dup(disk->wait_fd()));
+  if (auto ok = streams.listen(options.client, Service::client); !ok) return ok;
+  if (options.listen_peers) {
+    Endpoint peer = options.client;
+    ++peer.port;
+    if (auto ok = streams.listen(peer, Service::peer); !ok) return ok;
+  }
+  if (options.nbd)
+    if (auto ok = streams.listen(*options.nbd, Service::nbd); !ok) return ok;
+  if (!options.nbd_socket.empty())
+    if (auto ok = streams.listen_unix(options.nbd_socket, Service::nbd); !ok) return ok;
+  log.debug(fmt::format("disk operations go through {}", disk->engine_name()));
+  return {};
+}
+
+int Loop::Impl::run() {
+  watch_signals();
+  watch_space();
+  node.start(steady_now(), effects);
+  streams.accept_all();
+  settle();
+  while (exit_code < 0) {
+    if (work_left) io.poll();
+    else io.run_one();
+    settle();
+  }
+  streams.stop_accepting();
+  log.flush();
+  return exit_code;
+}
+
+// Performs effects, hands back results, and performs what those ask for, until nothing is left that can be done without waiting.
+void Loop::Impl::settle() {
+  work_left = false;
+  const Time began = steady_now();
+  for (;;) {
+    perform();
+    done.clear();
+    disk->poll(done, disk_budget);
+    if (!done.empty()) {
+      const Time now = steady_now();
+      for (DiskDone& d : done) node.on_disk(now, std::move(d), effects);
+      if (disk->pending()) streams.flush();
+    } else {
+      streams.flush();
+      if (empty(effects) && !disk->pending()) break;
+    }
+    if (steady_now() - began > turn_limit) {
+      perform();
+      streams.flush();
+      work_left = !empty(effects) || disk->pending();
+      break;
+    }
+  }
+  if (!node.fatal().empty()) {
+    perform();  // the log says why
+    exit_code = 1;
+    return;
+  }
+  if (node.stopped() && exit_code < 0) {
+    log.info("stopped");
+    exit_code = 0;
+    return;
+  }
+  arm_deadline();
+  arm_disk();
+}
+
+void Loop::Impl::perform() {
+  if (empty(effects)) return;
+  std::swap(effects, performing);  // what the node adds meanwhile is for the next round
+  for (const LogLine& line : performing.log) log.write(line.level, line.text);
+  for (DiskOp& op : performing.disk) disk->start(std::move(op));
+  for (const Effects::Dial& dial : performing.dial) streams.dial(dial.stream, dial.to);
+  for (const StreamId id : performing.output) streams.note_output(id);
+  for (const StreamId id : performing.close) streams.note_close(id);
+  for (const StreamId id : performing.resume) streams.note_resume(id);
+  performing.clear();
+}
+
+// Only a nearer deadline moves the timer: one that fires too early costs a call of tick, and moving it for each request would cost more.
+void Loop::Impl::arm_deadline() {
+  const Time next = node.next_deadline();
+  if (next >= armed_deadline) return;
+  armed_deadline = next;
+  deadline_timer.expires_at(std::chrono::steady_clock::time_point(std::chrono::nanoseconds(next)));
+  deadline_timer.async_wait([this](boost::system::error_code error) {
+    if (error) return;
+    armed_deadline = never;
+    node.tick(steady_now(), effects);
+  });
+}
+
+void Loop::Impl::arm_disk() {
+  if (disk_armed || disk->in_flight() == 0) return;
+  disk_armed = true;
+  disk_event.async_wait(asio::posix::stream_descriptor::wait_read, [this](boost::system::error_code) { disk_armed = false; });
+}
+
+void Loop::Impl::update_space() {
+  struct statvfs s;
+  if (::statvfs(options.disk.directory.c_str(), &s) != 0) return;
+  node.set_space(static_cast<std::uint64_t>(s.f_bavail) * s.f_frsize, static_cast<std::uint64_t>(s.f_blocks) * s.f_frsize);
+}
+
+void Loop::Impl::watch_space() {
+  update_space();
+  space_timer.expires_after(space_interval);
+  space_timer.async_wait([this](boost::system::error_code error) {
+    if (!error) watch_space();
+  });
+}
+
+void Loop::Impl::watch_signals() {
+  signals.async_wait([this](boost::system::error_code error, int signal) {
+    if (error) return;
+    if (stopping) {
+      log.warning("stopping at once: a second signal came");
+      exit_code = 1;
+      return;
+    }
+    stopping = true;
+    log.info(fmt::format("received {}", signal == SIGTERM ? "SIGTERM" : "SIGINT"));
+    node.stop(steady_now(), effects);
+    stop_timer.expires_after(stop_timeout);
+    stop_timer.async_wait([this](boost::system::error_code timer_error) {
+      if (timer_error) return;
+      log.error("stopping at once: a clean stop took too long");
+      exit_code = 1;
+    });
+    watch_signals();
+  });
+}
+
+Loop::Loop(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Loop::~Loop() = default;
+
+std::expected<std::unique_ptr<Loop>, std::string> Loop::create(LoopOptions options, Log log) {
+  auto impl = std::make_unique<Impl>(std::move(options), std::move(log));
+  if (auto opened = impl->open(); !opened) return std::unexpected(std::move(opened.error()));
+  return std::make_unique<Loop>(std::move(impl));
+}
+
+int Loop::run() { return impl_->run(); }
+
+}  // namespace sd::runtime

@@ -1,0 +1,43 @@
+// One event loop: a node with its buffers, its disks, its streams and its timer, all on the thread that calls `run`. A process may have
+// several; they share nothing.
+#pragma once
+#include <expected>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/node/node.hpp"
+#include "runtime/disk_driver.hpp"
+#include "runtime/log.hpp"
+
+namespace sd::runtime {
+
+struct LoopOptions {
+  NodeOptions node;
+  std::uint64_t random_seed = 0;
+  DiskDriverOptions disk;
+  Endpoint client;                 // where to listen; the peer port is one above
+  bool listen_peers = true;
+  std::optional<Endpoint> nbd;
+  std::string nbd_socket;          // path of a Unix socket; empty: none
+};
+
+class Loop {
+ public:
+  // Listens on every port. The error is a sentence for the user.
+  static std::expected<std::unique_ptr<Loop>, std::string> create(LoopOptions options, Log log);
+  ~Loop();
+
+  // Runs the node until SIGTERM or SIGINT has stopped it (0), or it failed (1: a fatal error, a second signal, or a stop that took too
+  // long). After 1 operations may still be in flight and destruction may wait for them: leave the process at once.
+  int run();
+
+  struct Impl;
+  explicit Loop(std::unique_ptr<Impl> impl);
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sd::runtime

@@ -1,0 +1,55 @@
+#include "sim/checkers.hpp"
+
+#include "sim/node_machine.hpp"
+#include "sim/world.hpp"
+
+namespace sd::sim {
+
+namespace {
+constexpr std::uint32_t status_every = 8;  // steps
+}
+
+void Checkers::check_state(const NodeMachine& machine, Seen& seen) {
+  const cluster::State& state = machine.node()->state();
+  if (state.applied == seen.applied) return;
+  if (state.applied < seen.applied) world_.fail(Violation::Class::safety, machine.name() + " goes back in the cluster log");
+  seen.applied = state.applied;
+  scratch_.clear();
+  state.encode(scratch_);
+  const std::uint64_t digest = fnv1a(scratch_.data(), scratch_.size());
+  const auto [at, first] = states_.try_emplace(state.applied, AtIndex{digest, machine.id()});
+  if (!first && at->second.digest != digest)
+    world_.fail(Violation::Class::safety, machine.name() + " and node" + std::to_string(at->second.node) + " hold different cluster states at log index " +
+                                              std::to_string(state.applied));
+}
+
+void Checkers::after_step(const NodeMachine& machine, std::uint32_t step) {
+  if (seen_.size() <= machine.id()) seen_.resize(machine.id() + 1);
+  Seen& seen = seen_[machine.id()];
+  if (seen.life != machine.lives()) {
+    seen = {};
+    seen.life = machine.lives();
+  }
+  check_state(machine, seen);
+  if (step % status_every != 0) return;
+  const NodeStatus status = machine.node()->status(machine.local_time());
+  if (status.term < seen.term || status.commit_index < seen.commit)
+    world_.fail(Violation::Class::safety, machine.name() + "'s term or commit index goes back");
+  seen.term = status.term;
+  seen.commit = status.commit_index;
+  if (!status.leader) return;
+  const auto [at, first] = leaders_.try_emplace(status.term, machine.id());
+  if (!first && at->second != machine.id())
+    world_.fail(Violation::Class::safety, "two leaders in term " + std::to_string(status.term) + ": node" + std::to_string(at->second) + " and " + machine.name());
+}
+
+void Checkers::on_death(const NodeMachine&) {}
+
+void Checkers::on_fatal(const NodeMachine& machine) {
+  world_.trace(machine.name(), "gives up: " + machine.node()->fatal());
+  const std::uint32_t excuses = bit(FaultClass::read_error) | bit(FaultClass::rot) | bit(FaultClass::full);
+  if ((world_.config.faults & excuses) == 0)
+    world_.fail(Violation::Class::safety, machine.name() + " gives up although its disk has no faults: " + machine.node()->fatal());
+}
+
+}  // namespace sd::sim

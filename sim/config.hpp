@@ -1,0 +1,91 @@
+// What one run is made of. A seed draws it (swarm.cpp); a few fields can be overridden by `key=value` words, which is also how shrunk
+// runs are written down.
+#pragma once
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/time.hpp"
+#include "sim/disk.hpp"
+#include "sim/network.hpp"
+
+namespace sd::sim {
+
+enum class FaultClass : std::uint8_t {
+  kill,         // a process dies, its machine lives
+  power,        // one machine loses power
+  power_all,    // all do
+  stop,         // a clean stop and start
+  partition,    // nodes split into two groups
+  one_way,      // one node's packets get out and none in, or the reverse
+  bridge,       // one pair of nodes cannot talk
+  guest_cut,    // a guest and a node cannot talk
+  reset,        // connections are reset
+  flip,         // bits flip between nodes
+  slow_net,
+  pause,        // a process does not run for a while
+  slow_disk,
+  stall,        // syncs that take very long
+  read_error,   // reads fail now and then
+  rot,          // stored bits of objects flip
+  full,         // a disk is full
+  reconnect,    // a guest drops its connection and takes another gateway
+  drift,        // clocks run at different speeds
+  count
+};
+inline constexpr std::string_view fault_names[] = {"kill", "power", "power_all", "stop", "partition", "one_way", "bridge", "guest_cut", "reset", "flip",
+                                                   "slow_net", "pause", "slow_disk", "stall", "read_error", "rot", "full", "reconnect", "drift"};
+static_assert(std::size(fault_names) == static_cast<std::size_t>(FaultClass::count));
+constexpr std::uint32_t bit(FaultClass fault) { return 1u << static_cast<unsigned>(fault); }
+
+enum class OpClass : std::uint8_t { read, write, flush, fua, trim, zeroes, count };
+inline constexpr std::string_view op_names[] = {"read", "write", "flush", "fua", "trim", "zeroes"};
+
+struct Region { std::uint64_t first = 0; std::uint32_t sectors = 0; };
+
+struct Workload {
+  std::uint64_t vdi_sectors = 0;
+  std::vector<Region> regions;
+  std::uint32_t weights[static_cast<std::size_t>(OpClass::count)] = {};
+  std::uint32_t depth = 4;         // requests in flight
+  std::uint32_t ops = 300;         // of each guest
+  std::uint32_t max_sectors = 64;
+  Time think_max = milliseconds(20);
+  Time op_timeout = seconds(10);   // then the guest gives the connection up
+};
+
+struct Config {
+  std::uint32_t nodes = 3;
+  std::uint32_t gateways = 0;      // of the nodes: store nothing
+  std::uint32_t copies = 3;
+  std::uint32_t zones = 3;
+  std::uint32_t vdis = 1;
+  std::uint32_t guests_per_vdi = 1;
+  Workload workload;
+  std::uint32_t faults = 0;        // classes that may happen
+  Time fault_gap = seconds(1);     // mean time between faults
+  Time fault_length = seconds(2);  // longest
+  Time chaos = seconds(10);        // how long they go on
+  bool final_power_loss = false;   // flush, cut the power of all, and read back again
+  DiskConfig disk;
+  NetworkConfig network;
+  Time lease = seconds(3), lease_margin = milliseconds(500);
+  Time heartbeat = milliseconds(100);
+  std::uint64_t journal_bytes = 4u << 20, apply_bytes = 256u << 10, max_dirty_bytes = 1u << 20;
+  std::uint32_t meta_cache = 64;
+  std::uint32_t drift_ppm = 0;
+  std::uint32_t check_every = 4;   // steps of a node between two checks of its invariants
+};
+
+// The configuration that a seed draws, before overrides.
+Config draw_config(Decisions& decisions);
+// One `key=value`: nodes, gateways, copies, zones, vdis, guests, ops, depth, regions, chaos_ms, faults (names with commas, or none), mix (likewise),
+// final_power, check_every. False if it is not understood.
+bool apply_override(Config& config, std::string_view word);
+// One line of such words (and more, for people) that says what the run is made of.
+std::string to_text(const Config& config);
+// The overrides that make any seed's configuration equal to this one, as far as they reach.
+std::string override_text(const Config& config);
+
+}  // namespace sd::sim

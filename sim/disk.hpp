@@ -1,0 +1,125 @@
+// The disk of one simulated machine: performs the operations of core/disk/disk.hpp under the worst behaviour that their contract allows.
+//
+// - An operation takes effect at one instant, its completion; until then a crash may let none, all or some of its sectors happen.
+// - Written sectors are volatile until a sync, begun after the write completed, has completed. `power_lost` keeps an arbitrary subset of
+//   the volatile sectors (never a mix inside one), of the files created and of the removals since the last sync_directory.
+// - `process_died` keeps what had completed; what was in flight happens or not.
+// - A sync that fails throws the volatile sectors of its file away, or not, as kernels do.
+//
+// Not modelled: misdirected or stale reads and writes, a sync that lies, a disk moved to another machine.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "core/base/slice.hpp"
+#include "core/base/time.hpp"
+#include "core/disk/disk.hpp"
+#include "sim/decision_log.hpp"
+
+namespace sd::sim {
+
+struct DiskConfig {
+  Time read_min = microseconds(40), read_max = microseconds(200);
+  Time write_min = microseconds(20), write_max = microseconds(120);
+  Time sync_min = microseconds(100), sync_max = milliseconds(2);
+  std::uint32_t slow_factor = 1;          // multiplies every latency
+  std::uint32_t read_error_per_million = 0;
+  std::uint32_t stall_per_thousand = 0;   // of syncs that take `stall`
+  Time stall = seconds(1);
+  std::uint64_t capacity = 1ull << 40;    // bytes of pages that may be in use
+};
+
+struct DiskStats {
+  std::uint64_t operations = 0, syncs = 0, injected_errors = 0, lost_sectors = 0, flipped_bits = 0;
+};
+
+class SimDisk {
+ public:
+  SimDisk(BufferPool& pool, Decisions& decisions, DiskConfig initial) : config(initial), pool_(pool), decisions_(decisions) {}
+
+  struct Started {
+    std::uint32_t slot = 0;
+    Time done_at = 0;
+  };
+  // Takes the operation; the caller calls `finish` with the slot at `done_at`, unless the process dies first.
+  Started start(Time now, DiskOp&& op);
+  DiskDone finish(std::uint32_t slot);
+
+  void process_died();
+  void power_lost();  // the process died with it
+
+  // Flips one stored bit of a file of this kind; the copy on the medium, so that it stays. False if there is nothing to damage.
+  bool flip_bit(FileKind kind);
+
+  std::uint64_t used() const { return pages_ * page_size; }
+  std::size_t in_flight() const { return in_flight_; }
+  std::vector<FileId> files() const;
+  // What a read would see now, for checkers; short at the end of the file.
+  std::vector<std::byte> peek(FileId file, std::uint64_t offset, std::size_t length) const;
+  const DiskStats& stats() const { return stats_; }
+
+  DiskConfig config;  // may change while the world runs: faults
+
+ private:
+  static constexpr std::size_t page_size = 4096;
+  static constexpr std::size_t sector = 512;
+  using Bytes = std::array<std::byte, page_size>;
+  using Memory = std::unique_ptr<Bytes>;  // null: zeros
+
+  struct Page {
+    Memory current;
+    Memory base;          // on the medium, if dirty
+    Memory middle;        // as the running sync saw it, if it was written since
+    bool dirty = false;
+    bool in_sync = false; // covered by the running sync
+    bool has_middle = false;
+  };
+  struct File {
+    std::map<std::uint64_t, Page> pages;
+    std::vector<std::uint64_t> dirty;  // numbers of dirty pages
+    std::uint64_t size = 0, durable_size = 0, sync_size = 0;
+    std::uint64_t created = 0;         // stamp
+    bool entry_durable = false;        // a sync_directory has covered its creation
+    Time sync_free_at = 0;             // syncs of one file run one after the other
+    std::uint32_t running_sync = 0;    // slot + 1
+    std::vector<std::uint32_t> waiting_syncs;
+  };
+  struct Grave { File file; std::uint64_t removed = 0; };
+  struct Slot { DiskOp op; std::uint64_t stamp = 0; bool busy = false; bool fails = false; };
+
+  Time latency(DiskOp::Kind kind);
+  Memory new_page();
+  Memory copy_page(const Memory& page);
+  void recycle(Memory&& memory);
+  Bytes& writable(File& file, std::uint64_t number, bool whole);
+  void drop_pages_from(File& file, std::uint64_t size);
+  void zero_range(File& file, std::uint64_t begin, std::uint64_t end);
+  void write_range(File& file, const DiskOp& op, const std::vector<bool>* sectors);
+  File& file_for_write(FileId id);
+  Status perform_write(const DiskOp& op, const std::vector<bool>* sectors);
+  void perform_remove(FileId id);
+  void begin_sync(File& file, std::uint32_t slot);
+  void end_sync(File& file, bool ok);
+  void settle(File& file, unsigned mode);
+  void settle_page(Page& page, unsigned mode);
+  void read_into(const File& file, std::uint64_t offset, std::byte* out, std::size_t length) const;
+  void free_file(File& file);
+  void kill_in_flight();
+
+  BufferPool& pool_;
+  Decisions& decisions_;
+  std::map<FileId, File> files_;
+  std::map<FileId, Grave> graves_;  // removed, and not yet for good
+  std::vector<Slot> slots_;
+  std::vector<std::uint32_t> free_slots_;
+  std::vector<Memory> spare_;
+  std::uint64_t stamp_ = 0;
+  std::uint64_t pages_ = 0;
+  std::size_t in_flight_ = 0;
+  DiskStats stats_;
+};
+
+}  // namespace sd::sim

@@ -1,0 +1,281 @@
+#include "sim/faults.hpp"
+
+#include "sim/guest.hpp"
+#include "sim/node_machine.hpp"
+#include "sim/world.hpp"
+
+namespace sd::sim {
+
+namespace {
+constexpr std::uint32_t next_fault = UINT32_MAX;  // as an event's slot
+constexpr std::uint32_t losses = bit(FaultClass::kill) | bit(FaultClass::power) | bit(FaultClass::stop) | bit(FaultClass::power_all);
+
+std::string list(std::uint32_t targets) {
+  std::string text;
+  for (std::uint32_t i = 0; i < 32; ++i)
+    if (targets >> i & 1) text += (text.empty() ? "" : ",") + std::to_string(i);
+  return text;
+}
+}  // namespace
+
+Faults::Faults(World& world) : world_(world) {
+  for (std::size_t i = 0; i < static_cast<std::size_t>(FaultClass::drift); ++i)
+    if (world.config.faults >> i & 1) classes_.push_back(static_cast<FaultClass>(i));
+  bad_disk_ = static_cast<std::uint32_t>(choose(world.config.nodes));
+}
+
+std::uint64_t Faults::choose(std::uint64_t bound) { return world_.decisions.choose(Site::fault_plan, bound); }
+std::uint32_t Faults::any_node() { return static_cast<std::uint32_t>(world_.decisions.choose(Site::fault_target, world_.config.nodes)); }
+Time Faults::any_length() {
+  const Time longest = world_.config.fault_length;
+  return milliseconds(10) + (choose(2) == 0 ? choose(longest) : choose(longest / 8 + 1));
+}
+
+void Faults::begin(Time until) {
+  until_ = until;
+  if (!classes_.empty()) schedule_next();
+}
+
+void Faults::schedule_next() {
+  const Time at = world_.now + 1 + choose(2 * world_.config.fault_gap);
+  if (at < until_) world_.events.push({at, 0, next_fault, 0, 0, EventKind::fault, 0});
+}
+
+bool Faults::any_active(std::uint32_t classes) const {
+  for (const Active& fault : active_)
+    if (fault.used && (classes & bit(fault.kind))) return true;
+  return false;
+}
+
+void Faults::keep(FaultClass kind, std::uint32_t targets, std::uint32_t other, Time length) {
+  std::uint32_t slot = 0;
+  while (slot < active_.size() && active_[slot].used) ++slot;
+  if (slot == active_.size()) active_.emplace_back();
+  active_[slot] = {kind, targets, other, true};
+  world_.events.push({world_.now + length, 0, slot, 0, 0, EventKind::fault, 0});
+}
+
+void Faults::on_event(const Event& event) {
+  if (event.a == next_fault) {
+    if (world_.healed()) return;
+    strike();
+    schedule_next();
+    return;
+  }
+  Active& fault = active_[event.a];
+  if (fault.used) undo(fault);
+}
+
+void Faults::strike() {
+  const FaultClass kind = classes_[choose(classes_.size())];
+  if (!apply(kind)) return;
+  ++count_;
+  world_.hash.fold(0xfa17ull << 8 | static_cast<std::uint64_t>(kind));
+}
+
+void Faults::cut(std::uint32_t from_nodes, std::uint32_t to_nodes, bool blocked) {
+  for (std::uint32_t from = 0; from < world_.config.nodes; ++from)
+    for (std::uint32_t to = 0; to < world_.config.nodes; ++to)
+      if (from != to && (from_nodes >> from & 1) && (to_nodes >> to & 1)) world_.network.set_blocked(from, to, blocked);
+}
+
+void Faults::lose_nodes(FaultClass kind) {
+  const std::uint32_t tolerated = world_.config.copies > 1 ? world_.config.copies - 1 : 1;
+  std::uint32_t wanted = 1 + static_cast<std::uint32_t>(choose(tolerated));
+  if (wanted > 1 && choose(2) == 0) wanted = 1;
+  if (world_.config.faults & bit(FaultClass::rot)) wanted = 1;
+  std::uint32_t targets = 0;
+  for (std::uint32_t i = 0; i < wanted; ++i) {
+    const std::uint32_t node = any_node();
+    if (targets >> node & 1) continue;
+    targets |= 1u << node;
+    NodeMachine& machine = *world_.nodes[node];
+    if (kind == FaultClass::stop) {
+      machine.stop();
+    } else if (const std::uint64_t effects = world_.decisions.choose(Site::crash_point, 40); effects == 0) {
+      machine.die(kind == FaultClass::power);
+    } else {
+      machine.arm_crash(static_cast<std::uint32_t>(effects), kind == FaultClass::power);
+    }
+  }
+  world_.trace("faults", std::string(fault_names[static_cast<std::size_t>(kind)]) + " of node " + list(targets));
+  keep(kind, targets, 0, milliseconds(60) + any_length());
+}
+
+void Faults::all_lose_power(Time longest_outage) {
+  world_.trace("faults", "power loss of all nodes");
+  for (auto& node : world_.nodes) node->die(true);
+  world_.all_lost_power();
+  for (std::uint32_t i = 0; i < world_.config.nodes; ++i) keep(FaultClass::power_all, 1u << i, 0, milliseconds(1) + choose(longest_outage));
+}
+
+bool Faults::apply(FaultClass kind) {
+  const std::uint32_t all = (1u << world_.config.nodes) - 1;
+  const Config& config = world_.config;
+  switch (kind) {
+    case FaultClass::kill:
+    case FaultClass::power:
+    case FaultClass::stop:
+      if (any_active(losses) || !world_.clean()) return false;
+      lose_nodes(kind);
+      return true;
+    case FaultClass::power_all:
+      if (any_active(losses)) return false;
+      all_lose_power(any_length());
+      return true;
+    case FaultClass::partition: {
+      if (config.nodes < 2 || any_active(bit(kind))) return false;
+      const auto group = static_cast<std::uint32_t>(1 + choose(all - 1));
+      cut(group, all & ~group, true);
+      cut(all & ~group, group, true);
+      world_.trace("faults", "partition " + list(group) + " | " + list(all & ~group));
+      keep(kind, group, all & ~group, any_length());
+      return true;
+    }
+    case FaultClass::one_way: {
+      if (config.nodes < 2 || any_active(bit(kind))) return false;
+      const std::uint32_t one = 1u << any_node();
+      const bool inbound = choose(2) == 0;
+      cut(inbound ? all & ~one : one, inbound ? one : all & ~one, true);
+      world_.trace("faults", "node " + list(one) + (inbound ? " hears nobody" : " is heard by nobody"));
+      keep(kind, inbound ? all & ~one : one, inbound ? one : all & ~one, any_length());
+      return true;
+    }
+    case FaultClass::bridge: {
+      if (config.nodes < 2 || any_active(bit(kind))) return false;
+      const std::uint32_t a = any_node();
+      const std::uint32_t b = any_node();
+      if (a == b) return false;
+      cut(1u << a, 1u << b, true);
+      cut(1u << b, 1u << a, true);
+      world_.trace("faults", "nodes " + std::to_string(a) + " and " + std::to_string(b) + " cannot talk");
+      keep(kind, 1u << a, 1u << b, any_length());
+      return true;
+    }
+    case FaultClass::guest_cut: {
+      const auto guest = static_cast<std::uint32_t>(choose(world_.guests.size()));
+      const std::uint32_t node = any_node();
+      const MachineId machine = world_.guests[guest]->id();
+      const auto directions = choose(3);
+      if (directions != 1) world_.network.set_blocked(machine, node, true);
+      if (directions != 2) world_.network.set_blocked(node, machine, true);
+      world_.trace("faults", "guest " + std::to_string(guest) + " and node " + std::to_string(node) + " are cut off");
+      keep(kind, guest, node, any_length());
+      return true;
+    }
+    case FaultClass::reset: return world_.network.reset_one(any_node());
+    case FaultClass::flip:
+      if (any_active(bit(kind))) return false;
+      world_.network.config.flip_per_million = static_cast<std::uint32_t>(100 + choose(20'000));
+      world_.trace("faults", "bits flip between nodes");
+      keep(kind, 0, 0, any_length());
+      return true;
+    case FaultClass::slow_net: {
+      if (any_active(bit(kind))) return false;
+      const std::uint32_t node = any_node();
+      const std::uint32_t factor = choose(2) == 0 ? 10 : 200;
+      for (std::uint32_t i = 0; i < config.nodes; ++i) {
+        world_.network.set_slow(node, i, factor);
+        world_.network.set_slow(i, node, factor);
+      }
+      world_.trace("faults", "network of node " + std::to_string(node) + " slow by " + std::to_string(factor));
+      keep(kind, node, 0, any_length());
+      return true;
+    }
+    case FaultClass::pause: {
+      if (any_active(bit(kind))) return false;
+      const std::uint32_t node = any_node();
+      if (!world_.nodes[node]->running()) return false;
+      const Time length = any_length();
+      world_.nodes[node]->pause(world_.now + length);
+      keep(kind, 1u << node, 0, length);
+      return true;
+    }
+    case FaultClass::slow_disk:
+    case FaultClass::stall: {
+      if (any_active(bit(kind))) return false;
+      const std::uint32_t node = any_node();
+      DiskConfig& disk = world_.nodes[node]->disk.config;
+      if (kind == FaultClass::slow_disk) disk.slow_factor = choose(2) == 0 ? 10 : 500;
+      else disk.stall_per_thousand = static_cast<std::uint32_t>(10 + choose(500));
+      disk.stall = milliseconds(100) + choose(seconds(3));
+      world_.trace("faults", "disk of node " + std::to_string(node) + (kind == FaultClass::stall ? " stalls" : " is slow"));
+      keep(kind, node, 0, any_length());
+      return true;
+    }
+    case FaultClass::read_error:
+      if (any_active(bit(kind))) return false;
+      world_.nodes[bad_disk_]->disk.config.read_error_per_million = static_cast<std::uint32_t>(1000 + choose(100'000));
+      world_.trace("faults", "reads fail at node " + std::to_string(bad_disk_));
+      keep(kind, bad_disk_, 0, any_length());
+      return true;
+    case FaultClass::rot:
+      if (!world_.clean()) return false;
+      world_.trace("faults", "a bit rots at node " + std::to_string(bad_disk_));
+      return world_.nodes[bad_disk_]->disk.flip_bit(choose(4) == 0 ? FileKind::object_meta : FileKind::object);
+    case FaultClass::full: {
+      if (any_active(bit(kind))) return false;
+      SimDisk& disk = world_.nodes[bad_disk_]->disk;
+      disk.config.capacity = disk.used() + choose(1u << 20);
+      world_.trace("faults", "disk of node " + std::to_string(bad_disk_) + " is full");
+      keep(kind, bad_disk_, 0, any_length());
+      return true;
+    }
+    case FaultClass::reconnect:
+      world_.guests[choose(world_.guests.size())]->change_gateway();
+      return true;
+    case FaultClass::drift:
+    case FaultClass::count: break;
+  }
+  return false;
+}
+
+void Faults::undo(Active& fault) {
+  fault.used = false;
+  world_.trace("faults", "end of " + std::string(fault_names[static_cast<std::size_t>(fault.kind)]));
+  switch (fault.kind) {
+    case FaultClass::kill:
+    case FaultClass::power:
+    case FaultClass::power_all:
+      for (std::uint32_t i = 0; i < world_.config.nodes; ++i)
+        if (fault.targets >> i & 1) world_.nodes[i]->start();
+      break;
+    case FaultClass::stop:
+      for (std::uint32_t i = 0; i < world_.config.nodes; ++i)
+        if (fault.targets >> i & 1) {
+          world_.nodes[i]->die(false);  // it had its time
+          world_.nodes[i]->start();
+        }
+      break;
+    case FaultClass::partition:
+    case FaultClass::bridge:
+      cut(fault.targets, fault.other, false);
+      cut(fault.other, fault.targets, false);
+      break;
+    case FaultClass::one_way: cut(fault.targets, fault.other, false); break;
+    case FaultClass::guest_cut:
+      world_.network.set_blocked(world_.guests[fault.targets]->id(), fault.other, false);
+      world_.network.set_blocked(fault.other, world_.guests[fault.targets]->id(), false);
+      break;
+    case FaultClass::flip: world_.network.config.flip_per_million = 0; break;
+    case FaultClass::slow_net:
+      for (std::uint32_t i = 0; i < world_.config.nodes; ++i) {
+        world_.network.set_slow(fault.targets, i, 1);
+        world_.network.set_slow(i, fault.targets, 1);
+      }
+      break;
+    case FaultClass::slow_disk: world_.nodes[fault.targets]->disk.config.slow_factor = 1; break;
+    case FaultClass::stall: world_.nodes[fault.targets]->disk.config.stall_per_thousand = 0; break;
+    case FaultClass::read_error: world_.nodes[fault.targets]->disk.config.read_error_per_million = 0; break;
+    case FaultClass::full: world_.nodes[fault.targets]->disk.config.capacity = world_.config.disk.capacity; break;
+    default: break;
+  }
+}
+
+void Faults::heal_all() {
+  for (Active& fault : active_)
+    if (fault.used) undo(fault);
+  for (auto& node : world_.nodes) node->start();
+}
+
+}  // namespace sd::sim

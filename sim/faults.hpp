@@ -1,0 +1,54 @@
+// What goes wrong, and when: draws a fault of an enabled class now and then, and undoes it after a while.
+//
+// The plan stays within what must be survivable. Nodes lose data or leave only when no object lacks a copy, and at most copies - 1 of them
+// at once (with one copy, processes may be killed, since their disks keep what they had written); loss of power of all nodes may come at
+// any time and is told to the models. Everything else (cuts, pauses, slowness) may come at any time and in any combination.
+// At most one node of a run has a bad disk.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "sim/config.hpp"
+#include "sim/event_queue.hpp"
+
+namespace sd::sim {
+
+class World;
+
+class Faults {
+ public:
+  explicit Faults(World& world);
+  void begin(Time until);
+  void on_event(const Event& event);
+  void heal_all();          // ends every fault, starts every node
+  void all_lose_power(Time longest_outage);
+  std::uint64_t count() const { return count_; }
+
+ private:
+  struct Active {
+    FaultClass kind{};
+    std::uint32_t targets = 0;  // nodes, by bit; for a guest's cut its number
+    std::uint32_t other = 0;
+    bool used = false;
+  };
+  void schedule_next();
+  void strike();
+  bool apply(FaultClass kind);
+  void undo(Active& fault);
+  bool any_active(std::uint32_t classes) const;
+  void keep(FaultClass kind, std::uint32_t targets, std::uint32_t other, Time length);
+  void lose_nodes(FaultClass kind);
+  void cut(std::uint32_t from_nodes, std::uint32_t to_nodes, bool blocked);
+  std::uint64_t choose(std::uint64_t bound);
+  std::uint32_t any_node();
+  Time any_length();
+
+  World& world_;
+  std::vector<Active> active_;
+  std::vector<FaultClass> classes_;
+  Time until_ = 0;
+  std::uint32_t bad_disk_ = 0;
+  std::uint64_t count_ = 0;
+};
+
+}  // namespace sd::sim

@@ -1,0 +1,242 @@
+#include "sim/guest.hpp"
+
+#include <algorithm>
+
+#include "sim/world.hpp"
+
+namespace sd::sim {
+
+namespace {
+constexpr std::uint32_t sector = 512;
+constexpr Time retry_pause = milliseconds(30);
+constexpr std::uint32_t read_back_piece = 256;  // sectors
+
+DeviceModel::Kind model_kind(OpClass kind) {
+  switch (kind) {
+    case OpClass::read: return DeviceModel::Kind::read;
+    case OpClass::write:
+    case OpClass::fua: return DeviceModel::Kind::write;
+    case OpClass::flush: return DeviceModel::Kind::flush;
+    default: return DeviceModel::Kind::zeros;
+  }
+}
+}  // namespace
+
+Guest::Guest(World& world, MachineId id, std::uint32_t number, std::uint32_t vdi, DeviceModel& model)
+    : world_(world), id_(id), number_(number), export_name_("vol" + std::to_string(vdi)), name_("guest" + std::to_string(number)), model_(model),
+      site_(number % 3 == 0 ? Site::guest_a : number % 3 == 1 ? Site::guest_b : Site::guest_c), quota_(world.config.workload.ops) {}
+
+std::uint64_t Guest::choose(std::uint64_t bound) { return world_.decisions.choose(site_, bound); }
+
+void Guest::start() {
+  world_.network.process_started(id_, this);
+  gateway_ = static_cast<MachineId>((number_ + choose(world_.nodes.size())) % world_.nodes.size());
+  connect();
+}
+
+void Guest::wake(Time at) {
+  if (at >= wake_at_) return;
+  wake_at_ = at;
+  world_.wake_client(id_, at);
+}
+
+void Guest::connect() {
+  nbd::ClientOptions options;
+  options.export_name = export_name_;
+  options.structured_replies = choose(2) == 0;
+  options.block_status = false;
+  client_ = std::make_unique<nbd::Client>(options, world_.pool);
+  stream_ = ++last_stream_;
+  connecting_since_ = world_.now;
+  if (world_.tracing()) world_.trace(name_, "connects to node" + std::to_string(gateway_));
+  world_.network.dial(id_, stream_, gateway_, Service::nbd);
+  wake(world_.now + world_.config.workload.op_timeout);
+}
+
+void Guest::drop(const char* why) {
+  if (world_.tracing()) world_.trace(name_, std::string("gives its connection up: ") + why);
+  if (stream_ != 0) world_.network.close(id_, std::exchange(stream_, 0));
+  for (const Op& op : open_) {
+    model_.unknown(op.id);
+    if (op.scripted) script_.push_back({op.kind, op.first, op.count});
+    ++errors_;
+  }
+  open_.clear();
+  client_.reset();
+  gateway_ = static_cast<MachineId>((gateway_ + 1 + choose(world_.nodes.size())) % world_.nodes.size());
+  retry_at_ = world_.now + retry_pause + choose(retry_pause);
+  wake(retry_at_);
+}
+
+void Guest::change_gateway() {
+  if (stream_ != 0) drop("told to change its gateway");
+}
+
+void Guest::on_timer() {
+  if (world_.now < wake_at_) return;
+  wake_at_ = never;
+  if (stream_ == 0) {
+    if (world_.now >= retry_at_) connect();
+    else wake(retry_at_);
+    return;
+  }
+  const Time timeout = world_.config.workload.op_timeout;
+  if (!client_->ready()) {
+    if (world_.now >= connecting_since_ + timeout) drop("no answer");
+    else wake(connecting_since_ + timeout);
+    return;
+  }
+  for (const Op& op : open_)
+    if (world_.now >= op.began + timeout) return drop("a request was not answered");
+  work();
+}
+
+Guest::Task Guest::draw_task() {
+  const Workload& load = world_.config.workload;
+  std::uint32_t sum = 0;
+  for (const std::uint32_t weight : load.weights) sum += weight;
+  std::uint64_t pick = choose(sum);
+  std::size_t kind = 0;
+  while (pick >= load.weights[kind]) pick -= load.weights[kind++];
+  Task task;
+  task.kind = static_cast<OpClass>(kind);
+  if (task.kind == OpClass::flush) return task;
+  const Region& region = load.regions[choose(load.regions.size())];
+  const std::uint64_t align = choose(3) == 0 ? 1 : 8;
+  const std::uint64_t start = choose(region.sectors) / align * align;
+  std::uint64_t longest = std::min<std::uint64_t>(region.sectors - start, load.max_sectors);
+  if (choose(8) != 0) longest = std::min<std::uint64_t>(longest, 16);
+  task.first = region.first + start;
+  task.count = static_cast<std::uint32_t>(1 + choose(longest));
+  if (align == 8 && task.count >= 8) task.count &= ~7u;
+  return task;
+}
+
+void Guest::issue(const Task& task, bool scripted) {
+  Op op{0, model_.begin(model_kind(task.kind), task.first, task.count, task.kind == OpClass::fua), task.kind, task.first, task.count, scripted, world_.now};
+  const std::uint64_t offset = task.first * sector;
+  const std::uint32_t length = task.count * sector;
+  switch (task.kind) {
+    case OpClass::read: op.handle = client_->read(offset, length); break;
+    case OpClass::write:
+    case OpClass::fua: {
+      Slice data = world_.pool.allocate(length);
+      model_.fill(op.id, {data.mutable_data(), data.size()});
+      op.handle = client_->write(offset, std::move(data), task.kind == OpClass::fua ? nbd::command_flag::fua : 0);
+      break;
+    }
+    case OpClass::flush: op.handle = client_->flush(); break;
+    case OpClass::trim: op.handle = client_->submit(nbd::Command::trim, offset, length); break;
+    default: op.handle = client_->submit(nbd::Command::write_zeroes, offset, length); break;
+  }
+  if (world_.tracing())
+    world_.trace(name_, "op " + std::to_string(op.id) + " " + std::string(op_names[static_cast<std::size_t>(op.kind)]) + " " + std::to_string(op.first) + "+" +
+                            std::to_string(op.count) + " via node" + std::to_string(gateway_));
+  open_.push_back(op);
+}
+
+void Guest::work() {
+  if (stream_ == 0 || !client_->ready()) return;
+  const Workload& load = world_.config.workload;
+  while (client_->can_submit() && open_.size() < load.depth) {
+    if (!script_.empty()) {
+      if (world_.now < retry_at_) break;
+      const Task task = script_.back();
+      script_.pop_back();
+      issue(task, true);
+    } else if (working_ && issued_ < quota_ && world_.now >= next_issue_) {
+      ++issued_;
+      issue(draw_task(), false);
+      next_issue_ = world_.now + choose(load.think_max + 1);
+    } else {
+      break;
+    }
+  }
+  world_.network.send(id_, stream_);
+  if (!script_.empty() && world_.now < retry_at_) wake(retry_at_);
+  if (script_.empty() && working_ && issued_ < quota_) wake(std::max(next_issue_, world_.now + 1));
+  if (!open_.empty()) wake(open_.front().began + load.op_timeout);
+}
+
+void Guest::begin_read_back() {
+  for (const Region& region : world_.config.workload.regions)
+    for (std::uint32_t at = 0; at < region.sectors; at += read_back_piece)
+      script_.push_back({OpClass::read, region.first + at, std::min(read_back_piece, region.sectors - at)});
+  wake(world_.now + 1);
+}
+
+void Guest::begin_flush() {
+  script_.push_back({OpClass::flush, 0, 0});
+  wake(world_.now + 1);
+}
+
+void Guest::complete(nbd::Completion& completion) {
+  const auto at = std::find_if(open_.begin(), open_.end(), [&](const Op& op) { return op.handle == completion.handle; });
+  if (at == open_.end()) return world_.fail(Violation::Class::safety, name_ + " got an answer to nothing");
+  const Op op = *at;
+  open_.erase(at);
+  ++operations_;
+  world_.hash.fold(std::uint64_t{op.id} << 8 | static_cast<std::uint64_t>(completion.error));
+  if (completion.status == Status::ok) {
+    if (world_.tracing()) world_.trace(name_, "op " + std::to_string(op.id) + " done");
+    model_.end(op.id, completion.data.bytes());
+    return;
+  }
+  if (world_.tracing()) world_.trace(name_, "op " + std::to_string(op.id) + " failed: " + std::string(to_string(completion.status)));
+  ++errors_;
+  model_.unknown(op.id);
+  if (completion.status == Status::invalid || completion.status == Status::not_supported)
+    world_.fail(Violation::Class::safety, name_ + " was told that a good request is invalid");
+  if (op.scripted) {
+    script_.push_back({op.kind, op.first, op.count});
+    retry_at_ = world_.now + retry_pause;
+  } else {
+    next_issue_ = std::max(next_issue_, world_.now + retry_pause / 3);
+  }
+}
+
+void Guest::take(nbd::ClientEffects& effects) {
+  for (nbd::Completion& completion : effects.completions) complete(completion);
+  const bool ended = effects.failed.has_value();
+  const std::string reason = ended ? *effects.failed : "";
+  const bool ready = effects.ready.has_value();
+  if (ready && effects.ready->size != model_.sectors() * sector) world_.fail(Violation::Class::safety, name_ + " is shown a disk of another size");
+  effects.clear();
+  if (ended) return drop(reason.c_str());
+  work();
+}
+
+void Guest::dialed(StreamId stream, DialResult result) {
+  if (stream != stream_) return;
+  if (result == DialResult::connected) return;
+  stream_ = 0;
+  drop(result == DialResult::refused ? "refused" : "no route");
+}
+
+std::span<std::byte> Guest::receive_buffer(StreamId stream) { return stream == stream_ ? client_->receive_buffer() : std::span<std::byte>{}; }
+
+void Guest::received(StreamId stream, std::size_t bytes) {
+  if (stream != stream_) return;
+  client_->on_received(bytes, effects_);
+  take(effects_);
+  if (stream_ != 0) world_.network.send(id_, stream_);
+}
+
+OutQueue* Guest::output(StreamId stream) { return stream == stream_ && client_ ? const_cast<OutQueue*>(&client_->output()) : nullptr; }
+
+void Guest::closed(StreamId stream) {
+  if (stream != stream_) return;
+  stream_ = 0;
+  drop("the other side closed it");
+}
+
+std::string Guest::waiting_for() const {
+  std::string text = name_ + (stream_ == 0 ? " is not connected" : client_->ready() ? " is connected to node" : " is connecting to node");
+  if (stream_ != 0) text += std::to_string(gateway_);
+  for (const Op& op : open_)
+    text += ", op " + std::to_string(op.id) + " " + std::string(op_names[static_cast<std::size_t>(op.kind)]) + " since " + std::to_string(op.began / 1'000'000) + " ms";
+  if (!script_.empty()) text += ", " + std::to_string(script_.size()) + " requests to repeat";
+  return text;
+}
+
+}  // namespace sd::sim

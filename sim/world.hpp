@@ -1,0 +1,109 @@
+// One simulated cluster with its guests: nodes on faulty disks, behind a faulty network, and what watches over them.
+//
+// A run: the nodes start one after the other and an operator formats the cluster and makes the VDIs; guests work while faults come and
+// go; then everything is healed, and the cluster has to answer every request within a bound, return to full redundancy, and read back
+// right; in the end nothing may be left over. The first thing that is not as it should be ends the run.
+//
+// A run is a function of its decisions and its configuration.
+#pragma once
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "sim/config.hpp"
+#include "sim/device_model.hpp"
+#include "sim/event_queue.hpp"
+#include "sim/network.hpp"
+#include "sim/trace_hash.hpp"
+
+namespace sd::sim {
+
+class NodeMachine;
+class Guest;
+class Admin;
+class Faults;
+class Checkers;
+
+// Told what happens, for people. Absent in most runs, and then nothing is formatted.
+class TraceSink : public MessageSink {
+ public:
+  virtual void line(Time at, std::string_view lane, std::string_view text) = 0;
+  void message(MachineId, MachineId, Time, Time, std::size_t) override {}
+};
+
+// The exit codes of the simulator.
+enum class Outcome : int { ok = 0, usage = 1, assertion = 10, safety = 11, durability = 12, liveness = 13, leak = 14, nondeterminism = 15 };
+std::string_view to_string(Outcome outcome);
+
+struct Report {
+  Outcome outcome = Outcome::ok;
+  std::string what;               // of a failure
+  std::uint64_t hash = 0, steps = 0;
+  Time simulated = 0;
+  std::uint64_t operations = 0, errors = 0, checked_sectors = 0, faults = 0, restarts = 0, inconclusive = 0;
+  std::vector<std::uint64_t> hashes;  // after each step, if asked for
+};
+
+class World {
+ public:
+  World(Decisions& decisions, const Config& config, TraceSink* sink, bool remember_hashes);
+  ~World();
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+
+  Report run();
+
+  // --- For the parts of the world -----------------------------------------------------------------------------------------------------
+  void fail(Violation::Class kind, const std::string& what);
+  bool failed() const { return outcome_ != Outcome::ok; }
+  bool tracing() const { return sink_ != nullptr; }
+  void trace(std::string_view lane, const std::string& text) {
+    if (sink_) sink_->line(now, lane, text);
+  }
+  void wake_client(MachineId machine, Time at) { events.push({at, 0, machine, 0, 0, EventKind::client_timer, 0}); }
+  void all_lost_power();  // tells the models
+  // Every node runs, knows the same configuration, serves, and no object lacks a copy.
+  bool clean() const;
+  bool healed() const { return phase_ >= Phase::settle; }
+
+  Decisions& decisions;
+  const Config config;
+
+ private:
+  std::unique_ptr<BufferPool> pool_owner_;
+
+ public:
+  BufferPool& pool;
+  EventQueue events;
+  TraceHash hash;
+  Network network;
+  Time now = 0;
+  std::vector<std::unique_ptr<NodeMachine>> nodes;
+  std::vector<std::unique_ptr<DeviceModel>> models;  // one for each VDI
+  std::vector<std::unique_ptr<Guest>> guests;        // of VDI i / guests_per_vdi
+  std::unique_ptr<Admin> admin;
+  std::unique_ptr<Faults> faults;
+  std::unique_ptr<Checkers> checkers;
+
+ private:
+  enum class Phase : std::uint8_t { setup, chaos, settle, drain, read_back, flush, dark, read_again, redundancy, over };
+  void dispatch(const Event& event);
+  void on_phase();
+  void enter(Phase phase, Time limit);
+  void check_models();
+  std::string troubles() const;
+
+  TraceSink* sink_;
+  Phase phase_ = Phase::setup;
+  Time phase_began_ = 0;
+  Time phase_limit_ = 0;
+  Outcome outcome_ = Outcome::ok;
+  std::string what_;
+  bool powered_off_ = false;  // the loss of power at the end has been
+};
+
+// Runs one seed with overrides (may be empty). Replays `log` instead of the seed's own choices, if given.
+Report run_seed(std::uint64_t seed, const std::vector<std::string>& overrides, TraceSink* sink = nullptr, bool remember_hashes = false);
+
+}  // namespace sd::sim

@@ -1,0 +1,78 @@
+// Whole runs: a handful of seeds on every build; many more are the business of sheepsim.
+#include "sim/world.hpp"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace sd::sim {
+namespace {
+
+TEST(World, TheFirstSeedsPass) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    const Report report = run_seed(seed, {});
+    EXPECT_EQ(report.outcome, Outcome::ok) << "seed " << seed << ": " << report.what;
+    EXPECT_GT(report.operations, 0u) << "seed " << seed;
+  }
+}
+
+TEST(World, ARunIsAFunctionOfItsSeed) {
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    const Report a = run_seed(seed, {}, nullptr, true);
+    const Report b = run_seed(seed, {}, nullptr, true);
+    EXPECT_EQ(TraceHash::first_difference(a.hashes, b.hashes), -1) << "seed " << seed;
+    EXPECT_EQ(a.hash, b.hash) << "seed " << seed;
+  }
+}
+
+TEST(World, OtherSeedsAreOtherRuns) { EXPECT_NE(run_seed(1, {"ops=20"}).hash, run_seed(2, {"ops=20"}).hash); }
+
+TEST(World, EveryRegressionPasses) {
+  const std::filesystem::path folder = std::filesystem::path(SD_SOURCE_DIR) / "sim" / "regressions";
+  if (!std::filesystem::exists(folder)) return;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() != ".txt") continue;
+    std::ifstream in(entry.path());
+    std::uint64_t seed = 0;
+    std::vector<std::string> overrides;
+    for (std::string line; std::getline(in, line);) {
+      if (line.starts_with("seed ")) seed = std::stoull(line.substr(5));
+      else if (!line.empty() && line[0] != '#') overrides.push_back(line);
+    }
+    const Report report = run_seed(seed, overrides);
+    EXPECT_EQ(report.outcome, Outcome::ok) << entry.path() << ": " << report.what;
+  }
+}
+
+TEST(Config, OverridesSayWhatTheyMean) {
+  Config config;
+  EXPECT_TRUE(apply_override(config, "faults=kill,rot"));
+  EXPECT_EQ(config.faults, bit(FaultClass::kill) | bit(FaultClass::rot));
+  EXPECT_TRUE(apply_override(config, "faults=none"));
+  EXPECT_EQ(config.faults, 0u);
+  EXPECT_TRUE(apply_override(config, "nodes=1"));
+  EXPECT_EQ(config.copies, 1u);
+  EXPECT_FALSE(apply_override(config, "nodes=0"));
+  EXPECT_FALSE(apply_override(config, "faults=plague"));
+  EXPECT_FALSE(apply_override(config, "what"));
+}
+
+TEST(Config, ItsTextMakesItAgain) {
+  for (std::uint64_t seed = 1; seed <= 50; ++seed) {
+    Decisions a(seed);
+    Config config = draw_config(a);
+    Decisions b(seed);
+    Config again = draw_config(b);
+    std::string text = override_text(config) + " ";
+    for (std::size_t at = 0; at < text.size();) {
+      const std::size_t end = text.find(' ', at);
+      EXPECT_TRUE(apply_override(again, text.substr(at, end - at))) << text.substr(at, end - at);
+      at = end + 1;
+    }
+    EXPECT_EQ(to_text(config), to_text(again));
+  }
+}
+
+}  // namespace
+}  // namespace sd::sim
