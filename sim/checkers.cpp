@@ -14,6 +14,15 @@ void Checkers::check_state(const NodeMachine& machine, Seen& seen) {
   if (state.applied == seen.applied) return;
   if (state.applied < seen.applied) world_.fail(Violation::Class::safety, machine.name() + " goes back in the cluster log");
   seen.applied = state.applied;
+  if (world_.tracing()) {
+    std::string text = "applied " + std::to_string(state.applied) + ": epoch " + std::to_string(state.epoch()) + " since " +
+                       std::to_string(state.epochs.empty() ? 0 : state.epochs.front().epoch);
+    for (const auto& [vid, vdi] : state.vdis) {
+      const cluster::Member* owner = state.member(vdi.owner);
+      text += ", " + vdi.name + " owned by " + (owner ? to_string(owner->address) : "nobody") + " since " + std::to_string(vdi.owner_index);
+    }
+    world_.trace(machine.name(), text);
+  }
   scratch_.clear();
   state.encode(scratch_);
   const std::uint64_t digest = fnv1a(scratch_.data(), scratch_.size());

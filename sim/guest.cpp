@@ -153,8 +153,9 @@ void Guest::work() {
     }
   }
   world_.network.send(id_, stream_);
-  if (!script_.empty() && world_.now < retry_at_) wake(retry_at_);
-  if (script_.empty() && working_ && issued_ < quota_) wake(std::max(next_issue_, world_.now + 1));
+  const bool room = open_.size() < load.depth && client_->can_submit();  // otherwise the next answer wakes it
+  if (room && !script_.empty() && world_.now < retry_at_) wake(retry_at_);
+  if (room && script_.empty() && working_ && issued_ < quota_) wake(std::max(next_issue_, world_.now + 1));
   if (!open_.empty()) wake(open_.front().began + load.op_timeout);
 }
 

@@ -146,7 +146,6 @@ void run_seeds(std::uint64_t first, std::uint64_t last, const BatchOptions& opti
           if (going) going = each(result);
         }
         worker.text.erase(0, newline + 1);
-        worker.error_text.clear();
       }
       if (!going) ::kill(worker.pid, SIGKILL);
     }

@@ -22,7 +22,7 @@ double since(Clock::time_point start) { return std::chrono::duration<double>(Clo
 
 class TextLog final : public TraceSink {
  public:
-  void line(Time at, std::string_view lane, std::string_view text) override { fmt::print("{:>14.6f} ms {:<8} {}\n", static_cast<double>(at) / 1e6, lane, text); }
+  void line(Time at, std::string_view lane, std::string_view text) override { fmt::print("{:>14.6f} ms {:<8} {}\n", static_cast<double>(at) / 1e6, lane, text); std::fflush(stdout); }
 };
 
 class Both final : public TraceSink {
@@ -107,7 +107,7 @@ int many_seeds(std::uint64_t first, std::uint64_t last, const BatchOptions& opti
   return failures.empty() ? 0 : static_cast<int>(failures.begin()->first);
 }
 
-// How many seeds it takes to catch a planted bug; 0 if none of them does.
+// How many seeds it takes to catch a planted bug; 0 if none of them does. A seed that fails without the bug proves nothing.
 std::uint64_t seeds_to_catch(std::uint64_t first, std::uint64_t last, BatchOptions options, const SimBugInfo& bug, Report& report, std::uint64_t& seed) {
   options.bug = bug.id;
   std::uint64_t runs = 0;
@@ -115,6 +115,9 @@ std::uint64_t seeds_to_catch(std::uint64_t first, std::uint64_t last, BatchOptio
   run_seeds(first, last, options, [&](const SeedResult& result) {
     ++runs;
     if (result.report.outcome == Outcome::ok) return true;
+    BatchOptions without = options;
+    without.bug = SimBug::count;
+    if (run_one(result.seed, without).outcome != Outcome::ok) return true;
     caught = true;
     report = result.report;
     seed = result.seed;

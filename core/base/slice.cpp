@@ -1,5 +1,6 @@
 #include "core/base/slice.hpp"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstdlib>
@@ -39,8 +40,31 @@ struct BufferPool::Impl {
   std::array<detail::Block*, 40> free{};
   std::size_t keep_bytes = 0;
   std::size_t kept_bytes = 0;
+  std::array<std::size_t, 40> kept_of_class{};
   std::size_t outstanding = 0;
   std::size_t outstanding_bytes = 0;
+
+  detail::Block* pop(std::size_t size_class) {
+    detail::Block* block = free[size_class];
+    free[size_class] = block->next_free;
+    kept_bytes -= block->capacity;
+    kept_of_class[size_class] -= block->capacity;
+    return block;
+  }
+
+  // Makes room for one more unused block at the cost of the class that holds most, if that holds more than the block's own: after many
+  // small blocks, large ones must find room too. Returns what to destroy, as a list.
+  detail::Block* make_room(const detail::Block& wanted) {
+    detail::Block* dropped = nullptr;
+    while (kept_bytes + wanted.capacity > keep_bytes) {
+      const auto most = static_cast<std::size_t>(std::ranges::max_element(kept_of_class) - kept_of_class.begin());
+      if (kept_of_class[most] <= kept_of_class[wanted.size_class] + wanted.capacity) break;
+      detail::Block* block = pop(most);
+      block->next_free = dropped;
+      dropped = block;
+    }
+    return dropped;
+  }
 
   static void destroy(detail::Block* block) {
     std::free(block->memory);
@@ -56,14 +80,17 @@ void release(Block* block) {
   impl.lock.lock();
   --impl.outstanding;
   impl.outstanding_bytes -= block->capacity;
+  detail::Block* dropped = impl.make_room(*block);
   const bool keep = impl.kept_bytes + block->capacity <= impl.keep_bytes;
   if (keep) {
     block->next_free = impl.free[block->size_class];
     impl.free[block->size_class] = block;
     impl.kept_bytes += block->capacity;
+    impl.kept_of_class[block->size_class] += block->capacity;
   }
   impl.lock.unlock();
   if (!keep) BufferPool::Impl::destroy(block);
+  while (dropped) BufferPool::Impl::destroy(std::exchange(dropped, dropped->next_free));
 }
 
 }  // namespace detail
@@ -94,11 +121,7 @@ Slice BufferPool::allocate(std::size_t size) {
   const std::uint32_t size_class = class_of(size);
   const std::size_t capacity = smallest_block << size_class;
   impl_->lock.lock();
-  detail::Block* block = impl_->free[size_class];
-  if (block) {
-    impl_->free[size_class] = block->next_free;
-    impl_->kept_bytes -= capacity;
-  }
+  detail::Block* block = impl_->free[size_class] ? impl_->pop(size_class) : nullptr;
   ++impl_->outstanding;
   impl_->outstanding_bytes += capacity;
   impl_->lock.unlock();

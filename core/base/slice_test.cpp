@@ -42,6 +42,16 @@ TEST(BufferPool, ReusesABlockThatCameBack) {
   EXPECT_EQ(address(pool.allocate(8000)), first) << "both fit a block of 8 KB";
 }
 
+TEST(BufferPool, SmallBlocksDoNotKeepLargeOnesFromBeingReused) {
+  BufferPool pool(4u << 20);
+  {
+    std::vector<Slice> small;
+    for (int i = 0; i < 1024; ++i) small.push_back(pool.allocate(4096));
+  }  // unused blocks now fill what the pool may keep
+  const std::byte* first = pool.allocate(1u << 20).data();
+  EXPECT_EQ(pool.allocate(1u << 20).data(), first);
+}
+
 TEST(BufferPool, DoesNotReuseABlockThatIsHeld) {
   BufferPool pool;
   const Slice held = pool.copy_of("held");

@@ -553,7 +553,8 @@ CheckReport check_cluster(const cluster::State& state, const NodeStatus& status)
     add(Severity::error, "no leader: the asked node cannot reach a majority of the cluster; start the missing nodes or mend the network");
   if (!state.formatted) add(Severity::error, "the cluster is not formatted; run `dog cluster format`");
   if (state.shut_down) add(Severity::error, "the cluster is shut down; start its sheep again");
-  if (!status.serving && !status.trouble.empty()) add(Severity::error, "the asked node does not serve: " + status.trouble);
+  if (state.formatted && !state.shut_down && !status.serving && !status.trouble.empty())
+    add(Severity::error, "the asked node does not serve: " + status.trouble);
 
   std::size_t storing = 0, down = 0;
   for (const auto& [id, member] : state.members) {

@@ -185,6 +185,7 @@ void Volume::ready(Time now, Object& object, VolumeEffects& out) {
     else start_write(now, object, id, out);
   }
   for (const std::uint64_t id : done) {
+    ops_.find(id)->waiting_for.clear();  // late answers have nothing more to say
     if (object.entry != Object::Entry::set) object.held.push_back(id);
     else finish_op(now, id, Status::ok, {}, out);
   }

@@ -83,6 +83,11 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
     // Sent before the owner asked anew: it would change what this member has answered.
     const auto fenced = fences_.find(oid);
     if (fenced != fences_.end() && request.version.generation < fenced->second && !SD_BUG(ignore_generation)) return;
+    // The write before it is still being looked into.
+    if (const auto looking = looking_.find(oid); looking != looking_.end()) {
+      looking->second.emplace_back(from, std::move(request));
+      return;
+    }
   }
   Job fresh;
   fresh.from = from;
@@ -97,6 +102,7 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
       if (r.previous == Version{}) {
         // The first write of an object: the owner knows that nothing was ever there, so whatever an earlier generation left is void.
         job.step = Job::Step::look_before_write;
+        looking_[oid];
         store_.query(now, id, oid, out.store);
       } else {
         write(now, id, job, out);
@@ -184,7 +190,11 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
     case Job::Step::look_before_write:
       if (done.status == Status::ok && done.info.exists && (done.info.version.generation < r.version.generation || done.info.incomplete))
         store_.remove(now, scrap(out), r.oid, out.store);
-      write(now, id, job, out);
+      {
+        const auto queued = looking_.extract(r.oid);
+        write(now, id, job, out);
+        for (auto& [from, request] : queued.mapped()) start(now, from, std::move(request), out);
+      }
       break;
     case Job::Step::look:
       if (done.status == Status::ok && leftover(done.info, r.vid)) {

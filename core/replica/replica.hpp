@@ -90,6 +90,7 @@ class Replica {
   bool full_ = false;
   SlotTable<Job> jobs_;
   std::map<Oid, std::uint64_t> pulls_;
+  std::map<Oid, std::vector<std::pair<NodeId, Request>>> looking_;  // writes behind a first write that is being looked into
   std::map<Oid, std::uint64_t> fences_;  // the lowest generation that may still write, where it is not that of the log
   std::vector<std::pair<NodeId, Request>> parked_;
   std::size_t parked_bytes_ = 0;

@@ -1,0 +1,136 @@
+#include "core/cluster/state.hpp"
+
+#include <gtest/gtest.h>
+
+#include "core/cluster/placement.hpp"
+
+namespace sd::cluster {
+namespace {
+
+class ClusterState : public testing::Test {
+ protected:
+  State state;
+  std::uint64_t index = 0;
+
+  Result run(CommandBody body, NodeId proposer = 0, std::uint64_t number = 0) { return state.apply(++index, {proposer, 1, number, std::move(body)}); }
+  Member node(NodeId id, Incarnation incarnation = 1) {
+    return {id, incarnation, Endpoint::v4(127, 0, 0, 1, static_cast<std::uint16_t>(7000 + 2 * id)), static_cast<std::uint32_t>(id), 128, true};
+  }
+  void three_nodes() {
+    for (NodeId id = 1; id <= 3; ++id) run(Join{node(id)});
+  }
+  std::string bytes(const State& s) {
+    std::string out;
+    s.encode(out);
+    return out;
+  }
+};
+
+TEST_F(ClusterState, EachChangeOfTheRingIsOneEpoch) {
+  three_nodes();
+  EXPECT_EQ(state.epoch(), 3u);
+  run(Join{node(2)});  // nothing new
+  EXPECT_EQ(state.epoch(), 3u);
+  run(Join{node(2, 2)});  // restarted
+  EXPECT_EQ(state.epoch(), 4u);
+  EXPECT_EQ(run(Remove{2, 1, false}).status, Status::stale);  // of a life that is over
+  EXPECT_EQ(state.epoch(), 4u);
+  run(Remove{2, 2, false});
+  EXPECT_EQ(state.epoch(), 5u);
+  EXPECT_EQ(state.epochs.back().members.size(), 2u);
+}
+
+TEST_F(ClusterState, FormatNeedsAZoneForEachCopy) {
+  three_nodes();
+  EXPECT_EQ(run(Format{99, 4, false}).status, Status::not_enough_nodes);
+  EXPECT_FALSE(state.formatted);
+  EXPECT_EQ(run(Format{99, 3, false}).status, Status::ok);
+  EXPECT_EQ(run(Format{100, 3, false}).status, Status::exists);
+  EXPECT_EQ(state.uuid, 99u);
+}
+
+TEST_F(ClusterState, AVdiTakesTheNextFreeNumberAndANameIsTakenOnce) {
+  three_nodes();
+  EXPECT_EQ(run(CreateVdi{"test", 1 << 20, 0}).status, Status::not_formatted);
+  run(Format{1, 3, false});
+  EXPECT_EQ(run(CreateVdi{"test", 1 << 20, 0}).vid, 0x7c2b25u);
+  EXPECT_EQ(run(CreateVdi{"test", 1 << 20, 0}).status, Status::exists);
+  run(DeleteVdi{0x7c2b25});
+  // The number stays taken until the old disk's objects are gone.
+  EXPECT_EQ(run(CreateVdi{"test", 1 << 20, 0}).vid, 0x7c2b26u);
+  EXPECT_EQ(run(CreateVdi{std::string(256, 'x'), 1 << 20, 0}).status, Status::invalid);
+  EXPECT_EQ(run(CreateVdi{"", 1 << 20, 0}).status, Status::invalid);
+  EXPECT_EQ(run(CreateVdi{"zero", 0, 0}).status, Status::invalid);
+  EXPECT_EQ(run(CreateVdi{"odd", 1000, 0}).status, Status::invalid);
+  EXPECT_EQ(run(CreateVdi{"huge", limits::max_vdi_size + 512, 0}).status, Status::invalid);
+}
+
+TEST_F(ClusterState, ACommandTakesEffectOnce) {
+  three_nodes();
+  run(Format{1, 3, false});
+  const Result first = run(CreateVdi{"a", 512, 0}, 1, 5);
+  EXPECT_EQ(first.status, Status::ok);
+  const Result again = run(CreateVdi{"a", 512, 0}, 1, 5);
+  EXPECT_EQ(again.status, Status::ok);
+  EXPECT_EQ(again.vid, first.vid);
+  EXPECT_EQ(state.outcome(1, 1, 5)->vid, first.vid);
+  EXPECT_FALSE(state.outcome(1, 2, 5));
+}
+
+TEST_F(ClusterState, AnOwnerKeepsItsDiskWhileItIsUp) {
+  three_nodes();
+  run(Format{1, 3, false});
+  const Vid vid = run(CreateVdi{"a", 512, 0}).vid;
+  EXPECT_EQ(run(TakeOwnership{vid, 1, 1, 0}).status, Status::ok);
+  const auto first = state.generation(vid);
+  EXPECT_EQ(run(TakeOwnership{vid, 2, 1, state.find(vid)->owner_index}).status, Status::exists);
+  run(Remove{1, 1, false});
+  const auto second = state.generation(vid);
+  EXPECT_GT(second, first);  // a new epoch fences the old one
+  EXPECT_EQ(run(TakeOwnership{vid, 2, 1, 0}).status, Status::stale);
+  EXPECT_EQ(run(TakeOwnership{vid, 2, 1, state.find(vid)->owner_index}).status, Status::ok);
+  EXPECT_GT(state.generation(vid), second);
+  EXPECT_EQ(run(TakeOwnership{vid, 1, 1, state.find(vid)->owner_index}).status, Status::stale);  // not up
+}
+
+TEST_F(ClusterState, HistoryIsKeptUntilTheEpochIsClean) {
+  three_nodes();
+  run(Format{1, 3, false});
+  run(Remove{3, 1, false});
+  run(Join{node(3, 2)});
+  EXPECT_EQ(state.epochs.size(), 3u);
+  EXPECT_EQ(Placement(state).periods().size(), 3u);
+  EXPECT_EQ(run(MarkClean{state.epoch() - 1}).status, Status::stale);
+  EXPECT_EQ(run(MarkClean{state.epoch()}).status, Status::ok);
+  EXPECT_EQ(state.epochs.size(), 1u);
+}
+
+TEST_F(ClusterState, TheSameLogGivesTheSameBytesAndASnapshotGivesThemBack) {
+  three_nodes();
+  run(Format{1, 3, false});
+  run(CreateVdi{"a", 512, 2}, 2, 1);
+  run(TakeOwnership{state.find("a")->vid, 3, 1, 0});
+  const auto copy = State::decode(bytes(state));
+  ASSERT_TRUE(copy);
+  EXPECT_EQ(bytes(*copy), bytes(state));
+  for (std::size_t cut = 0; cut < bytes(state).size(); ++cut) EXPECT_FALSE(State::decode(bytes(state).substr(0, cut))) << cut;
+}
+
+TEST_F(ClusterState, EveryCommandSurvivesItsEncoding) {
+  const CommandBody bodies[] = {Format{1, 2, true}, Join{node(4)}, Remove{1, 2, true}, CreateVdi{"x", 512, 3}, DeleteVdi{7}, PurgeVdi{8},
+                                ResizeVdi{9, 1024}, TakeOwnership{1, 2, 3, 4}, MarkClean{5}, Shutdown{}, Start{6}};
+  for (const auto& body : bodies) {
+    std::string encoded, again;
+    encode({1, 2, 3, body}, encoded);
+    const auto command = decode_command(encoded);
+    ASSERT_TRUE(command) << body.index();
+    EXPECT_EQ(command->body.index(), body.index());
+    encode(*command, again);
+    EXPECT_EQ(again, encoded);
+    EXPECT_FALSE(decode_command(encoded.substr(0, encoded.size() - 1)));
+    EXPECT_FALSE(decode_command(encoded + "x"));
+  }
+}
+
+}  // namespace
+}  // namespace sd::cluster
