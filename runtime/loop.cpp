@@ -40,7 +40,7 @@ struct Loop::Impl {
 
   LoopOptions options;
   Log log;
-  asio::io_context io{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE};  // one thread, so no locks
+  asio::io_context io{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO};  // one thread runs it
   BufferPool pool{options.node.max_dirty_bytes + (32u << 20)};  // what an applied batch gives back is wanted again at once
   Effects effects, performing;
   std::unique_ptr<DiskDriver> disk;

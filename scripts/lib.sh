@@ -105,17 +105,21 @@ all_nodes() { seq 0 $(( SD_NODES - 1 )); }
 nbd_uri() { echo "nbd://$SD_BIND:$(node_nbd_port "$1")/$2"; }          # node, disk
 nbd_unix_uri() { echo "nbd+unix:///$2?socket=$(node_socket "$1")"; }
 
-# A process that exists, has not ended, and is the sheep of that directory (process ids are used again).
+# A process that exists and has not ended.
+pid_runs() {
+  local state
+  state=$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) || return 1
+  [[ -n $state && $state != Z* && $state != X* ]]
+}
+# ... and is the sheep of that node's directory (process ids are used again).
 node_alive() {
-  local pid state
-  pid=$(node_pid "$1") || return 1
-  [[ -n $pid ]] || return 1
-  state=$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null) || return 1
-  [[ -n $state && $state != Z* && $state != X* ]] || return 1
-  tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qxF -- "$(node_dir "$1")"
+  local pid
+  pid=$(node_pid "$1") && [[ -n $pid ]] && pid_runs "$pid" || return 1
+  tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -cxF -- "$(node_dir "$1")" >/dev/null
 }
 node_dead() { ! node_alive "$1"; }
-node_answers() { node_dead "$1" || port_open "$(node_port "$1")"; }
+# Of a process just forked, which may not have become sheep yet.
+answers_or_ended() { ! pid_runs "$1" || port_open "$2"; }
 
 # start_node I [OPTIONS...]: returns when the node accepts connections. More options also from $SD_SHEEP_ARGS.
 start_node() {
@@ -131,7 +135,7 @@ start_node() {
   # A session of its own: the terminal's interrupt key must not reach it.
   setsid "$sheep" "${args[@]}" </dev/null >>"$(node_log "$i")" 2>&1 &
   echo $! >"$SD_STATE/node$i.pid"
-  wait_until "$SD_START_TIMEOUT" "node $i to answer" node_answers "$i" || true
+  wait_until "$SD_START_TIMEOUT" "node $i to answer" answers_or_ended $! "$(node_port "$i")"
   if node_dead "$i" || ! port_open "$(node_port "$i")"; then
     complain "node $i starts" "$(tail -n 15 "$(node_log "$i")")"
     return 1

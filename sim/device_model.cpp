@@ -132,6 +132,26 @@ void DeviceModel::check_read(OpId id, std::span<const std::byte> data) {
   }
 }
 
+std::string DeviceModel::describe_data(OpId id, std::span<const std::byte> data) const {
+  std::string text;
+  std::optional<OpId> last;
+  std::uint32_t run = 0;
+  const auto put = [&] {
+    if (run > 0) text += (text.empty() ? "" : ", ") + (last ? std::to_string(*last) : std::string("junk")) + "x" + std::to_string(run);
+  };
+  for (std::uint32_t i = 0; i < data.size() / sector_bytes; ++i) {
+    const auto value = decode(ops_[id].first + i, data.data() + i * sector_bytes);
+    if (run > 0 && value != last) {
+      put();
+      run = 0;
+    }
+    last = value;
+    ++run;
+  }
+  put();
+  return text;
+}
+
 void DeviceModel::unknown(OpId id) {
   SD_ASSERT(ops_[id].state == State::open, "an operation ends once");
   ops_[id].state = State::unknown;

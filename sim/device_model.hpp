@@ -38,6 +38,8 @@ class DeviceModel {
   void fill(OpId op, std::span<std::byte> out) const;
   // Answered with success. `data` of a read, empty otherwise.
   void end(OpId op, std::span<const std::byte> data = {});
+  // What a read returned, for people: which operations wrote its sectors, as `operation x sectors`.
+  std::string describe_data(OpId op, std::span<const std::byte> data) const;
   // Answered with an error, or never: it may have happened and may still.
   void unknown(OpId op);
   // From now on the operation, which was never answered, cannot happen any more.

@@ -238,7 +238,10 @@ void Faults::undo(Active& fault) {
     case FaultClass::power:
     case FaultClass::power_all:
       for (std::uint32_t i = 0; i < world_.config.nodes; ++i)
-        if (fault.targets >> i & 1) world_.nodes[i]->start();
+        if (fault.targets >> i & 1) {
+          world_.nodes[i]->crash_if_armed();
+          world_.nodes[i]->start();
+        }
       break;
     case FaultClass::stop:
       for (std::uint32_t i = 0; i < world_.config.nodes; ++i)

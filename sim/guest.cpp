@@ -179,7 +179,7 @@ void Guest::complete(nbd::Completion& completion) {
   ++operations_;
   world_.hash.fold(std::uint64_t{op.id} << 8 | static_cast<std::uint64_t>(completion.error));
   if (completion.status == Status::ok) {
-    if (world_.tracing()) world_.trace(name_, "op " + std::to_string(op.id) + " done");
+    if (world_.tracing()) world_.trace(name_, "op " + std::to_string(op.id) + " done" + (op.kind == OpClass::read ? ": " + model_.describe_data(op.id, completion.data.bytes()) : ""));
     model_.end(op.id, completion.data.bytes());
     return;
   }

@@ -7,6 +7,7 @@ namespace sd::sim {
 
 namespace {
 constexpr std::uint32_t crash_marker = UINT32_MAX;  // of an event that ends an armed crash
+constexpr Time restart_after = milliseconds(500);
 constexpr std::uint32_t most_steps_at_once = 100'000;
 
 std::string describe(const DiskOp& op) {
@@ -85,6 +86,10 @@ void NodeMachine::arm_crash(std::uint32_t effects, bool power) {
   crash_power_ = power;
   crash_in_ = effects;
   world_.events.push({now() + milliseconds(50), 0, id_, crash_marker, life_, EventKind::node_tick, 0});
+}
+
+void NodeMachine::crash_if_armed() {
+  if (crash_armed_) die(crash_power_);
 }
 
 void NodeMachine::pause(Time until) {
@@ -245,6 +250,7 @@ void NodeMachine::after_step(unsigned kind) {
   if (!node_->fatal().empty()) {
     world_.checkers->on_fatal(*this);
     die(false);
+    world_.events.push({now() + restart_after, 0, id_, 1, 0, EventKind::fault, 0});  // as a service manager would
     return;
   }
   if (stopping_ && node_->stopped()) {

@@ -23,6 +23,7 @@ class NodeMachine final : public Host {
   void die(bool power);     // the process, and the machine's power with it
   // Dies when it has performed this many effects more, or at the latest after a moment.
   void arm_crash(std::uint32_t effects, bool power);
+  void crash_if_armed();    // now
   void pause(Time until);
   void stop();              // cleanly; `running` ends by itself
   void set_drift(std::int64_t ppm);
@@ -36,7 +37,6 @@ class NodeMachine final : public Host {
   MachineId id() const { return id_; }
   const std::string& name() const { return name_; }
   std::uint32_t lives() const { return life_; }
-  bool crash_armed() const { return crash_armed_; }
   Time local_time() const { return local(now()); }
 
   SimDisk disk;

@@ -49,7 +49,13 @@ void draw_faults(Decisions& d, Config& config) {
   const std::uint32_t node_losses = bit(FaultClass::kill) | bit(FaultClass::power) | bit(FaultClass::stop);
   if (config.copies == 1) config.faults &= ~(bit(FaultClass::power) | bit(FaultClass::rot) | bit(FaultClass::stop));
   if (config.copies == 1 && config.nodes > 1) config.faults &= ~bit(FaultClass::kill);
-  if (config.faults & bit(FaultClass::rot) && config.copies < 3) config.faults &= ~(node_losses | bit(FaultClass::power_all));
+  // A rotten block counts as a lost copy until it is read or scrubbed; so nothing else may take the others away meanwhile.
+  const std::uint32_t removals = bit(FaultClass::partition) | bit(FaultClass::one_way) | bit(FaultClass::bridge) | bit(FaultClass::slow_net) | bit(FaultClass::pause) |
+                                 bit(FaultClass::slow_disk) | bit(FaultClass::stall) | bit(FaultClass::full) | bit(FaultClass::flip);
+  if (config.faults & bit(FaultClass::rot)) {
+    config.faults &= ~removals;
+    if (config.copies < 3) config.faults &= ~(node_losses | bit(FaultClass::power_all));
+  }
   config.fault_gap = milliseconds(100) << d.choose(Site::config, 5);
   config.fault_length = milliseconds(200) << d.choose(Site::config, 6);
   if (config.faults & bit(FaultClass::drift)) {

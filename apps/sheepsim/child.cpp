@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <sstream>
 
 namespace sd::sim {
@@ -161,6 +162,7 @@ void run_seeds(std::uint64_t first, std::uint64_t last, const BatchOptions& opti
       const bool slow = WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM;
       result.report.outcome = slow ? Outcome::liveness : Outcome::assertion;
       result.report.what = slow ? "takes too long in real time" : worker.error_text;
+      if (!slow && result.report.what.empty() && WIFSIGNALED(status)) result.report.what = std::string("killed by ") + ::strsignal(WTERMSIG(status));
       while (result.report.what.ends_with('\n')) result.report.what.pop_back();
       going = each(result);
       if (going && worker.next + 1 < worker.end) workers.push_back(start(worker.next + 1, worker.end, options));

@@ -18,6 +18,8 @@ using namespace sd;
 using namespace sd::sim;
 using Clock = std::chrono::steady_clock;
 
+constexpr std::size_t most_printed = 20;  // failures of one class
+
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 class TextLog final : public TraceSink {
@@ -92,7 +94,7 @@ int many_seeds(std::uint64_t first, std::uint64_t last, const BatchOptions& opti
     faults += result.report.faults;
     if (result.report.outcome == Outcome::ok) return true;
     failures[result.report.outcome].push_back(result.seed);
-    fmt::print("seed {}: {}: {}\n", result.seed, to_string(result.report.outcome), result.report.what);
+    if (failures[result.report.outcome].size() <= most_printed) fmt::print("seed {}: {}: {}\n", result.seed, to_string(result.report.outcome), result.report.what);
     std::fflush(stdout);
     return keep_going;
   });

@@ -75,8 +75,7 @@ void Gateway::route(Time now, std::uint64_t id, GatewayEffects& out) {
 }
 
 void Gateway::forward(Time now, std::uint64_t id, Pending& p, NodeId owner, GatewayEffects& out) {
-  if (p.where == Pending::Where::waiting || p.sent_to != owner) {
-    if (p.number != 0) forwarded_.erase(p.number);
+  if (p.number == 0) {
     p.number = next_number_++;
     forwarded_[p.number] = id;
   }
@@ -179,6 +178,7 @@ void Gateway::collect(Time now, GatewayEffects& out) {
         }
         continue;
       }
+      SD_ASSERT(pending_.find(done.ticket), "a volume answers each request once");
       finish(now, done.ticket, done.status, std::move(done.payload), out);
     }
     batch.clear();
@@ -208,6 +208,7 @@ void Gateway::on_state(Time now, GatewayEffects& out) {
   }
   for (const std::uint64_t id : lost) {
     Pending& p = *pending_.find(id);
+    forwarded_.erase(std::exchange(p.number, 0));
     p.where = Pending::Where::waiting;
     waiting_.insert(id);
   }

@@ -135,8 +135,12 @@ void Volume::admit(Time now, std::uint64_t id, VolumeEffects& out) {
     page.waiting.push_back(id);
     return;
   }
-  const bool set = page.set[op.entry % page_entries] != 0;
-  if (!set && op.kind != Op::Kind::write) {
+  if (page.set[op.entry % page_entries] == 0) {
+    // Named by the index first, on all members, and written then: whoever takes over finds whatever may have been seen.
+    if (op.kind == Op::Kind::write) {
+      write_entry(now, op.entry, id, out);
+      return;
+    }
     if (op.kind == Op::Kind::read && !serving_ && !SD_BUG(serve_without_lease)) {
       page.waiting.push_back(id);
       return;
@@ -146,15 +150,17 @@ void Volume::admit(Time now, std::uint64_t id, VolumeEffects& out) {
     finish_op(now, id, Status::ok, read ? zeros(length) : Payload{}, out);
     return;
   }
+  enqueue(now, object_for(oid), id, out);
+}
+
+// An object whose entry was set just now: it never was, so nobody has to be asked for it.
+void Volume::begin_object(std::uint32_t index) {
+  const Oid oid = Oid::data(vid_, index);
+  if (objects_.contains(oid)) return;
   Object& object = object_for(oid);
-  if (!set) {
-    object.entry = Object::Entry::unset;
-    object.generation = generation_;
-    object.acting = placement_.acting(oid, copies_);
-    // The index, which is up to date, says that this object never was: nobody has to be asked.
-    if (!object.acting.empty()) object.state = Object::State::ready;
-  }
-  enqueue(now, object, id, out);
+  object.generation = generation_;
+  object.acting = placement_.acting(oid, copies_);
+  if (!object.acting.empty()) object.state = Object::State::ready;
 }
 
 Volume::Object& Volume::object_for(Oid oid) {
@@ -174,13 +180,10 @@ Volume::Object& Volume::object_for(Oid oid) {
 }
 
 bool Volume::has_work(const Object& object) const {
-  return !object.writes.empty() || !object.waiting.empty() || object.reads > 0 || !object.held.empty() || object.peering != 0;
+  return !object.writes.empty() || !object.waiting.empty() || object.reads > 0 || object.peering != 0;
 }
 
-bool Volume::can_forget(const Object& object) const {
-  // An object that was written although its entry was never set must be remembered: its next write is not its first.
-  return !has_work(object) && object.damaged.empty() && (object.entry == Object::Entry::set || object.version == Version{});
-}
+bool Volume::can_forget(const Object& object) const { return !has_work(object) && object.damaged.empty(); }
 
 void Volume::enqueue(Time now, Object& object, std::uint64_t id, VolumeEffects& out) {
   ops_.find(id)->object = &object;
@@ -194,8 +197,7 @@ bool Volume::overlaps_write(const Object& object, const Op& op) const {
     const Op& write = *ops.find(id);
     if (write.offset < op.offset + op.length && op.offset < write.offset + write.length) return true;
   }
-  // Written on all members, but not found again after a take-over until the index names the object.
-  return !object.held.empty();
+  return false;
 }
 
 // Sends what may go, in order of arrival.
@@ -242,7 +244,6 @@ void Volume::start_write(Time now, Object& object, std::uint64_t id, VolumeEffec
   op.waiting_for = object.acting;
   op.sent = now;
   for (const NodeId member : object.acting) send_write(now, object, id, op, member, out);
-  if (object.entry == Object::Entry::unset) write_entry(now, object, out);
 }
 
 void Volume::send_write(Time, Object& object, std::uint64_t id, Op& op, NodeId member, VolumeEffects& out) {
@@ -321,11 +322,17 @@ void Volume::on_write_reply(Time now, std::uint64_t id, Op& op, NodeId from, Rep
   if (object.state != Object::State::ready || reply.generation != generation_) return;
   switch (reply.status) {
     case Status::ok:
-      take(op.waiting_for, from);
-      if (!op.waiting_for.empty() && !SD_BUG(ack_before_all_members)) return;
-      std::erase(object.writes, id);
-      if (object.entry != Object::Entry::set) object.held.push_back(id);
-      else finish_op(now, id, Status::ok, {}, out);
+      // A member holds a prefix of the object's history, so this answer is one to all writes before as well.
+      for (const std::uint64_t earlier : object.writes) {
+        take(ops_.find(earlier)->waiting_for, from);
+        if (earlier == id) break;
+      }
+      if (SD_BUG(ack_before_all_members)) ops_.find(object.writes.front())->waiting_for.clear();
+      while (!object.writes.empty() && ops_.find(object.writes.front())->waiting_for.empty()) {
+        const std::uint64_t done = object.writes.front();
+        object.writes.pop_front();
+        finish_op(now, done, Status::ok, {}, out);
+      }
       pump(now, object, out);
       return;
     case Status::behind:
@@ -492,6 +499,7 @@ void Volume::give_up(VolumeEffects& out) {
   ops_ = {};
   objects_.clear();
   pages_.clear();
+  entries_.clear();
   flushes_.clear();
 }
 

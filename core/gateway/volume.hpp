@@ -108,10 +108,8 @@ class Volume {
 
   struct Object {
     enum class State : std::uint8_t { unpeered, querying, pulling, ready };
-    enum class Entry : std::uint8_t { set, writing, unset };
     Oid oid;
     State state = State::unpeered;
-    Entry entry = Entry::set;        // of the index; `set` for objects that are not indexed
     std::uint64_t generation = 0;    // in which it was peered, or is being
     ActingSet acting;
     Version version;                 // the newest given out
@@ -120,7 +118,6 @@ class Volume {
     std::deque<std::uint64_t> writes;     // sent, not yet acknowledged by all; in version order
     std::deque<std::uint64_t> waiting;    // not yet sent, in order of arrival
     std::uint32_t reads = 0;              // sent
-    std::vector<std::uint64_t> held;      // done on all members, but the index entry is not
     std::uint64_t peering = 0;            // the op of the query or pull
     std::vector<Answer> answers;
     ActingSet damaged;                    // members to be copied over whole
@@ -178,7 +175,8 @@ class Volume {
   Page& page_of(Time now, std::uint32_t index, VolumeEffects& out);
   void on_page(Time now, std::uint32_t page, Status status, const Payload& payload, VolumeEffects& out);
   bool entry_set(std::uint32_t index);
-  void write_entry(Time now, Object& object, VolumeEffects& out);
+  void write_entry(Time now, std::uint32_t index, std::uint64_t first_op, VolumeEffects& out);
+  void begin_object(std::uint32_t index);
   void on_entry_written(Time now, std::uint32_t index, Status status, VolumeEffects& out);
   void try_map(Time now, std::uint64_t io, VolumeEffects& out);
 
@@ -195,6 +193,7 @@ class Volume {
   SlotTable<Op> ops_;
   std::map<Oid, std::unique_ptr<Object>> objects_;
   std::map<std::uint32_t, Page> pages_;
+  std::map<std::uint32_t, std::vector<std::uint64_t>> entries_;  // being written, and the ops that wait for each
   std::vector<NodeId> dirty_;             // members that were sent writes since they were last flushed, ordered
   std::vector<NodeId> full_;              // members short of space, ordered
   std::vector<std::uint64_t> flushes_;    // ops

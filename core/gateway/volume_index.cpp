@@ -50,14 +50,14 @@ bool Volume::entry_set(std::uint32_t index) {
   return at != pages_.end() && at->second.loaded && at->second.set[index % page_entries];
 }
 
-void Volume::write_entry(Time now, Object& object, VolumeEffects& out) {
-  const std::uint32_t index = object.oid.index();
+void Volume::write_entry(Time now, std::uint32_t index, std::uint64_t first_op, VolumeEffects& out) {
+  const auto [at, fresh] = entries_.try_emplace(index);
+  at->second.push_back(first_op);
+  if (!fresh) return;
   if (SD_BUG(lose_index_entry)) {
-    object.entry = Object::Entry::set;
-    pages_[index / page_entries].set[index % page_entries] = 1;
+    on_entry_written(now, index, Status::ok, out);
     return;
   }
-  object.entry = Object::Entry::writing;
   std::string bytes;
   Writer(bytes).u32(vid_);
   Op op;
@@ -71,16 +71,16 @@ void Volume::write_entry(Time now, Object& object, VolumeEffects& out) {
 }
 
 void Volume::on_entry_written(Time now, std::uint32_t index, Status status, VolumeEffects& out) {
-  const auto at = objects_.find(Oid::data(vid_, index));
-  SD_ASSERT(at != objects_.end(), "an object whose entry is being written is remembered");
-  Object& object = *at->second;
-  object.entry = status == Status::ok ? Object::Entry::set : Object::Entry::unset;
+  const auto waiting = std::move(entries_.at(index));
+  entries_.erase(index);
   if (status == Status::ok) {
-    Page& page = pages_[index / page_entries];
-    if (page.loaded) page.set[index % page_entries] = 1;
+    pages_.at(index / page_entries).set[index % page_entries] = 1;
+    begin_object(index);
   }
-  for (const std::uint64_t id : std::exchange(object.held, {})) finish_op(now, id, status, {}, out);
-  pump(now, object, out);
+  for (const std::uint64_t id : waiting) {
+    if (status == Status::ok) admit(now, id, out);
+    else finish_op(now, id, status, {}, out);
+  }
 }
 
 void Volume::try_map(Time now, std::uint64_t id, VolumeEffects& out) {
@@ -96,7 +96,7 @@ void Volume::try_map(Time now, std::uint64_t id, VolumeEffects& out) {
   }
   Slice bits = pool_.zeros((count + 7) / 8);
   for (std::uint32_t i = 0; i < count; ++i)
-    if (entry_set(first + i) || objects_.contains(Oid::data(vid_, first + i))) bits.mutable_data()[i / 8] |= std::byte{1} << (i % 8);
+    if (entry_set(first + i)) bits.mutable_data()[i / 8] |= std::byte{1} << (i % 8);
   io.payload.clear();
   if (!bits.empty()) io.payload.push_back(std::move(bits));
   finish_io(now, id, out);

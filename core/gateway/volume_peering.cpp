@@ -186,11 +186,8 @@ void Volume::ready(Time now, Object& object, VolumeEffects& out) {
   }
   for (const std::uint64_t id : done) {
     ops_.find(id)->waiting_for.clear();  // late answers have nothing more to say
-    if (object.entry != Object::Entry::set) object.held.push_back(id);
-    else finish_op(now, id, Status::ok, {}, out);
+    finish_op(now, id, Status::ok, {}, out);
   }
-  // The entry may have been given up together with an operation that failed.
-  if (object.entry == Object::Entry::unset && !object.held.empty()) write_entry(now, object, out);
   pump(now, object, out);
 }
 

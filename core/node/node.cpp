@@ -200,7 +200,7 @@ void Node::Impl::tick(Time now, Effects& fx) {
 
 // Carries effects from machine to machine until nothing is left to carry.
 void Node::Impl::settle(Time now, Effects& fx) {
-  if (phase < Phase::opening) return;
+  if (phase < Phase::opening || !store) return;
   std::vector<std::pair<NodeId, peer::ObjectRequest>> requests;
   std::vector<std::pair<NodeId, peer::ObjectReply>> replies;
   std::vector<IoDone> done;
@@ -407,7 +407,7 @@ NodeStatus Node::status(Time now) const { return impl_->status_at(now); }
 const cluster::State& Node::state() const { return impl_->cluster_state; }
 
 void Node::check_invariants() const {
-  if (impl_->phase < Impl::Phase::opening) return;
+  if (!impl_->gateway) return;
   impl_->gateway->check_invariants();
   impl_->service.check_invariants();
 }

@@ -99,7 +99,7 @@ bool Node::Impl::may_serve(Time now) const {
 
 // First in every call: nothing may be answered on the strength of a lease that ended before `now`.
 void Node::Impl::refresh(Time now, Effects& fx) {
-  if (phase < Phase::opening) return;
+  if (!gateway) return;
   const bool may = may_serve(now);
   if (may == serving) return;
   serving = may;
@@ -205,7 +205,7 @@ void Node::Impl::mark_clean(Time now) {
     if (vdi.deleting || vdi.owner == 0) continue;
     const auto* owner = cluster_state.member(vdi.owner);
     const auto report = clean_reports.find(vdi.owner);
-    if (!owner || !owner->up || report == clean_reports.end() || report->second != cluster_state.epoch()) return;
+    if (!owner || !owner->up || report == clean_reports.end() || report->second < cluster_state.generation(vid)) return;
   }
   propose_untracked(now, cluster::MarkClean{cluster_state.epoch()});
 }
@@ -253,6 +253,7 @@ void Node::Impl::on_join_request(Time now, peer::JoinRequest request) {
   auto& proposed = join_proposed[request.id];
   if (proposed != 0 && now - proposed < internal_repeat / 2) return;
   proposed = now;
+  granted[request.id] = now;  // a member that was removed for its silence starts anew
   cluster::Member member{request.id, request.incarnation, request.address, request.zone, request.vnodes, true};
   propose_untracked(now, cluster::Join{member});
 }
@@ -311,7 +312,7 @@ void Node::Impl::check_proposals(Time) {
 
 void Node::Impl::recover(Time now) {
   if (!serving || cluster_state.epochs.size() < 2) return;
-  if (gateway->recover(now, recovery_budget, raft->is_leader(), gateway_fx)) clean_reported = cluster_state.epoch();
+  if (gateway->recover(now, recovery_budget, raft->is_leader(), gateway_fx)) clean_reported = cluster_state.applied;
 }
 
 // Each node removes its own objects of deleted disks. Only as a member in this life: its view of the log then includes everything that it

@@ -180,8 +180,8 @@ struct Node::Impl final : client::Backend {
   Time exit_at = never;                    // a shutdown of the cluster was decided
   Time leave_deadline = never;
   bool leave_wanted = false;
-  Epoch clean_reported = 0;
-  std::map<NodeId, Epoch> clean_reports;   // as leader
+  std::uint64_t clean_reported = 0;        // log index
+  std::map<NodeId, std::uint64_t> clean_reports;   // as leader
   // Deleted disks whose objects this node is removing, or has removed.
   struct Purge {
     std::vector<Oid> left;

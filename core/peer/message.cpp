@@ -40,7 +40,7 @@ struct Put {
     w.u64(m.id); w.u64(m.incarnation); put(w, m.address); w.u32(m.zone); w.u16(m.vnodes); w.boolean(m.relayed);
   }
   void operator()(const LeaseRequest& m) {
-    w.u64(m.incarnation); w.u64(m.sent); w.u32(m.recovered); w.u32(static_cast<std::uint32_t>(m.purged.size()));
+    w.u64(m.incarnation); w.u64(m.sent); w.u64(m.recovered); w.u32(static_cast<std::uint32_t>(m.purged.size()));
     for (const Vid vid : m.purged) w.u32(vid);
   }
   void operator()(const LeaseGrant& m) { w.u64(m.incarnation); w.u64(m.sent); }
@@ -72,7 +72,7 @@ struct Get {
     m.id = r.u64(); m.incarnation = r.u64(); get(r, m.address); m.zone = r.u32(); m.vnodes = r.u16(); m.relayed = r.boolean();
   }
   void operator()(LeaseRequest& m) {
-    m.incarnation = r.u64(); m.sent = r.u64(); m.recovered = r.u32();
+    m.incarnation = r.u64(); m.sent = r.u64(); m.recovered = r.u64();
     for (auto n = r.count(max_purged); n > 0 && !r.failed(); --n) m.purged.push_back(r.u32());
   }
   void operator()(LeaseGrant& m) { m.incarnation = r.u64(); m.sent = r.u64(); }

@@ -47,13 +47,13 @@ struct JoinRequest {
   bool relayed = false;
 };
 
-// Renews the sender's lease; `sent` is the sender's clock and comes back in the grant. Reports on the way: all disks that the sender owns are
-// redundant in epoch `recovered`, and it holds no object any more of the deleted disks `purged` (at most max_purged of them).
+// Renews the sender's lease; `sent` is the sender's clock and comes back in the grant. Reports on the way: all disks that the sender
+// owned as of log index `recovered` are redundant in the epoch of then, and it holds no object any more of the deleted disks `purged` (at most max_purged of them).
 inline constexpr std::size_t max_purged = 64;
 struct LeaseRequest {
   Incarnation incarnation = 0;
   Time sent = 0;
-  Epoch recovered = 0;
+  std::uint64_t recovered = 0;
   std::vector<Vid> purged;
 };
 struct LeaseGrant { Incarnation incarnation = 0; Time sent = 0; };
