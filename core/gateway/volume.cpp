@@ -253,7 +253,6 @@ void Volume::send_write(Time, Object& object, std::uint64_t id, Op& op, NodeId m
   request.offset = op.offset;
   request.length = op.length;
   request.payload = op.payload;
-  add_sorted(dirty_, member);
   out.requests.emplace_back(member, std::move(request));
 }
 
@@ -322,6 +321,7 @@ void Volume::on_write_reply(Time now, std::uint64_t id, Op& op, NodeId from, Rep
   if (object.state != Object::State::ready || reply.generation != generation_) return;
   switch (reply.status) {
     case Status::ok:
+      add_sorted(dirty_, from);
       // A member holds a prefix of the object's history, so this answer is one to all writes before as well.
       for (const std::uint64_t earlier : object.writes) {
         take(ops_.find(earlier)->waiting_for, from);
@@ -467,12 +467,15 @@ void Volume::start_flush(Time now, std::uint64_t io, VolumeEffects& out) {
   op.kind = Op::Kind::flush;
   op.io = io;
   op.sent = now;
+  // What another flush has yet to make durable counts too.
+  for (const std::uint64_t other : flushes_)
+    for (const NodeId member : ops_.find(other)->waiting_for) add_sorted(dirty_, member);
   for (const NodeId member : dirty_) {
     if (SD_BUG(flush_one_member) && member != self_) continue;
     const auto* m = state_.member(member);
     if (m && m->up) op.waiting_for.push_back(member);
   }
-  // What is written from now on is dirty anew. A flush that is given up puts its members back.
+  // What is acknowledged from now on makes its members dirty anew.
   dirty_.clear();
   if (op.waiting_for.empty()) {
     finish_part(now, io, 0, Status::ok, {}, out);

@@ -194,7 +194,7 @@ class Volume {
   std::map<Oid, std::unique_ptr<Object>> objects_;
   std::map<std::uint32_t, Page> pages_;
   std::map<std::uint32_t, std::vector<std::uint64_t>> entries_;  // being written, and the ops that wait for each
-  std::vector<NodeId> dirty_;             // members that were sent writes since they were last flushed, ordered
+  std::vector<NodeId> dirty_;             // members that hold acknowledged writes which no flush covers yet, ordered
   std::vector<NodeId> full_;              // members short of space, ordered
   std::vector<std::uint64_t> flushes_;    // ops
   Slice zero_block_;

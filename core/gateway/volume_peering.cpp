@@ -11,6 +11,10 @@ namespace {
 constexpr Time retry_after = milliseconds(200);
 
 bool contains(const ActingSet& set, NodeId id) { return std::ranges::find(set, id) != set.end(); }
+void add_sorted(std::vector<NodeId>& set, NodeId id) {
+  const auto at = std::ranges::lower_bound(set, id);
+  if (at == set.end() || *at != id) set.insert(at, id);
+}
 void take(ActingSet& set, NodeId id) { set.erase(std::remove(set.begin(), set.end(), id), set.end()); }
 }  // namespace
 
@@ -161,6 +165,7 @@ void Volume::on_pull_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&&
     if (reply.status == Status::no_space) fail_waiting(now, object, Status::no_space, out);
     return;
   }
+  add_sorted(dirty_, from);
   take(object.damaged, from);
   take(op.waiting_for, from);
   if (op.waiting_for.empty()) ready(now, object, out);
@@ -184,6 +189,8 @@ void Volume::ready(Time now, Object& object, VolumeEffects& out) {
     if (op.version <= object.winner) done.push_back(id);
     else start_write(now, object, id, out);
   }
+  if (!done.empty())
+    for (const NodeId member : object.acting) add_sorted(dirty_, member);
   for (const std::uint64_t id : done) {
     ops_.find(id)->waiting_for.clear();  // late answers have nothing more to say
     finish_op(now, id, Status::ok, {}, out);
@@ -224,8 +231,7 @@ void Volume::recover(Time now, std::size_t budget, VolumeEffects& out) {
   io.kind = IoRequest::Kind::flush;
   io.internal = true;
   recovery_flush_ = ios_.insert(std::move(io));
-  for (const auto& m : placement_.current().record.members)
-    if (std::ranges::find(dirty_, m.id) == dirty_.end()) dirty_.insert(std::ranges::lower_bound(dirty_, m.id), m.id);
+  for (const auto& m : placement_.current().record.members) add_sorted(dirty_, m.id);
   start_flush(now, recovery_flush_, out);
 }
 
