@@ -37,7 +37,9 @@ void Faults::begin(Time until) {
 }
 
 void Faults::schedule_next() {
-  const Time at = world_.now + 1 + choose(2 * world_.config.fault_gap);
+  // Troubles come in clusters: the second one before the first is dealt with.
+  const bool soon = choose(3) == 0;
+  const Time at = world_.now + 1 + choose(soon ? world_.config.fault_gap / 5 : 2 * world_.config.fault_gap);
   if (at < until_) world_.events.push({at, 0, next_fault, 0, 0, EventKind::fault, 0});
 }
 

@@ -7,6 +7,7 @@ namespace sd::sim {
 
 namespace {
 constexpr std::uint32_t crash_marker = UINT32_MAX;  // of an event that ends an armed crash
+constexpr Time timer_resolution = microseconds(20);
 constexpr Time restart_after = milliseconds(500);
 constexpr std::uint32_t most_steps_at_once = 100'000;
 
@@ -229,8 +230,10 @@ void NodeMachine::perform() {
 }
 
 void NodeMachine::schedule_tick() {
-  const Time at = std::max(true_time(node_->next_deadline()), now() + 1);
-  if (at >= tick_at_ || at == never + 1) return;
+  const Time wanted = true_time(node_->next_deadline());
+  if (wanted == never) return;
+  const Time at = std::max(wanted, now() + timer_resolution);
+  if (at >= tick_at_) return;
   tick_at_ = at;
   world_.events.push({at, 0, id_, 0, life_, EventKind::node_tick, 0});
 }

@@ -63,6 +63,14 @@ struct Version {
   friend constexpr auto operator<=>(const Version&, const Version&) = default;
 };
 
+// A client's write, named by the gateway that took it in and by that gateway's count (which never repeats, over restarts too). It names
+// the same write at every owner that is asked to carry it out. {0, 0}: nobody would ever ask again.
+struct Origin {
+  NodeId gateway = 0;
+  std::uint64_t number = 0;
+  friend constexpr auto operator<=>(const Origin&, const Origin&) = default;
+};
+
 // An IP address (IPv4 in the last four bytes of a v4-mapped address, ::ffff:a.b.c.d) and a TCP port.
 struct Endpoint {
   std::array<std::uint8_t, 16> address{};

@@ -19,6 +19,7 @@ void Gateway::submit(Time now, std::uint64_t ticket, IoRequest&& request, Gatewa
   Pending pending;
   pending.ticket = ticket;
   pending.request = std::move(request);
+  pending.request.origin = {self_, next_number_++};
   route(now, pending_.insert(std::move(pending)), out);
   collect(now, out);
 }
@@ -85,6 +86,7 @@ void Gateway::forward(Time now, std::uint64_t id, Pending& p, NodeId owner, Gate
   peer::GatewayRequest message;
   message.id = p.number;
   message.oldest = forwarded_.begin()->first;
+  message.origin = p.request.origin.number;
   message.vid = p.request.vid;
   message.offset = p.request.offset;
   message.length = static_cast<std::uint32_t>(p.request.length);
@@ -116,6 +118,7 @@ void Gateway::on_request(Time now, NodeId from, peer::GatewayRequest&& message, 
   pending.request.offset = message.offset;
   pending.request.length = message.length;
   pending.request.fua = message.fua;
+  pending.request.origin = {from, message.origin};
   pending.request.keep_allocated = message.keep_allocated && pending.request.kind == IoRequest::Kind::zero;
   pending.request.payload = std::move(message.payload);
   const bool bad = (pending.request.kind == IoRequest::Kind::write && total_size(pending.request.payload) != message.length) ||

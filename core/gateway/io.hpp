@@ -21,6 +21,7 @@ struct IoRequest {
   std::uint64_t offset = 0;
   std::uint64_t length = 0;  // bytes; of a map: objects
   bool keep_allocated = false;  // of a zero: write zeros instead of giving space back
+  Origin origin;             // of a write or zero
   bool fua = false;          // durable before the answer, like a flush of just this request
   Payload payload;           // of a write: `length` bytes
 };

@@ -116,6 +116,7 @@ void Volume::submit(Time now, std::uint64_t ticket, IoRequest&& request, VolumeE
     op.offset = static_cast<std::uint32_t>(from - start);
     op.length = static_cast<std::uint32_t>(to - from);
     op.entry = static_cast<std::uint32_t>(index);
+    op.origin = request.origin;
     if (request.keep_allocated) op.payload.push_back(zeros_to_write.part(0, to - from));
     else if (op.kind == Op::Kind::write) op.payload.push_back(first == last ? std::move(data) : data.part(from - request.offset, to - from));
     admit(now, ops_.insert(std::move(op)), out);
@@ -183,7 +184,7 @@ bool Volume::has_work(const Object& object) const {
   return !object.writes.empty() || !object.waiting.empty() || object.reads > 0 || object.peering != 0;
 }
 
-bool Volume::can_forget(const Object& object) const { return !has_work(object) && object.damaged.empty(); }
+bool Volume::can_forget(const Object& object) const { return !has_work(object) && object.damaged.empty() && object.known.empty(); }
 
 void Volume::enqueue(Time now, Object& object, std::uint64_t id, VolumeEffects& out) {
   ops_.find(id)->object = &object;
@@ -219,6 +220,11 @@ void Volume::pump(Time now, Object& object, VolumeEffects& out) {
     }
     if (object.writes.size() >= max_writes_per_object) return;
     object.waiting.pop_front();
+    if (!object.known.empty() && std::ranges::binary_search(object.known, op.origin)) {
+      // An earlier owner carried it out, and others may have seen that: doing it again could undo what was written since.
+      finish_op(now, id, Status::ok, {}, out);
+      continue;
+    }
     if (op.kind == Op::Kind::zero && object.version == Version{}) {
       finish_op(now, id, Status::ok, {}, out);
       continue;
@@ -253,6 +259,7 @@ void Volume::send_write(Time, Object& object, std::uint64_t id, Op& op, NodeId m
   request.offset = op.offset;
   request.length = op.length;
   request.payload = op.payload;
+  request.origin = op.origin;
   out.requests.emplace_back(member, std::move(request));
 }
 

@@ -93,6 +93,7 @@ class Volume {
     Object* object = nullptr;
     std::uint32_t offset = 0, length = 0;
     Payload payload;
+    Origin origin;
     Version version, previous;
     Time sent = 0;
     ActingSet waiting_for;           // members that have not answered
@@ -120,6 +121,7 @@ class Volume {
     std::uint32_t reads = 0;              // sent
     std::uint64_t peering = 0;            // the op of the query or pull
     std::vector<Answer> answers;
+    std::vector<Origin> known;            // writes that the winner holds already, ordered: asked for again, they are done
     ActingSet damaged;                    // members to be copied over whole
     Version winner, winner_base;
     Time retry_at = never;                // of peering that could not go on

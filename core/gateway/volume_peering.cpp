@@ -40,6 +40,7 @@ void Volume::postpone(Time now, Object& object) {
 
 void Volume::peer(Time now, Object& object, VolumeEffects& out) {
   drop_peering(object);
+  object.known.clear();
   object.retry_at = never;
   object.generation = generation_;
   object.acting = placement_.acting(object.oid, copies_);
@@ -139,7 +140,7 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
     ready(now, object, out);
     return;
   }
-  drop_peering(object);
+  if (object.peering != 0) ops_.erase(object.peering);  // the answers are kept until the object is ready
   Op op;
   op.kind = Op::Kind::pull;
   op.object = &object;
@@ -177,11 +178,16 @@ void Volume::fail_waiting(Time now, Object& object, Status status, VolumeEffects
 }
 
 void Volume::ready(Time now, Object& object, VolumeEffects& out) {
-  drop_peering(object);
   object.state = Object::State::ready;
   object.version = object.winner;
+  for (const Answer& answer : object.answers)
+    if (!answer.reply.incomplete && answer.reply.version <= object.winner)
+      object.known.insert(object.known.end(), answer.reply.recent.begin(), answer.reply.recent.end());
+  std::ranges::sort(object.known);
+  object.known.erase(std::ranges::unique(object.known).begin(), object.known.end());
   if (object.winner.log_index() == generation_) object.round = std::max(object.round, object.winner.round());
   // Writes that were under way: the members hold them, or they are sent again as writes of this generation.
+  drop_peering(object);
   std::deque<std::uint64_t> under_way = std::exchange(object.writes, {});
   std::vector<std::uint64_t> done;
   for (const std::uint64_t id : under_way) {

@@ -61,6 +61,8 @@ struct LeaseGrant { Incarnation incarnation = 0; Time sent = 0; };
 // A command for the leader to propose (encoded by core/cluster).
 struct Propose { std::string command; };
 
+inline constexpr std::size_t max_recent = 64;
+
 // An owner's (or a re-synchronising member's) request about one object, and its answer. `generation` fences: see cluster::State.
 struct ObjectRequest {
   enum class Op : std::uint8_t {
@@ -83,6 +85,7 @@ struct ObjectRequest {
   Version version, previous;
   std::uint32_t offset = 0, length = 0;
   NodeId source = 0;
+  Origin origin;            // write, zero: whose it is
   bool fua = false;
   bool incomplete = false;  // fetch_info: the sender's copy stopped half-way through an earlier pull
   Payload payload;
@@ -98,6 +101,7 @@ struct ObjectReply {
   bool incomplete = false;
   bool full = false;             // this member is short of space
   std::uint32_t offset = 0;      // the request's
+  std::vector<Origin> recent;    // query, fetch_info: the last writes that this member holds, at most max_recent
   Payload payload;
 };
 
@@ -107,6 +111,7 @@ struct GatewayRequest {
   enum class Op : std::uint8_t { read, write, zero, flush, map };
   std::uint64_t id = 0;
   std::uint64_t oldest = 0;
+  std::uint64_t origin = 0;
   Op op{};
   Vid vid = 0;
   std::uint64_t offset = 0;

@@ -11,6 +11,7 @@ namespace sd {
 namespace {
 constexpr std::size_t max_parked = 4096;      // requests from ahead; their senders repeat what is dropped
 constexpr std::size_t max_parked_bytes = 64u << 20;
+constexpr std::size_t max_recent_objects = 16384;
 constexpr std::size_t max_fences = 65536;     // tidied beyond this
 }  // namespace
 
@@ -136,6 +137,14 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
   }
 }
 
+void Replica::remember(Oid oid, const Origin& origin) {
+  if (origin.gateway == 0) return;
+  if (recent_.size() >= max_recent_objects && !recent_.contains(oid)) recent_.erase(recent_.begin());
+  auto& recent = recent_[oid];
+  if (recent.size() >= peer::max_recent) recent.erase(recent.begin());
+  recent.push_back(origin);
+}
+
 // Rounds are rare, and the log index fences the generations before: only objects asked about twice in a generation are remembered.
 void Replica::fence(Oid oid, std::uint64_t generation) {
   if (fences_.size() >= max_fences)
@@ -243,6 +252,7 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
       pull_more(now, id, job, out);
       break;
     case Job::Step::pull_end:
+      if (done.status == Status::ok) recent_[r.oid] = std::move(job.recent);
       pulls_.erase(r.oid);
       finish(id, done.status, &done, out);
       break;
@@ -269,6 +279,9 @@ void Replica::answer(Job& job, Status status, const StoreDone* done, ReplicaEffe
     reply.version = done->info.version;
     reply.base = done->info.base;
     reply.chunks = done->chunks;
+    if (status == Status::ok && (r.op == Request::Op::write || r.op == Request::Op::zero)) remember(r.oid, r.origin);
+    if (status == Status::ok && (r.op == Request::Op::query || r.op == Request::Op::fetch_info))
+      if (const auto at = recent_.find(r.oid); at != recent_.end()) reply.recent = at->second;
     if (status == Status::ok) {
       reply.payload.assign(done->data.begin(), done->data.end());
       if (r.op == Request::Op::fetch) {
@@ -370,6 +383,7 @@ void Replica::on_reply(Time now, NodeId from, Reply&& reply, ReplicaEffects& out
       return;
     }
     job->base = reply.base;
+    job->recent = std::move(reply.recent);
     job->chunks_left = reply.chunks;
     job->step = Job::Step::pull_begin;
     store_.begin_sync(now, id, job->request.oid, out.store);

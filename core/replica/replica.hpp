@@ -65,11 +65,13 @@ class Replica {
     std::uint32_t fetching = 0, storing = 0;    // asked for; being stored
     std::uint64_t asked[8] = {};                // chunk + 1 of each fetch under way, by place
     Version base;
+    std::vector<Origin> recent;
     Time last_progress = 0, last_asked = 0;
     bool begun = false, failed = false;
   };
 
   void start(Time now, NodeId from, Request&& request, ReplicaEffects& out);
+  void remember(Oid oid, const Origin& origin);
   void fence(Oid oid, std::uint64_t generation);
   void write(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
   void on_store_done(Time now, StoreDone&& done, ReplicaEffects& out);
@@ -91,6 +93,9 @@ class Replica {
   SlotTable<Job> jobs_;
   std::map<Oid, std::uint64_t> pulls_;
   std::map<Oid, std::vector<std::pair<NodeId, Request>>> looking_;  // writes behind a first write that is being looked into
+  // The last writes of each object that were asked for by gateways, oldest first. Forgotten with the process: by then whoever asked for
+  // them has asked again, or is gone.
+  std::map<Oid, std::vector<Origin>> recent_;
   std::map<Oid, std::uint64_t> fences_;  // the lowest generation that may still write, where it is not that of the log
   std::vector<std::pair<NodeId, Request>> parked_;
   std::size_t parked_bytes_ = 0;
