@@ -148,18 +148,28 @@ check "... and all of it is right through another node" "$SD_PYTHON" "$SD_ROOT/s
 
 phase "Trim and zeroes give space back"
 create space 128M
+create filler 64M
+# Updates reach object files when enough of them wait in the journal: other writes push them out.
+settle() { io 0 filler "write -P 0x11 0 32M" "write -P 0x11 0 32M" flush; }
+keeps_more_than() { (( $(bytes_kept "$1") > $2 )); }
+check "something else is written" settle
+before=$(bytes_kept 0)
 check "64 MB are written" io 0 space "write -P 0x77 0 32M" "write -P 0x78 32M 32M" flush
+check "... and reach the object files" settle
+check "they take 64 MB" wait_until 30 "data in object files" keeps_more_than 0 $(( before + (60 << 20) ))
 check "base:allocation shows data and hole" eval "nbdinfo --map '$(nbd_uri 0 space)' | awk '
   \$3 == 0 { data += \$2 } \$3 == 3 { hole += \$2 } END { exit !(data == 67108864 && hole == 67108864) }'"
 full=$(bytes_kept 0)
 check "half of it is trimmed" io 1 space "discard 0 32M" flush "read -P 0 0 32M" "read -P 0x78 32M 32M"
 check "base:allocation still shows the data, and covers the disk" eval "nbdinfo --map '$(nbd_uri 2 space)' | awk '
   \$1 <= 33554432 && \$1 + \$2 >= 67108864 && \$3 == 0 { data = 1 } \$1 == 33554432 && \$3 == 0 { data = 1 } { all += \$2 } END { exit !(data && all == 134217728) }'"
+check "other writes push the trim out" settle
 for node in 0 1 2; do
   check "node $node keeps less" wait_until 30 "space to be given back" keeps_less_than $node $(( full - (30 << 20) ))
 done
 check "the other half is zeroed" io 2 space "write -z -u 32M 32M" flush "read -P 0 0 64M"
-check "... and takes no space either" wait_until 30 "space to be given back" keeps_less_than 0 $(( full - (60 << 20) ))
+check "other writes push the zeroes out" settle
+check "they take no space either" wait_until 30 "space to be given back" keeps_less_than 0 $(( full - (60 << 20) ))
 check "zeroes may be written over" io 0 space "write -P 0x79 16M 1M" "read -P 0x79 16M 1M" "read -P 0 17M 1M"
 
 phase "A real file system"

@@ -123,6 +123,8 @@ class Volume {
     std::vector<Answer> answers;
     std::vector<Origin> known;            // writes that the winner holds already, ordered: asked for again, they are done
     ActingSet damaged;                    // members to be copied over whole
+    ActingSet bad_sources;                // a pull from them failed: their copy is damaged
+    NodeId source = 0;
     Version winner, winner_base;
     Time retry_at = never;                // of peering that could not go on
   };

@@ -124,7 +124,7 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
   for (const Answer& answer : object.answers) {
     const bool equal = !answer.reply.incomplete && answer.reply.version == object.winner;
     const bool damaged = contains(object.damaged, answer.from);
-    if (equal && !damaged && (source == 0 || answer.from == self_)) source = answer.from;
+    if (equal && !damaged && !contains(object.bad_sources, answer.from) && (source == 0 || answer.from == self_)) source = answer.from;
     if (contains(object.acting, answer.from) && (!equal || damaged)) laggards.push_back(answer.from);
   }
   if (SD_BUG(skip_peering)) laggards.clear();
@@ -134,7 +134,13 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
     object.damaged.clear();
     for (const Answer& answer : object.answers)
       if (!answer.reply.incomplete && answer.reply.version == object.winner) take(laggards, answer.from);
-    source = best->from;
+    if (!laggards.empty()) {
+      out.notices.push_back("object " + to_string(object.oid) + ": every up-to-date copy is damaged; requests for it fail");
+      object.bad_sources.clear();
+      postpone(now, object);
+      fail_waiting(now, object, Status::io_error, out);
+      return;
+    }
   }
   if (laggards.empty()) {
     ready(now, object, out);
@@ -147,6 +153,7 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
   op.sent = now;
   op.waiting_for = laggards;
   object.state = Object::State::pulling;
+  object.source = source;
   object.peering = ops_.insert(std::move(op));
   for (const NodeId member : laggards) {
     Request request = make(Request::Op::pull, object.peering, object.oid);
@@ -161,7 +168,12 @@ void Volume::on_pull_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&&
   Object& object = *op.object;
   if (reply.generation != generation_) return;
   op.sent = now;
+  if (reply.status == Status::damaged && contains(object.damaged, from)) {
+    // Damaged in the same places as its source. Reads there fail; the rest of the object is served.
+    reply.status = Status::ok;
+  }
   if (reply.status != Status::ok) {
+    if (reply.status == Status::damaged && !contains(object.bad_sources, object.source)) object.bad_sources.push_back(object.source);
     postpone(now, object);
     if (reply.status == Status::no_space) fail_waiting(now, object, Status::no_space, out);
     return;
@@ -187,6 +199,7 @@ void Volume::ready(Time now, Object& object, VolumeEffects& out) {
   object.known.erase(std::ranges::unique(object.known).begin(), object.known.end());
   if (object.winner.log_index() == generation_) object.round = std::max(object.round, object.winner.round());
   // Writes that were under way: the members hold them, or they are sent again as writes of this generation.
+  object.bad_sources.clear();
   drop_peering(object);
   std::deque<std::uint64_t> under_way = std::exchange(object.writes, {});
   std::vector<std::uint64_t> done;

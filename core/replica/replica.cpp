@@ -74,7 +74,7 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
         job.from = from;
         job.request.id = request.id;
       } else {
-        job.failed = true;
+        fail(job, Status::busy);
       }
       return;
     }
@@ -234,21 +234,27 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
     case Job::Step::pull_look:
       pull_on_look(now, id, job, done, out);
       break;
+    case Job::Step::repair_scan:
+      repair_on_scan(now, id, job, done, out);
+      break;
     case Job::Step::pull_info:
+    case Job::Step::repair_fetch:
       break;
     case Job::Step::pull_begin:
       job.begun = true;
       if (done.status != Status::ok) {
-        pull_failed(id, job, done.status, out);
+        fail(job, done.status);
+        pull_failed(id, job, out);
         break;
       }
       job.step = Job::Step::pull_chunks;
+      for (auto& [chunk, reply] : std::exchange(job.fetched, {})) put(now, id, job, chunk, std::move(reply), out);
       pull_more(now, id, job, out);
       break;
     case Job::Step::pull_chunks:
       --job.storing;
       job.last_progress = now;
-      if (done.status != Status::ok) job.failed = true;
+      if (done.status != Status::ok) fail(job, done.status);
       pull_more(now, id, job, out);
       break;
     case Job::Step::pull_end:
@@ -297,8 +303,9 @@ void Replica::answer(Job& job, Status status, const StoreDone* done, ReplicaEffe
 
 void Replica::pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out) {
   Request& r = job.request;
-  if (done.status != Status::ok || job.failed) {
-    pull_failed(id, job, done.status == Status::ok ? Status::busy : done.status, out);
+  if (done.status != Status::ok) fail(job, done.status);
+  if (job.failure != Status::ok) {
+    pull_failed(id, job, out);
     return;
   }
   ObjectInfo info = done.info;
@@ -311,12 +318,48 @@ void Replica::pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone
     finish(id, Status::ok, &done, out);
     return;
   }
-  // `incomplete` in a pull says that this copy is known to be damaged: copy everything.
+  if (r.incomplete && info.exists && !info.incomplete && info.version == r.version) {
+    // Known to be damaged somewhere, but otherwise equal: find out where, and replace just that. The rest may be the only good copy.
+    job.repair = true;
+    job.base = info.base;
+    job.step = Job::Step::repair_scan;
+    store_.read_chunk(now, id, r.oid, 0, out.store);
+    return;
+  }
   r.incomplete = r.incomplete || (info.exists && info.incomplete);
   r.previous = info.version;
   job.step = Job::Step::pull_info;
   ask_info(id, job, out);
   job.last_asked = now;
+}
+
+void Replica::repair_on_scan(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out) {
+  job.last_progress = now;
+  if (done.status == Status::damaged) job.chunks_left |= 1ull << job.scanning;
+  else if (done.status != Status::ok) fail(job, done.status);
+  if (job.failure != Status::ok) {
+    pull_failed(id, job, out);
+    return;
+  }
+  if (++job.scanning < limits::chunks_per_object) {
+    store_.read_chunk(now, id, job.request.oid, job.scanning, out.store);
+    return;
+  }
+  if (job.chunks_left == 0) {
+    pulls_.erase(job.request.oid);
+    finish(id, Status::ok, nullptr, out);
+    return;
+  }
+  if (const auto at = recent_.find(job.request.oid); at != recent_.end()) job.recent = at->second;
+  job.step = Job::Step::repair_fetch;
+  pull_more(now, id, job, out);
+}
+
+void Replica::put(Time now, std::uint64_t id, Job& job, std::uint32_t chunk, Reply&& reply, ReplicaEffects& out) {
+  ++job.storing;
+  SD_ASSERT(reply.payload.size() <= 1, "a fetched chunk arrives in one slice");
+  Slice data = reply.payload.empty() ? Slice{} : std::move(reply.payload.front());
+  store_.put_chunk(now, id, job.request.oid, chunk, reply.base, static_cast<std::uint16_t>(reply.chunks), std::move(data), out.store);
 }
 
 void Replica::ask_info(std::uint64_t id, Job& job, ReplicaEffects& out) {
@@ -347,9 +390,9 @@ void Replica::ask_chunk(std::uint64_t id, Job& job, std::uint32_t chunk, Replica
 
 void Replica::pull_more(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
   // A newer generation ends this pull: its owner decides anew what this member should hold.
-  if (state_.generation(job.request.vid) != job.request.generation) job.failed = true;
-  if (job.failed) {
-    if (job.storing == 0) pull_failed(id, job, Status::busy, out);
+  if (state_.generation(job.request.vid) != job.request.generation) fail(job, Status::busy);
+  if (job.failure != Status::ok) {
+    if (job.storing == 0) pull_failed(id, job, out);
     return;
   }
   for (auto& place : job.asked) {
@@ -361,15 +404,19 @@ void Replica::pull_more(Time now, std::uint64_t id, Job& job, ReplicaEffects& ou
     job.last_asked = now;
     ask_chunk(id, job, chunk, out);
   }
-  if (job.fetching == 0 && job.storing == 0 && job.chunks_left == 0) {
+  if (job.fetching > 0 || job.storing > 0 || job.chunks_left != 0) return;
+  if (job.step == Job::Step::repair_fetch) {
+    job.step = Job::Step::pull_begin;
+    store_.begin_sync(now, id, job.request.oid, out.store);
+  } else {
     job.step = Job::Step::pull_end;
     store_.end_sync(now, id, job.request.oid, job.request.version, job.base, out.store);
   }
 }
 
-void Replica::pull_failed(std::uint64_t id, Job& job, Status status, ReplicaEffects& out) {
+void Replica::pull_failed(std::uint64_t id, Job& job, ReplicaEffects& out) {
   pulls_.erase(job.request.oid);
-  finish(id, status, nullptr, out);
+  finish(id, job.failure, nullptr, out);
 }
 
 void Replica::on_reply(Time now, NodeId from, Reply&& reply, ReplicaEffects& out) {
@@ -378,8 +425,10 @@ void Replica::on_reply(Time now, NodeId from, Reply&& reply, ReplicaEffects& out
   if (!job || job->request.op != Request::Op::pull || job->request.source != from) return;
   if (job->step == Job::Step::pull_info) {
     job->last_progress = now;
-    if (reply.status != Status::ok || state_.generation(job->request.vid) != job->request.generation || job->failed) {
-      pull_failed(id, *job, reply.status == Status::ok ? Status::busy : reply.status, out);
+    if (reply.status != Status::ok) fail(*job, reply.status);
+    if (state_.generation(job->request.vid) != job->request.generation) fail(*job, Status::busy);
+    if (job->failure != Status::ok) {
+      pull_failed(id, *job, out);
       return;
     }
     job->base = reply.base;
@@ -390,22 +439,17 @@ void Replica::on_reply(Time now, NodeId from, Reply&& reply, ReplicaEffects& out
     on_store(now, out);
     return;
   }
-  if (job->step != Job::Step::pull_chunks) return;
+  if (job->step != Job::Step::pull_chunks && job->step != Job::Step::repair_fetch) return;
   const auto asked = std::ranges::find(job->asked, reply.offset / limits::chunk_size + 1);
   if (asked == std::end(job->asked)) return;  // answered before
   const auto chunk = static_cast<std::uint32_t>(*asked - 1);
   *asked = 0;
   --job->fetching;
   job->last_progress = now;
-  if (reply.status != Status::ok) {
-    job->failed = true;
-    pull_more(now, id, *job, out);
-    return;
-  }
-  ++job->storing;
-  SD_ASSERT(reply.payload.size() <= 1, "a fetched chunk arrives in one slice");
-  Slice data = reply.payload.empty() ? Slice{} : std::move(reply.payload.front());
-  store_.put_chunk(now, id, job->request.oid, chunk, reply.base, static_cast<std::uint16_t>(reply.chunks), std::move(data), out.store);
+  if (reply.status != Status::ok) fail(*job, reply.status);
+  else if (job->repair) job->fetched.emplace_back(chunk, std::move(reply));
+  else put(now, id, *job, chunk, std::move(reply), out);
+  if (reply.status != Status::ok || job->repair) pull_more(now, id, *job, out);
   on_store(now, out);
 }
 
@@ -418,10 +462,12 @@ void Replica::tick(Time now, ReplicaEffects& out) {
   for (const auto& [oid, id] : pulls_) active.push_back(id);
   for (const std::uint64_t id : active) {
     Job* job = jobs_.find(id);
-    if (!job || (job->step != Job::Step::pull_info && job->step != Job::Step::pull_chunks)) continue;
-    if (now - job->last_progress > give_up || state_.generation(job->request.vid) != job->request.generation) job->failed = true;
-    if (job->failed) {
-      if (job->storing == 0) pull_failed(id, *job, Status::unavailable, out);
+    const bool waits = job && (job->step == Job::Step::pull_info || job->step == Job::Step::pull_chunks || job->step == Job::Step::repair_fetch);
+    if (!waits) continue;
+    if (now - job->last_progress > give_up) fail(*job, Status::unavailable);
+    if (state_.generation(job->request.vid) != job->request.generation) fail(*job, Status::busy);
+    if (job->failure != Status::ok) {
+      if (job->storing == 0) pull_failed(id, *job, out);
       continue;
     }
     if (now - job->last_asked < repeat) continue;

@@ -55,6 +55,7 @@ class Replica {
       look_before_write, look,                  // query first: is what is there a leftover?
       info_look,                                // fetch_info
       pull_look, pull_info, pull_begin, pull_chunks, pull_end,
+      repair_scan, repair_fetch,                // a pull of what is damaged only, before pull_begin
       ignore,                                   // an answer nobody waits for
     };
     Step step = Step::done;
@@ -67,7 +68,10 @@ class Replica {
     Version base;
     std::vector<Origin> recent;
     Time last_progress = 0, last_asked = 0;
-    bool begun = false, failed = false;
+    std::uint32_t scanning = 0;                 // repair_scan: this chunk
+    std::vector<std::pair<std::uint32_t, Reply>> fetched;  // of a repair: good chunks, put in place once all are there
+    bool begun = false, repair = false;
+    Status failure = Status::ok;                // the pull is to end with this
   };
 
   void start(Time now, NodeId from, Request&& request, ReplicaEffects& out);
@@ -81,10 +85,15 @@ class Replica {
   std::uint64_t scrap(ReplicaEffects& out);  // a ticket for an answer that nobody waits for
 
   void pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out);
+  void repair_on_scan(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out);
+  void put(Time now, std::uint64_t id, Job& job, std::uint32_t chunk, Reply&& reply, ReplicaEffects& out);
   void pull_more(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
   void ask_chunk(std::uint64_t id, Job& job, std::uint32_t chunk, ReplicaEffects& out);
   void ask_info(std::uint64_t id, Job& job, ReplicaEffects& out);
-  void pull_failed(std::uint64_t id, Job& job, Status status, ReplicaEffects& out);
+  void pull_failed(std::uint64_t id, Job& job, ReplicaEffects& out);
+  static void fail(Job& job, Status status) {
+    if (job.failure == Status::ok) job.failure = status;
+  }
 
   NodeId self_;
   Store& store_;
