@@ -21,6 +21,8 @@ struct OutLink {
   OutQueue queue;
   Time retry_at = 0;        // no dialling before
   Time backoff = 0;
+  std::uint64_t appended = 0, sent = 0;  // bytes of this connection; `sent` as of `progress_at`
+  Time progress_at = 0;
   bool refused = false;     // the last dial was answered: nobody listens there
 };
 

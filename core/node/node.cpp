@@ -194,6 +194,7 @@ void Node::Impl::tick(Time now, Effects& fx) {
   lead(now, fx);
   send_proposals(now);
   resolve_exports(now, fx);
+  drop_stuck_links(now, fx);
   recover(now);
   purge_deleted(now);
 }

@@ -105,6 +105,7 @@ struct Node::Impl final : client::Backend {
   std::optional<Endpoint> address_of(NodeId id) const;
   void on_dialed(Time now, StreamId stream, DialResult result, Effects& fx);
   void link_lost(Time now, OutLink& link);
+  void drop_stuck_links(Time now, Effects& fx);
   void on_peer_bytes(Time now, StreamId id, Stream& stream, std::size_t n, Effects& fx);
   void on_message(Time now, const peer::Hello& from, peer::Message&& message, Effects& fx);
   void flush_outbox(Time now, Effects& fx);

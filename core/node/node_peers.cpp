@@ -26,7 +26,7 @@ void Node::Impl::send(Time now, NodeId to, const peer::Message& message, Effects
   if (const auto address = address_of(to)) send_to(now, *address, message, fx);
 }
 
-void Node::Impl::dial(Time, const Endpoint& to, OutLink& link, Effects& fx) {
+void Node::Impl::dial(Time now, const Endpoint& to, OutLink& link, Effects& fx) {
   link.state = OutLink::State::dialing;
   link.stream = next_stream++;
   link.queue.clear();
@@ -37,6 +37,9 @@ void Node::Impl::dial(Time, const Endpoint& to, OutLink& link, Effects& fx) {
   encoded.clear();
   peer::encode(peer::Hello{raft ? raft->group() : 0, id, incarnation, options.address}, encoded);
   link.queue.append_copy(encoded);
+  link.appended = encoded.size();
+  link.sent = 0;
+  link.progress_at = now;
   fx.dial.push_back({link.stream, to});
 }
 
@@ -54,6 +57,7 @@ void Node::Impl::send_to(Time now, const Endpoint& to, const peer::Message& mess
   encoded.clear();
   peer::encode(message, encoded);
   link.queue.append_copy(encoded);
+  link.appended += encoded.size() + (payload ? total_size(*payload) : 0);
   if (payload)
     for (const Slice& slice : *payload) link.queue.append(slice);
   if (link.state == OutLink::State::up) {
@@ -66,6 +70,24 @@ void Node::Impl::flush_outbox(Time now, Effects& fx) {
   outbox.clear();
   for (auto& [to, message] : outbox_by_address) send_to(now, to, message, fx);
   outbox_by_address.clear();
+}
+
+// A connection that takes nothing for longer than a lease is as good as none, whatever its other end is (half-open, stopped, cut off): a new
+// one may get through, and what is queued is too old to matter.
+void Node::Impl::drop_stuck_links(Time now, Effects& fx) {
+  for (auto& [to, link] : links) {
+    if (link.state != OutLink::State::up) continue;
+    const std::uint64_t sent = link.appended - link.queue.size();
+    if (link.queue.empty() || sent != link.sent) {
+      link.sent = sent;
+      link.progress_at = now;
+    } else if (now - link.progress_at > options.lease) {
+      log(fx, LogLine::Level::debug, "the connection to " + to_string(to) + " is stuck; dropped");
+      fx.close.push_back(link.stream);
+      streams.erase(link.stream);
+      link_lost(now, link);
+    }
+  }
 }
 
 void Node::Impl::link_lost(Time now, OutLink& link) {

@@ -145,13 +145,15 @@ void encode(const Message& message, std::string& out) {
   w.u32(0);  // header length, below
   w.u32(static_cast<std::uint32_t>(payload_size));
   w.u32(payload_crc);
-  w.u32(0);  // CRC, below
+  w.u32(0);  // CRCs, below
+  w.u32(0);
   std::visit(Put{w}, message);
   const std::uint32_t header_size = static_cast<std::uint32_t>(out.size() - start - frame_header_size);
   std::memcpy(out.data() + start + 8, &header_size, 4);
-  const std::uint32_t first = crc32c(out.data() + start, frame_header_size - 4);
-  const std::uint32_t crc = crc32c(out.data() + start + frame_header_size, header_size, first);
-  std::memcpy(out.data() + start + frame_header_size - 4, &crc, 4);
+  const std::uint32_t header_crc = crc32c(out.data() + start + frame_header_size, header_size);
+  std::memcpy(out.data() + start + 20, &header_crc, 4);
+  const std::uint32_t fixed_crc = crc32c(out.data() + start, frame_header_size - 4);
+  std::memcpy(out.data() + start + frame_header_size - 4, &fixed_crc, 4);
 }
 
 std::string_view to_string(FrameError error) {
@@ -174,15 +176,16 @@ std::optional<FrameError> decode_frame_header(std::span<const std::byte> bytes, 
   out.header_size = r.u32();
   out.payload_size = r.u32();
   out.payload_crc = r.u32();
-  out.crc = r.u32();
+  out.header_crc = r.u32();
+  const std::uint32_t fixed_crc = r.u32();
   if (r.failed()) return FrameError::malformed;
+  if (fixed_crc != crc32c(bytes.first(frame_header_size - 4))) return FrameError::bad_checksum;
   if (out.header_size > limits::max_peer_header || out.payload_size > limits::max_nbd_payload) return FrameError::too_large;
   return {};
 }
 
-std::optional<FrameError> decode(std::span<const std::byte> fixed, const FrameHeader& frame, std::span<const std::byte> header, Slice payload, Message& out) {
-  const std::uint32_t first = crc32c(fixed.first(frame_header_size - 4));
-  if (crc32c(header, first) != frame.crc) return FrameError::bad_checksum;
+std::optional<FrameError> decode(const FrameHeader& frame, std::span<const std::byte> header, Slice payload, Message& out) {
+  if (crc32c(header) != frame.header_crc) return FrameError::bad_checksum;
   if (!payload.empty() && crc32c(payload.bytes()) != frame.payload_crc) return FrameError::bad_checksum;
   if (!emplace_type(out, frame.type)) return FrameError::malformed;
   Reader r(header);

@@ -3,7 +3,10 @@
 // A frame is a fixed header, a variable header (the message) and a payload (bulk data, sent and received without copying):
 //
 //   u32 magic "SDP1"  u8 version  u8 type  u16 zero  u32 header length  u32 payload length  u32 CRC-32C of the payload
-//   u32 CRC-32C of all that stands before it and of the message header          (24 bytes, little-endian)
+//   u32 CRC-32C of the message header  u32 CRC-32C of the 24 bytes before          (28 bytes, little-endian)
+//
+// The fixed header has a checksum of its own because its lengths decide where the next frame begins: a flipped bit there would otherwise
+// swallow everything that follows, in silence.
 //
 // A connection carries frames one way: each node dials every node it has something to say to, and its first frame is a Hello. Messages may be
 // lost (with a connection) or repeated (by a sender that got no answer); every receiver copes with both.
@@ -24,7 +27,7 @@ namespace sd::peer {
 
 inline constexpr std::uint32_t frame_magic = 0x31504453;
 inline constexpr std::uint8_t protocol_version = 1;
-inline constexpr std::size_t frame_header_size = 24;
+inline constexpr std::size_t frame_header_size = 28;
 
 // First on every connection. A node that has not yet joined says group 0.
 struct Hello {
@@ -135,16 +138,16 @@ const Payload* payload_of(const Message& message);
 // Appends the frame header and message header to `out`; the payload is to follow.
 void encode(const Message& message, std::string& out);
 
-// The fixed header of a frame, checked for magic, version and bounds (not for the CRC, which covers the message header too).
+// The fixed header of a frame, checked for magic, version, checksum and bounds.
 struct FrameHeader {
   std::uint8_t type = 0;
-  std::uint32_t header_size = 0, payload_size = 0, payload_crc = 0, crc = 0;
+  std::uint32_t header_size = 0, payload_size = 0, payload_crc = 0, header_crc = 0;
 };
 enum class FrameError : std::uint8_t { bad_magic, bad_version, too_large, bad_checksum, malformed };
 std::string_view to_string(FrameError error);
 std::optional<FrameError> decode_frame_header(std::span<const std::byte> bytes, FrameHeader& out);
 
-// The message of a frame whose fixed header is `fixed` (its 24 bytes), checked against the CRC; `payload` becomes the message's.
-std::optional<FrameError> decode(std::span<const std::byte> fixed, const FrameHeader& frame, std::span<const std::byte> header, Slice payload, Message& out);
+// The message of a frame, checked against both CRCs; `payload` becomes the message's.
+std::optional<FrameError> decode(const FrameHeader& frame, std::span<const std::byte> header, Slice payload, Message& out);
 
 }  // namespace sd::peer

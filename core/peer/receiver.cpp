@@ -50,7 +50,6 @@ std::optional<Message> Receiver::next() {
       return {};
     }
     if (staged() < frame_header_size + frame_.header_size) return {};
-    std::memcpy(fixed_.data(), fixed.data(), frame_header_size);
     header_.assign(reinterpret_cast<const char*>(staging_.data() + begin_ + frame_header_size), frame_.header_size);
     begin_ += frame_header_size + frame_.header_size;
     in_payload_ = true;
@@ -70,7 +69,7 @@ std::optional<Message> Receiver::finish() {
   const auto header = std::as_bytes(std::span(header_.data(), header_.size()));
   in_payload_ = false;
   payload_filled_ = 0;
-  if (auto bad = decode(fixed_, frame_, header, std::exchange(payload_, {}), message)) {
+  if (auto bad = decode(frame_, header, std::exchange(payload_, {}), message)) {
     error_ = bad;
     return {};
   }

@@ -29,7 +29,6 @@ class Receiver {
   std::size_t begin_ = 0, end_ = 0;
   bool in_payload_ = false;     // the frame's headers are parsed; payload_ is being filled
   FrameHeader frame_;
-  std::array<std::byte, frame_header_size> fixed_{};
   std::string header_;
   Slice payload_;
   std::size_t payload_filled_ = 0;
