@@ -27,7 +27,7 @@ void Gateway::submit(Time now, std::uint64_t ticket, IoRequest&& request, Gatewa
 Volume& Gateway::volume(Time now, Vid vid, GatewayEffects& out) {
   auto& slot = volumes_[vid];
   if (!slot) {
-    slot = std::make_unique<Volume>(self_, vid, pool_, state_, placement_);
+    slot = std::make_unique<Volume>(now, self_, vid, pool_, state_, placement_);
     slot->set_serving(now, serving_, out.volume);
   }
   return *slot;

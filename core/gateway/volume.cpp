@@ -35,11 +35,12 @@ void add_sorted(std::vector<NodeId>& set, NodeId id) {
 
 }  // namespace
 
-Volume::Volume(NodeId self, Vid vid, BufferPool& pool, const cluster::State& state, const cluster::Placement& placement)
+Volume::Volume(Time now, NodeId self, Vid vid, BufferPool& pool, const cluster::State& state, const cluster::Placement& placement)
     : self_(self), vid_(vid), pool_(pool), state_(state), placement_(placement), zero_block_(pool.zeros(zero_block_size)) {
   const auto* vdi = state_.find(vid);
   SD_ASSERT(vdi && vdi->owner == self, "a volume is made for a disk that this node owns");
   generation_ = state_.generation(vid);
+  generation_since_ = now;
   copies_ = vdi->copies;
   // An earlier owner's writes may not have been flushed anywhere.
   for (const auto& period : placement_.periods())
@@ -523,6 +524,7 @@ void Volume::on_state(Time now, VolumeEffects& out) {
   const std::uint64_t generation = state_.generation(vid_);
   if (generation == generation_) return;
   generation_ = generation;
+  generation_since_ = now;
   recovering_.clear();
   // Reads go back in line: the member that was asked may be gone. In the order they came, in front of what waits.
   std::vector<std::uint64_t> reads;

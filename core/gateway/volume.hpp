@@ -41,7 +41,7 @@ struct VolumeEffects {
 class Volume {
  public:
   // state and placement are the node's, kept up to date by it; the volume must be told of each change by on_state.
-  Volume(NodeId self, Vid vid, BufferPool& pool, const cluster::State& state, const cluster::Placement& placement);
+  Volume(Time now, NodeId self, Vid vid, BufferPool& pool, const cluster::State& state, const cluster::Placement& placement);
 
   // The request must lie inside the disk. Zero lengths are answered at once.
   void submit(Time now, std::uint64_t ticket, IoRequest&& request, VolumeEffects& out);
@@ -167,7 +167,7 @@ class Volume {
   void on_query_reply(Time now, std::uint64_t id, Op& op, NodeId from, Reply&& reply, VolumeEffects& out);
   void decide(Time now, Object& object, VolumeEffects& out);
   Request query_of(const Object& object) const;
-  bool covered(const Object& object) const;
+  bool covered(Time now, const Object& object) const;
   void pull(Time now, Object& object, ActingSet laggards, VolumeEffects& out);
   void on_pull_reply(Time now, std::uint64_t id, Op& op, NodeId from, Reply&& reply, VolumeEffects& out);
   void ready(Time now, Object& object, VolumeEffects& out);
@@ -190,6 +190,7 @@ class Volume {
   const cluster::State& state_;
   const cluster::Placement& placement_;
   std::uint64_t generation_ = 0;
+  Time generation_since_ = 0;
   bool owner_ = true;
   bool serving_ = true;
   std::uint8_t copies_ = 0;

@@ -9,6 +9,7 @@ namespace sd {
 
 namespace {
 constexpr Time retry_after = milliseconds(200);
+constexpr Time patience = seconds(30);  // for members that are away and may hold what those that restarted have lost
 
 bool contains(const ActingSet& set, NodeId id) { return std::ranges::find(set, id) != set.end(); }
 void add_sorted(std::vector<NodeId>& set, NodeId id) {
@@ -88,23 +89,27 @@ void Volume::on_query_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&
 }
 
 // Whether the answers are sure to include every acknowledged write. A write of an epoch was held by all acting members of that epoch, so
-// one of them suffices, if it has not restarted since: a restart may lose what was not flushed. If all of them restarted or are gone
-// then what was not flushed is lost like in a power failure, and any of them has what was.
-bool Volume::covered(const Object& object) const {
+// one of them suffices, if it has not restarted since: a restart may lose what was not flushed. If all of them restarted then what was not
+// flushed is lost as in a power failure, and each of them has what was. If some are away, one of those may have kept what the
+// others lost; it is waited for, but not for ever: more members than the policy tolerates have failed then.
+bool Volume::covered(Time now, const Object& object) const {
   const auto& periods = placement_.periods();
   const auto* vdi = state_.find(vid_);
   for (std::size_t i = 0; i + 1 < periods.size(); ++i) {
     if (periods[i + 1].record.log_index <= vdi->created_index) continue;  // over before the disk existed
     const ActingSet acting = periods[i].ring.locate(object.oid, copies_);
     if (acting.empty()) continue;
-    bool kept = false, any = false;
+    bool kept = false;
+    std::size_t restarted = 0;
     for (const Answer& answer : object.answers) {
       if (answer.reply.incomplete || !contains(acting, answer.from)) continue;
-      any = true;
+      ++restarted;
       const auto* member = state_.member(answer.from);
       if (member->incarnation == periods[i].incarnation(answer.from)) kept = true;
     }
-    if (!kept && !any) return false;
+    if (SD_BUG(forget_incarnation) && restarted > 0) kept = true;
+    if (kept || (restarted > 0 && (restarted == acting.size() || now - generation_since_ >= patience))) continue;
+    return false;
   }
   return true;
 }
@@ -113,7 +118,7 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
   const Answer* best = nullptr;
   for (const Answer& answer : object.answers)
     if (!answer.reply.incomplete && (!best || best->reply.version < answer.reply.version)) best = &answer;
-  if (!best || (!covered(object) && !SD_BUG(skip_peering))) {
+  if (!best || (!covered(now, object) && !SD_BUG(skip_peering))) {
     postpone(now, object);
     return;
   }
