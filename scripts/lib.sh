@@ -170,8 +170,7 @@ await_stop() {
 kill_node() {
   local pid
   pid=$(node_pid "$1") || return 1
-  kill -KILL "$pid" 2>/dev/null
-  wait "$pid" 2>/dev/null
+  { kill -KILL "$pid"; wait "$pid"; } 2>/dev/null
   wait_until 5 "node $1 to be gone" node_dead "$1"
   rm -f "$SD_STATE/node$1.pid"
 }
@@ -185,9 +184,8 @@ stop_all() {
 kill_all() {
   local i pids=()
   for i in $(all_nodes); do node_alive "$i" && pids+=("$(node_pid "$i")"); done
-  (( ${#pids[@]} )) && kill -KILL "${pids[@]}" 2>/dev/null
-  for i in $(all_nodes); do node_alive "$i" && kill_node "$i"; done
-  for i in "${pids[@]}"; do wait "$i" 2>/dev/null; done
+  (( ${#pids[@]} )) && { kill -KILL "${pids[@]}"; wait "${pids[@]}"; } 2>/dev/null
+  for i in $(all_nodes); do node_alive "$i" && kill_node "$i"; done  # those that are no children of this shell
   rm -f "$SD_STATE"/node*.pid
 }
 

@@ -14,6 +14,7 @@ constexpr std::size_t max_objects = 16384;       // remembered as ready; beyond 
 constexpr std::size_t max_writes_per_object = 256;
 constexpr std::uint32_t zero_block_size = 64u << 10;
 constexpr Time tick_interval = milliseconds(250);
+constexpr Time resend_interval = milliseconds(20);
 constexpr Time repeat_after = seconds(1);        // a request without an answer is sent again
 constexpr Time repeat_slow_after = seconds(3);   // ... one that may take long
 
@@ -343,9 +344,20 @@ void Volume::on_write_reply(Time now, std::uint64_t id, Op& op, NodeId from, Rep
       }
       pump(now, object, out);
       return;
-    case Status::behind:
-      demote(now, object, out);
+    case Status::behind: {
+      // It lacks a write before this one. If that is still under way its message was lost with a connection: send it again, and what
+      // follows it. If not, the two have parted.
+      const auto lost = std::ranges::find_if(object.writes, [&](std::uint64_t w) { return contains(ops_.find(w)->waiting_for, from); });
+      if (lost == object.writes.end() || *lost == id) {
+        demote(now, object, out);
+        return;
+      }
+      if (now - object.resent_at < resend_interval) return;
+      object.resent_at = now;
+      for (auto at = lost; at != object.writes.end(); ++at)
+        if (Op& again = *ops_.find(*at); contains(again.waiting_for, from)) send_write(now, object, *at, again, from, out);
       return;
+    }
     case Status::damaged:
     case Status::invalid:
     case Status::no_space: {

@@ -119,12 +119,14 @@ class Volume {
     std::deque<std::uint64_t> writes;     // sent, not yet acknowledged by all; in version order
     std::deque<std::uint64_t> waiting;    // not yet sent, in order of arrival
     std::uint32_t reads = 0;              // sent
+    Time resent_at = 0;                   // writes, to a member that lacked some
     std::uint64_t peering = 0;            // the op of the query or pull
     std::vector<Answer> answers;
     std::vector<Origin> known;            // writes that the winner holds already, ordered: asked for again, they are done
     ActingSet damaged;                    // members to be copied over whole
     ActingSet bad_sources;                // a pull from them failed: their copy is damaged
     NodeId source = 0;
+    bool waits = false;                   // said so in the log
     Version winner, winner_base;
     Time retry_at = never;                // of peering that could not go on
   };

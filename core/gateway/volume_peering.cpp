@@ -102,8 +102,10 @@ bool Volume::covered(Time now, const Object& object) const {
     bool kept = false;
     std::size_t restarted = 0;
     for (const Answer& answer : object.answers) {
-      if (answer.reply.incomplete || !contains(acting, answer.from)) continue;
+      if (!contains(acting, answer.from)) continue;
       ++restarted;
+      // Half-way through a pull: whatever it held was found to be superseded by what it was copying.
+      if (answer.reply.incomplete) continue;
       const auto* member = state_.member(answer.from);
       if (member->incarnation == periods[i].incarnation(answer.from)) kept = true;
     }
@@ -119,6 +121,10 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
   for (const Answer& answer : object.answers)
     if (!answer.reply.incomplete && (!best || best->reply.version < answer.reply.version)) best = &answer;
   if (!best || (!covered(now, object) && !SD_BUG(skip_peering))) {
+    if (!object.waits) {
+      object.waits = true;
+      out.notices.push_back("object " + to_string(object.oid) + (best ? ": waits for members that may hold newer data" : ": waits for a member with a whole copy"));
+    }
     postpone(now, object);
     return;
   }
@@ -198,13 +204,14 @@ void Volume::ready(Time now, Object& object, VolumeEffects& out) {
   object.state = Object::State::ready;
   object.version = object.winner;
   for (const Answer& answer : object.answers)
-    if (!answer.reply.incomplete && answer.reply.version <= object.winner)
+    if (!answer.reply.incomplete && answer.reply.version == object.winner)  // others may hold writes that were discarded
       object.known.insert(object.known.end(), answer.reply.recent.begin(), answer.reply.recent.end());
   std::ranges::sort(object.known);
   object.known.erase(std::ranges::unique(object.known).begin(), object.known.end());
   if (object.winner.log_index() == generation_) object.round = std::max(object.round, object.winner.round());
   // Writes that were under way: the members hold them, or they are sent again as writes of this generation.
   object.bad_sources.clear();
+  object.waits = false;
   drop_peering(object);
   std::deque<std::uint64_t> under_way = std::exchange(object.writes, {});
   std::vector<std::uint64_t> done;

@@ -22,10 +22,12 @@ bool Replica::leftover(const ObjectInfo& info, Vid vid) const {
   return info.exists && vdi && info.version.log_index() < vdi->created_index;
 }
 
-std::uint64_t Replica::scrap(ReplicaEffects&) {
+// Removes what must never be seen again; nobody waits for it.
+void Replica::forget(Time now, Oid oid, ReplicaEffects& out) {
   Job job;
   job.step = Job::Step::ignore;
-  return jobs_.insert(std::move(job));
+  recent_.erase(oid);
+  store_.remove(now, jobs_.insert(std::move(job)), oid, out.store);
 }
 
 void Replica::on_request(Time now, NodeId from, Request&& request, bool member, ReplicaEffects& out) {
@@ -132,6 +134,7 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
       store_.read_chunk(now, id, oid, r.offset / limits::chunk_size, out.store);
       break;
     case Request::Op::remove:
+      recent_.erase(oid);
       store_.remove(now, id, oid, out.store);
       break;
   }
@@ -198,7 +201,7 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
       break;
     case Job::Step::look_before_write:
       if (done.status == Status::ok && done.info.exists && (done.info.version.generation < r.version.generation || done.info.incomplete))
-        store_.remove(now, scrap(out), r.oid, out.store);
+        forget(now, r.oid, out);
       {
         const auto queued = looking_.extract(r.oid);
         write(now, id, job, out);
@@ -207,7 +210,7 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
       break;
     case Job::Step::look:
       if (done.status == Status::ok && leftover(done.info, r.vid)) {
-        store_.remove(now, scrap(out), r.oid, out.store);
+        forget(now, r.oid, out);
         done.info = {};
       }
       finish(id, done.status, &done, out);
@@ -310,7 +313,7 @@ void Replica::pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone
   }
   ObjectInfo info = done.info;
   if (leftover(info, r.vid)) {
-    store_.remove(now, scrap(out), r.oid, out.store);
+    forget(now, r.oid, out);
     info = {};
   }
   if (info.exists && !info.incomplete && !r.incomplete && info.version == r.version) {

@@ -82,7 +82,7 @@ class Replica {
   void answer(Job& job, Status status, const StoreDone* done, ReplicaEffects& out);
   void finish(std::uint64_t id, Status status, const StoreDone* done, ReplicaEffects& out);
   bool leftover(const ObjectInfo& info, Vid vid) const;
-  std::uint64_t scrap(ReplicaEffects& out);  // a ticket for an answer that nobody waits for
+  void forget(Time now, Oid oid, ReplicaEffects& out);
 
   void pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out);
   void repair_on_scan(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out);
