@@ -15,12 +15,12 @@ usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; }
 
 command=${1-}
 (( $# )) && shift
-format=0 nodes='' extra=()
+format=0 nodes='' copies='' extra=()
 while (( $# )); do
   case $1 in
     --nbd) ;;
     --format) format=1 ;;
-    --copies) SD_COPIES=${2:?--copies needs a number}; shift ;;
+    --copies) copies=${2:?--copies needs a number}; shift ;;
     --nodes) nodes=${2:?--nodes needs a number}; shift ;;
     --) shift; extra=("$@"); break ;;
     -h | --help) usage; exit 0 ;;
@@ -34,6 +34,9 @@ elif [[ -r $SD_STATE/nodes ]]; then SD_NODES=$(<"$SD_STATE/nodes")
 fi
 [[ $SD_NODES =~ ^[1-9][0-9]?$ ]] || die "the number of nodes is from 1 to 99, not '$SD_NODES'"
 
+# As many copies as wished for, or three, or what so few nodes can hold.
+[[ -n $copies ]] || copies=$(( SD_COPIES < SD_NODES ? SD_COPIES : SD_NODES ))
+
 started=0
 for i in $(all_nodes); do node_alive "$i" && started=$(( started + 1 )); done
 
@@ -46,7 +49,7 @@ case $command in
     start_cluster "${extra[@]}" || die "not all nodes came up; the logs are in $SD_STATE"
     if (( format )); then
       # Formatting twice would throw away the disks, so it is refused by the cluster unless forced, and that is fine here.
-      format_cluster "$SD_COPIES" || warn "not formatted now (see above); an existing format stays as it is"
+      format_cluster "$copies" || warn "not formatted now (see above); an existing format stays as it is"
     fi
     dog_on 0 node list
     echo "Disks are at nbd://$SD_BIND:$(node_nbd_port 0)/NAME (and on every other node). Make one: $dog -p $(node_port 0) vdi create NAME 10G" ;;

@@ -35,7 +35,16 @@ else
   private_cluster quickstart
   image=$SD_STATE
 fi
-show() { printf '%s$ %s%s\n' "$bold" "${*//$SD_BIN\//}" "$plain"; "$@"; }
+# Prints a command as one would type it, then runs it.
+show() {
+  local word line=''
+  for word in "$@"; do
+    word=${word#"$SD_BIN/"}
+    if [[ $word == *[[:space:]?]* ]]; then line+=" '$word'"; else line+=" $word"; fi
+  done
+  printf '%s$%s%s\n' "$bold" "$line" "$plain"
+  "$@"
+}
 must() { show "$@" || die "that must not fail; logs are in $SD_STATE"; }
 must_hold() { local what=$1; shift; if "$@"; then pass "$what"; else fail "$what"; die "logs are in $SD_STATE"; fi; }
 

@@ -32,6 +32,22 @@ void Checkers::check_state(const NodeMachine& machine, Seen& seen) {
                                               std::to_string(state.applied));
 }
 
+void Checkers::check_one_server(const NodeMachine& machine, const NodeStatus& status) {
+  if (!status.serving) return;
+  for (const auto& [vid, vdi] : machine.node()->state().vdis) {
+    if (vdi.owner != status.id || vdi.deleting) continue;
+    for (const auto& other : world_.nodes) {
+      if (other->id() == machine.id() || !other->running()) continue;
+      const cluster::Vdi* theirs = other->node()->state().find(vid);
+      if (!theirs || theirs->owner == vdi.owner) continue;
+      const NodeStatus there = other->node()->status(other->local_time());
+      if (there.serving && theirs->owner == there.id)
+        world_.fail(Violation::Class::safety, "two nodes serve volume " + std::to_string(vid) + " at one time: " + machine.name() + ", owner since log index " +
+                                                  std::to_string(vdi.owner_index) + ", and " + other->name() + ", owner since " + std::to_string(theirs->owner_index));
+    }
+  }
+}
+
 void Checkers::after_step(const NodeMachine& machine, std::uint32_t step) {
   if (seen_.size() <= machine.id()) seen_.resize(machine.id() + 1);
   Seen& seen = seen_[machine.id()];
@@ -39,20 +55,20 @@ void Checkers::after_step(const NodeMachine& machine, std::uint32_t step) {
     seen = {};
     seen.life = machine.lives();
   }
+  const std::uint64_t applied = seen.applied;
   check_state(machine, seen);
-  if (step % status_every != 0) return;
+  if (step % status_every != 0 && seen.applied == applied) return;
   const NodeStatus status = machine.node()->status(machine.local_time());
   if (status.term < seen.term || status.commit_index < seen.commit)
     world_.fail(Violation::Class::safety, machine.name() + "'s term or commit index goes back");
   seen.term = status.term;
   seen.commit = status.commit_index;
+  check_one_server(machine, status);
   if (!status.leader) return;
   const auto [at, first] = leaders_.try_emplace(status.term, machine.id());
   if (!first && at->second != machine.id())
     world_.fail(Violation::Class::safety, "two leaders in term " + std::to_string(status.term) + ": node" + std::to_string(at->second) + " and " + machine.name());
 }
-
-void Checkers::on_death(const NodeMachine&) {}
 
 void Checkers::on_fatal(const NodeMachine& machine) {
   world_.trace(machine.name(), "gives up: " + machine.node()->fatal());

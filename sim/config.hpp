@@ -32,10 +32,15 @@ enum class FaultClass : std::uint8_t {
   full,         // a disk is full
   reconnect,    // a guest drops its connection and takes another gateway
   drift,        // clocks run at different speeds
+  // Several at once, aimed at one promise:
+  lone_witness, // a node loses its power just as another, which holds what the first had not flushed, is cut off and outlived by its return
+  lone_owner,   // the owner of a disk and the guests are cut off from all other nodes for longer than its lease
+  late_writes,  // likewise; then its words of that time reach the new owner, and the others only after a while
   count
 };
+constexpr std::size_t simple_faults = static_cast<std::size_t>(FaultClass::lone_witness);
 inline constexpr std::string_view fault_names[] = {"kill", "power", "power_all", "stop", "partition", "one_way", "bridge", "guest_cut", "reset", "flip",
-                                                   "slow_net", "pause", "slow_disk", "stall", "read_error", "rot", "full", "reconnect", "drift"};
+                                                   "slow_net", "pause", "slow_disk", "stall", "read_error", "rot", "full", "reconnect", "drift", "lone_witness", "lone_owner", "late_writes"};
 static_assert(std::size(fault_names) == static_cast<std::size_t>(FaultClass::count));
 constexpr std::uint32_t bit(FaultClass fault) { return 1u << static_cast<unsigned>(fault); }
 
@@ -53,6 +58,7 @@ struct Workload {
   std::uint32_t max_sectors = 64;
   Time think_max = milliseconds(20);
   Time op_timeout = seconds(10);   // then the guest gives the connection up
+  std::uint32_t readers = 0;       // so many guests of each VDI, the last ones, only read
 };
 
 struct Config {
@@ -76,16 +82,20 @@ struct Config {
   std::uint32_t meta_cache = 64;
   std::uint32_t drift_ppm = 0;
   std::uint32_t check_every = 4;   // steps of a node between two checks of its invariants
+  std::vector<Time> starts;        // of each node, after the beginning; nodes beyond these start at once
 };
 
 // The configuration that a seed draws, before overrides.
 Config draw_config(Decisions& decisions);
-// One `key=value`: nodes, gateways, copies, zones, vdis, guests, ops, depth, regions, chaos_ms, faults (names with commas, or none), mix (likewise),
-// final_power, check_every. False if it is not understood.
+// One `key=value`: nodes, gateways, copies, zones, vdis, guests, ops, depth, regions (how many of those drawn, or all of them as
+// first+sectors with commas), chaos_ms, faults (names with commas, or none), mix (likewise), final_power, check_every, and the keys of
+// full_text. False if it is not understood.
 bool apply_override(Config& config, std::string_view word);
 // One line of such words (and more, for people) that says what the run is made of.
 std::string to_text(const Config& config);
-// The overrides that make any seed's configuration equal to this one, as far as they reach.
+// The overrides that say most of it.
 std::string override_text(const Config& config);
+// The overrides that make any seed's configuration equal to this one in every field, whatever that seed draws by itself.
+std::string full_text(const Config& config);
 
 }  // namespace sd::sim

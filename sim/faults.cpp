@@ -8,6 +8,8 @@ namespace sd::sim {
 
 namespace {
 constexpr std::uint32_t next_fault = UINT32_MAX;  // as an event's slot
+constexpr std::uint32_t cuts = bit(FaultClass::partition) | bit(FaultClass::one_way) | bit(FaultClass::bridge) | bit(FaultClass::lone_witness) |
+                               bit(FaultClass::lone_owner) | bit(FaultClass::late_writes);
 constexpr std::uint32_t losses = bit(FaultClass::kill) | bit(FaultClass::power) | bit(FaultClass::stop) | bit(FaultClass::power_all);
 
 std::string list(std::uint32_t targets) {
@@ -19,8 +21,9 @@ std::string list(std::uint32_t targets) {
 }  // namespace
 
 Faults::Faults(World& world) : world_(world) {
-  for (std::size_t i = 0; i < static_cast<std::size_t>(FaultClass::drift); ++i)
-    if (world.config.faults >> i & 1) classes_.push_back(static_cast<FaultClass>(i));
+  for (std::size_t i = 0; i < static_cast<std::size_t>(FaultClass::count); ++i)
+    if (i != static_cast<std::size_t>(FaultClass::drift))
+      if (world.config.faults >> i & 1) classes_.push_back(static_cast<FaultClass>(i));
   bad_disk_ = static_cast<std::uint32_t>(choose(world.config.nodes));
 }
 
@@ -102,6 +105,48 @@ void Faults::lose_nodes(FaultClass kind) {
   }
   world_.trace("faults", std::string(fault_names[static_cast<std::size_t>(kind)]) + " of node " + list(targets));
   keep(kind, targets, 0, milliseconds(60) + any_length());
+}
+
+std::uint32_t Faults::owner() const {
+  for (const auto& machine : world_.nodes) {
+    if (!machine->running() || !machine->node()->status(machine->local_time()).serving) continue;
+    for (const auto& [vid, vdi] : machine->node()->state().vdis)
+      for (const auto& other : world_.nodes)
+        if (other->running() && vdi.owner != 0 && other->node()->status(other->local_time()).id == vdi.owner) return other->id();
+  }
+  return world_.config.nodes;
+}
+
+// What one node loses with its power, another still has; it must be waited for when the first is back before it.
+bool Faults::lone_witness() {
+  const Config& config = world_.config;
+  if (config.nodes < 3 || any_active(losses | cuts) || !world_.clean()) return false;
+  const std::uint32_t loser = any_node();
+  const std::uint32_t witness = (loser + 1 + static_cast<std::uint32_t>(choose(config.nodes - 1))) % config.nodes;
+  const std::uint32_t others = ((1u << config.nodes) - 1) & ~(1u << witness);
+  world_.trace("faults", "node " + std::to_string(loser) + " loses power, and node " + std::to_string(witness) + " is cut off");
+  world_.nodes[loser]->die(true);
+  cut(1u << witness, others, true);
+  cut(others, 1u << witness, true);
+  keep(FaultClass::power, 1u << loser, 0, milliseconds(60) + choose(seconds(1)));
+  keep(FaultClass::lone_witness, 1u << witness, others, config.lease + config.lease_margin + seconds(1) + any_length());
+  return true;
+}
+
+// The owner goes on alone, with guests that do not know. Which of them sit there is left to chance.
+bool Faults::isolate_owner(FaultClass kind) {
+  const Config& config = world_.config;
+  const std::uint32_t one = owner();
+  if (config.nodes < 3 || any_active(losses | cuts) || one == config.nodes) return false;
+  const std::uint32_t others = ((1u << config.nodes) - 1) & ~(1u << one);
+  world_.trace("faults", "node " + std::to_string(one) + ", an owner, is cut off");
+  cut(1u << one, others, true);
+  cut(others, 1u << one, true);
+  for (const auto& guest : world_.guests)
+    if (choose(2) == 0) guest->change_gateway(one);
+  const Time lease = config.lease + config.lease_margin;
+  keep(kind, 1u << one, others, kind == FaultClass::late_writes ? lease + milliseconds(300) + choose(milliseconds(1500)) : lease + milliseconds(500) + any_length());
+  return true;
 }
 
 void Faults::all_lose_power(Time longest_outage) {
@@ -226,6 +271,9 @@ bool Faults::apply(FaultClass kind) {
     case FaultClass::reconnect:
       world_.guests[choose(world_.guests.size())]->change_gateway();
       return true;
+    case FaultClass::lone_witness: return lone_witness();
+    case FaultClass::lone_owner:
+    case FaultClass::late_writes: return isolate_owner(kind);
     case FaultClass::drift:
     case FaultClass::count: break;
   }
@@ -252,6 +300,22 @@ void Faults::undo(Active& fault) {
           world_.nodes[i]->start();
         }
       break;
+    case FaultClass::late_writes: {
+      // First one way, to whoever has taken over; then for all, in a second call.
+      const std::uint32_t next = owner();
+      if (fault.other != 0 && next != world_.config.nodes && (fault.other >> next & 1)) {
+        const std::uint32_t targets = fault.targets;
+        cut(targets, 1u << next, false);
+        keep(FaultClass::late_writes, targets, 0, milliseconds(50) + choose(milliseconds(600)));
+        break;
+      }
+      const std::uint32_t others = ((1u << world_.config.nodes) - 1) & ~fault.targets;
+      cut(fault.targets, others, false);
+      cut(others, fault.targets, false);
+      break;
+    }
+    case FaultClass::lone_witness:
+    case FaultClass::lone_owner:
     case FaultClass::partition:
     case FaultClass::bridge:
       cut(fault.targets, fault.other, false);
@@ -278,8 +342,9 @@ void Faults::undo(Active& fault) {
 }
 
 void Faults::heal_all() {
-  for (Active& fault : active_)
-    if (fault.used) undo(fault);
+  for (unsigned stage = 0; stage < 2; ++stage)  // a late write has two
+    for (std::size_t i = 0; i < active_.size(); ++i)
+      if (active_[i].used) undo(active_[i]);
   for (auto& node : world_.nodes) node->start();
 }
 

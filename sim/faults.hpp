@@ -4,6 +4,8 @@
 // at once (with one copy, processes may be killed, since their disks keep what they had written); loss of power of all nodes may come at
 // any time and is told to the models. Everything else (cuts, pauses, slowness) may come at any time and in any combination.
 // At most one node of a run has a bad disk.
+//
+// Aimed faults are several faults in the one order that a random plan hardly finds.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -22,6 +24,7 @@ class Faults {
   void on_event(const Event& event);
   void heal_all();          // ends every fault, starts every node
   void all_lose_power(Time longest_outage);
+  std::uint32_t bad_disk() const { return bad_disk_; }
   std::uint64_t count() const { return count_; }
 
  private:
@@ -38,6 +41,9 @@ class Faults {
   bool any_active(std::uint32_t classes) const;
   void keep(FaultClass kind, std::uint32_t targets, std::uint32_t other, Time length);
   void lose_nodes(FaultClass kind);
+  bool lone_witness();
+  bool isolate_owner(FaultClass kind);
+  std::uint32_t owner() const;     // of a disk, as a node that serves knows it; config.nodes: none
   void cut(std::uint32_t from_nodes, std::uint32_t to_nodes, bool blocked);
   std::uint64_t choose(std::uint64_t bound);
   std::uint32_t any_node();

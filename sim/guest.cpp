@@ -72,6 +72,12 @@ void Guest::change_gateway() {
   if (stream_ != 0) drop("told to change its gateway");
 }
 
+void Guest::change_gateway(MachineId to) {
+  if (stream_ == 0 || gateway_ == to) return;
+  drop("told to change its gateway");
+  gateway_ = to;
+}
+
 void Guest::on_timer() {
   if (world_.now < wake_at_) return;
   wake_at_ = never;
@@ -100,6 +106,7 @@ Guest::Task Guest::draw_task() {
   while (pick >= load.weights[kind]) pick -= load.weights[kind++];
   Task task;
   task.kind = static_cast<OpClass>(kind);
+  if (number_ % world_.config.guests_per_vdi + load.readers >= world_.config.guests_per_vdi) task.kind = OpClass::read;
   if (task.kind == OpClass::flush) return task;
   const Region& region = load.regions[choose(load.regions.size())];
   const std::uint64_t align = choose(3) == 0 ? 1 : 8;

@@ -28,6 +28,7 @@ class Guest final : public Host {
   void begin_flush();             // likewise one flush
   bool idle() const { return open_.empty() && script_.empty() && (!working_ || issued_ >= quota_); }
   void change_gateway();          // drops the connection, whatever is in flight
+  void change_gateway(MachineId to);
 
   const std::string& name() const { return name_; }
   MachineId id() const { return id_; }

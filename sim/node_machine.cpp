@@ -65,7 +65,6 @@ void NodeMachine::start() {
 void NodeMachine::die(bool power) {
   if (node_) {
     world_.trace(name_, power ? "loses power" : "is killed");
-    world_.checkers->on_death(*this);
     node_.reset();
     effects_.clear();
     held_.clear();

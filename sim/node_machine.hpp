@@ -38,6 +38,7 @@ class NodeMachine final : public Host {
   const std::string& name() const { return name_; }
   std::uint32_t lives() const { return life_; }
   Time local_time() const { return local(now()); }
+  const NodeOptions& options() const { return options_; }
 
   SimDisk disk;
 

@@ -237,9 +237,18 @@ void World::dispatch(const Event& event) {
   }
 }
 
+void World::check_copies() {
+  const cluster::State state = nodes[0]->node()->state();
+  std::vector<NodeId> ids;
+  for (const auto& machine : nodes) ids.push_back(machine->node()->status(machine->local_time()).id);
+  for (const auto& machine : nodes) machine->die(false);
+  const std::string trouble = compare_copies(*this, state, ids);
+  if (!trouble.empty()) fail(Violation::Class::safety, trouble);
+}
+
 Report World::run() {
   for (std::uint32_t i = 0; i < config.nodes; ++i)
-    events.push({1 + decisions.choose(Site::config, milliseconds(500)), 0, i, 1, 0, EventKind::fault, 0});
+    events.push({1 + (i < config.starts.size() ? config.starts[i] : 0), 0, i, 1, 0, EventKind::fault, 0});
   admin->start();
   enter(Phase::setup, setup_limit);
   events.push({poll, 0, 0, 0, 0, EventKind::phase, 0});
@@ -251,6 +260,7 @@ Report World::run() {
     dispatch(event);
     check_models();
   }
+  if (!failed()) check_copies();
   Report report;
   for (const auto& guest : guests) {
     report.operations += guest->operations();

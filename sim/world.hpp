@@ -92,6 +92,7 @@ class World {
   void on_phase();
   void enter(Phase phase, Time limit);
   void check_models();
+  void check_copies();
   std::string troubles() const;
 
   TraceSink* sink_;

@@ -58,19 +58,20 @@ TEST(Config, OverridesSayWhatTheyMean) {
   EXPECT_FALSE(apply_override(config, "what"));
 }
 
-TEST(Config, ItsTextMakesItAgain) {
+TEST(Config, ItsFullTextMakesItFromAnyOther) {
   for (std::uint64_t seed = 1; seed <= 50; ++seed) {
     Decisions a(seed);
     Config config = draw_config(a);
-    Decisions b(seed);
+    Decisions b(seed + 1000);
     Config again = draw_config(b);
-    std::string text = override_text(config) + " ";
+    std::string text = full_text(config) + " ";
     for (std::size_t at = 0; at < text.size();) {
       const std::size_t end = text.find(' ', at);
       EXPECT_TRUE(apply_override(again, text.substr(at, end - at))) << text.substr(at, end - at);
       at = end + 1;
     }
     EXPECT_EQ(to_text(config), to_text(again));
+    EXPECT_EQ(full_text(config), full_text(again));
   }
 }
 

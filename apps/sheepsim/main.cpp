@@ -170,6 +170,7 @@ int main(int argc, char** argv) {
   bool bugs = false;
   bool do_shrink = false;
   bool stop_at_first = false;
+  bool keep = false;
   auto* seed_option = app.add_option("--seed", seed, "run one seed");
   auto* range_option = app.add_option("--seeds", range, "run many: A..B");
   app.add_option("--jobs", options.jobs, "processes for --seeds")->check(CLI::Range(1, 64));
@@ -179,7 +180,8 @@ int main(int argc, char** argv) {
   app.add_option("--bug", bug_name, "plant this bug; with --seeds, say how many seeds catch it");
   app.add_flag("--bugs", bugs, "with --seeds: try every planted bug");
   app.add_flag("--shrink", do_shrink, "with --seed: make the failing run smaller and write a regression file");
-  app.add_option("--out", regression_file, "where --shrink writes (default: sim/regressions/OUTCOME-SEED.txt)");
+  app.add_flag("--keep", keep, "with --seed: write its configuration, every field, as a regression file");
+  app.add_option("--out", regression_file, "where --shrink and --keep write (default: sim/regressions/OUTCOME-SEED.txt)");
   app.add_option("--replay", replay_file, "run a regression file");
   app.add_option("--trace", page_file, "with --seed: write the run as a web page");
   app.add_flag("--log", log, "with --seed: print every event");
@@ -244,6 +246,15 @@ int main(int argc, char** argv) {
   }
   if (bug) options.bug = bug->id;
   if (determinism) return check_determinism(seed, seed, options);
+  if (keep) {
+    if (regression_file.empty()) regression_file = fmt::format("sim/regressions/seed-{}.txt", seed);
+    Decisions decisions(seed);
+    Config config = draw_config(decisions);
+    for (const std::string& word : options.overrides) apply_override(config, word);
+    std::ofstream(regression_file) << regression_text(seed, config);
+    fmt::print("written to {}\n", regression_file);
+    return 0;
+  }
   if (do_shrink) {
     const Report report = run_one(seed, options);
     print_report(seed, report, 0);

@@ -40,7 +40,7 @@ Shrunk shrink(std::uint64_t seed, const BatchOptions& options, const Report& rep
   Decisions decisions(seed);
   Config config = draw_config(decisions);
   for (const std::string& word : options.overrides) apply_override(config, word);
-  Shrunk best{seed, words(override_text(config)), report, 0};
+  Shrunk best{seed, words(full_text(config)), report, 0};
 
   const auto attempt = [&](const std::vector<std::string>& overrides) {
     BatchOptions smaller = options;
@@ -65,23 +65,31 @@ Shrunk shrink(std::uint64_t seed, const BatchOptions& options, const Report& rep
 
   for (bool progress = true; progress;) {
     progress = false;
-    for (const std::string key : {"faults", "mix"}) {
-      std::string list = value_of(best.overrides, key);
-      for (std::size_t at = 0; list != "none" && at <= list.size();) {
-        const std::size_t comma = std::min(list.find(',', at), list.size());
-        std::string rest = list.substr(0, at) + (comma < list.size() ? list.substr(comma + 1) : "");
-        if (rest.ends_with(',')) rest.pop_back();
-        if (rest.empty()) rest = "none";
-        if ((key == "faults" || rest != "none") && attempt(with(best.overrides, key, rest))) {
-          list = rest;
-          progress = true;
-        } else {
-          at = comma + 1;
-        }
+    std::string list = value_of(best.overrides, "faults");
+    for (std::size_t at = 0; list != "none" && at <= list.size();) {
+      const std::size_t comma = std::min(list.find(',', at), list.size());
+      std::string rest = list.substr(0, at) + (comma < list.size() ? list.substr(comma + 1) : "");
+      if (rest.ends_with(',')) rest.pop_back();
+      if (rest.empty()) rest = "none";
+      if (attempt(with(best.overrides, "faults", rest))) {
+        list = rest;
+        progress = true;
+      } else {
+        at = comma + 1;
       }
     }
-    for (const std::string key : {"nodes", "guests", "vdis", "regions", "gateways", "copies", "final_power", "depth", "ops", "chaos_ms"}) {
-      const std::uint64_t least = key == "gateways" || key == "final_power" ? 0 : key == "chaos_ms" ? 200 : 1;
+    const std::vector<std::string> weights = {"w_read", "w_write", "w_flush", "w_fua", "w_trim", "w_zeroes"};
+    for (const std::string& key : weights) {
+      std::size_t others = 0;
+      for (const std::string& other : weights) others += other != key && value_of(best.overrides, other) != "0";
+      if (others > 0 && value_of(best.overrides, key) != "0" && attempt(with(best.overrides, key, "0"))) progress = true;
+    }
+    for (std::size_t comma = 0; (comma = value_of(best.overrides, "regions").rfind(',')) != std::string::npos;) {
+      if (!attempt(with(best.overrides, "regions", value_of(best.overrides, "regions").substr(0, comma)))) break;
+      progress = true;
+    }
+    for (const std::string key : {"nodes", "guests", "vdis", "gateways", "copies", "final_power", "depth", "ops", "chaos"}) {
+      const std::uint64_t least = key == "gateways" || key == "final_power" ? 0 : key == "chaos" ? milliseconds(200) : 1;
       std::uint64_t value = std::stoull(value_of(best.overrides, key));
       while (value > least) {
         const std::uint64_t smaller = std::max(least, value > 4 ? value / 2 : value - 1);
@@ -97,6 +105,12 @@ Shrunk shrink(std::uint64_t seed, const BatchOptions& options, const Report& rep
 std::string regression_text(const Shrunk& shrunk) {
   std::string text = "# " + std::string(to_string(shrunk.report.outcome)) + ": " + shrunk.report.what.substr(0, 400) + "\nseed " + std::to_string(shrunk.seed) + "\n";
   for (const std::string& word : shrunk.overrides) text += word + "\n";
+  return text;
+}
+
+std::string regression_text(std::uint64_t seed, const Config& config) {
+  std::string text = "seed " + std::to_string(seed) + "\n";
+  for (const std::string& word : words(full_text(config))) text += word + "\n";
   return text;
 }
 

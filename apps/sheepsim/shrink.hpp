@@ -21,5 +21,6 @@ Shrunk shrink(std::uint64_t seed, const BatchOptions& options, const Report& rep
 
 // A regression file: `seed N` and a word on each line, with the failure as a comment. The tests run every one and want it to pass.
 std::string regression_text(const Shrunk& shrunk);
+std::string regression_text(std::uint64_t seed, const Config& config);
 
 }  // namespace sd::sim

@@ -235,14 +235,10 @@ void Node::Impl::submit_nbd(Time now, StreamId stream_id, nbd::Request&& request
   switch (request.command) {
     case nbd::Command::read:
       io.kind = IoRequest::Kind::read;
-      ++reads;
-      read_bytes += request.length;
       break;
     case nbd::Command::write:
       io.kind = IoRequest::Kind::write;
       io.payload.push_back(std::move(request.data));
-      ++writes;
-      write_bytes += request.length;
       break;
     case nbd::Command::trim: io.kind = IoRequest::Kind::zero; break;
     case nbd::Command::write_zeroes:
@@ -251,7 +247,6 @@ void Node::Impl::submit_nbd(Time now, StreamId stream_id, nbd::Request&& request
       break;
     case nbd::Command::flush:
       io.kind = IoRequest::Kind::flush;
-      ++flushes;
       break;
     case nbd::Command::block_status: {
       const std::uint64_t first = request.offset / limits::object_size;
@@ -264,8 +259,21 @@ void Node::Impl::submit_nbd(Time now, StreamId stream_id, nbd::Request&& request
     case nbd::Command::cache:
     case nbd::Command::disconnect: break;
   }
+  count(io);
   Ticket ticket{Ticket::Front::nbd, stream_id, request.id, io.kind, request.offset, request.length};
   gateway->submit(now, tickets.insert(std::move(ticket)), std::move(io), gateway_fx);
+}
+
+void Node::Impl::count(const IoRequest& io) {
+  if (io.kind == IoRequest::Kind::read) {
+    ++reads;
+    read_bytes += io.length;
+  } else if (io.kind == IoRequest::Kind::write) {
+    ++writes;
+    write_bytes += io.length;
+  } else if (io.kind == IoRequest::Kind::flush) {
+    ++flushes;
+  }
 }
 
 void Node::Impl::answer(Time now, IoDone&& done, Effects& fx) {
@@ -323,12 +331,18 @@ void Node::Impl::after_front(StreamId stream_id, Effects& fx) {
 std::uint64_t Node::Impl::io(client::IoRequest request) {
   if (phase != Phase::running) return 0;
   IoRequest io;
-  io.kind = static_cast<IoRequest::Kind>(request.kind);
+  switch (request.kind) {
+    case client::IoRequest::Kind::read: io.kind = IoRequest::Kind::read; break;
+    case client::IoRequest::Kind::write: io.kind = IoRequest::Kind::write; break;
+    case client::IoRequest::Kind::zero: io.kind = IoRequest::Kind::zero; break;
+    case client::IoRequest::Kind::flush: io.kind = IoRequest::Kind::flush; break;
+  }
   io.vid = request.vid;
   io.offset = request.offset;
   io.length = request.length;
   io.fua = request.fua;
   io.payload = std::move(request.data);
+  count(io);
   Ticket ticket;
   ticket.front = Ticket::Front::client;
   ticket.kind = io.kind;

@@ -115,6 +115,7 @@ struct Node::Impl final : client::Backend {
   void resolve_export(Time now, StreamId id, Stream& stream, Effects& fx);
   void resolve_exports(Time now, Effects& fx);
   void submit_nbd(Time now, StreamId id, nbd::Request&& request, nbd::Session& session, nbd::Effects& nfx);
+  void count(const IoRequest& io);
   void answer(Time now, IoDone&& done, Effects& fx);
   void answer_nbd(Time now, const Ticket& ticket, IoDone&& done, Effects& fx);
   void after_front(StreamId id, Effects& fx);

@@ -54,10 +54,11 @@ struct Record {
   std::uint16_t mask = 0;
   Oid oid;
   Version version;
-  Version prev;
+  Version prev;                  // write, zero, begin_sync: the object's version before; end_sync: base
   std::uint32_t crc_at = 0;      // index in the batch's list of block checksums
   std::uint32_t crc_count = 0;   // the record's payload blocks
 
+  bool names_predecessor() const { return kind == Kind::write || kind == Kind::zero || kind == Kind::begin_sync; }
   friend bool operator==(const Record&, const Record&) = default;
 };
 

@@ -260,7 +260,15 @@ bool Store::Impl::replay_batch() {
       before_change(o);  // the slot has it already, but may not be durable: write it again
       continue;
     }
+    // Each change names the version that it was made to. Another one here means that the newest metadata slot is damaged and this one, the
+    // older, misses changes that the journal no longer has.
+    if (record.creates || record.kind == journal::Kind::remove) o.lost_changes = false;
+    else if (record.names_predecessor() && o.exists && !o.meta.torn && record.prev != o.meta.version && !SD_BUG(accept_version_gap)) {
+      o.lost_changes = true;
+      notice("object " + to_string(o.oid) + " has lost changes together with its newest metadata; it must be re-synchronised");
+    }
     absorb(o, record, std::span(batch.crcs).subspan(record.crc_at, record.crc_count), {&data, data.empty() ? 0u : 1u});
+    if (o.lost_changes) o.meta.torn = o.meta.incomplete = true;
   }
   replayed_bytes += batch_header.total_bytes();
   batch_payload = {};

@@ -178,6 +178,7 @@ Store::Impl::Executed Store::Impl::execute_update(Object& o, Op& op) {
       if (o.exists && o.meta.incomplete && !o.meta.torn) break;
       if (!admit(o, 1, 0)) return Executed::parked;
       record.kind = journal::Kind::begin_sync;
+      record.prev = o.meta.version;
       record.creates = !o.exists;
       emit(o, record, {});
       break;
