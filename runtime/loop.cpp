@@ -146,7 +146,8 @@ void Loop::Impl::arm_deadline() {
   const Time next = node.next_deadline();
   if (next >= armed_deadline) return;
   armed_deadline = next;
-  deadline_timer.expires_at(std::chrono::steady_clock::time_point(std::chrono::nanoseconds(next)));
+  const Time now = steady_now();
+  deadline_timer.expires_after(std::chrono::nanoseconds(next > now ? next - now : 0));
   deadline_timer.async_wait([this](boost::system::error_code error) {
     if (error) return;
     armed_deadline = never;

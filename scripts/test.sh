@@ -65,7 +65,7 @@ step() {
     printf '%6d s   FAILED (exit code %d)\n\n' $(( SECONDS - start )) "$code"
     rows+=("$(printf '%-34s %6d s   FAILED' "$name" $(( SECONDS - start )))")
     echo "---- the end of $log"
-    { grep -E '^FAIL|^\[  FAILED|error:|Sanitizer|\*\*\*Failed|invariant' "$log" | head -n 40; echo ...; tail -n 60 "$log"; }
+    { grep -E -A 12 '^FAIL|^\[  FAILED|error:|Sanitizer|\*\*\*(Failed|Exception|Timeout)|invariant|: Failure$' "$log" | head -n 80; echo ...; tail -n 30 "$log"; }
     finish
   fi
 }

@@ -6,7 +6,7 @@
 
 namespace sd {
 
-// Ids are never 0. A lookup is an index and a comparison; in steady state nothing is allocated. References stay valid while a slot lives.
+// Ids are never 0 and below 2^63. A lookup is an index and a comparison; in steady state nothing is allocated. References stay valid while a slot lives.
 template <typename T>
 class SlotTable {
  public:
@@ -21,7 +21,7 @@ class SlotTable {
     slot.value = std::move(value);
     slot.live = true;
     ++live_;
-    return id_of(index, ++slot.use);
+    return id_of(index, next(slot.use));
   }
   T* find(std::uint64_t id) {
     const std::uint32_t index = static_cast<std::uint32_t>(id);
@@ -40,7 +40,7 @@ class SlotTable {
   // Another number for the same thing, so that answers to the old one are ignored.
   std::uint64_t renumber(std::uint64_t id) {
     const std::uint32_t index = static_cast<std::uint32_t>(id);
-    return id_of(index, ++slots_[index].use);
+    return id_of(index, next(slots_[index].use));
   }
   std::size_t size() const { return live_; }
   // f(id, value) for every live slot, in slot order. f must not insert or erase.
@@ -56,6 +56,12 @@ class SlotTable {
     std::uint32_t use = 0;
     bool live = false;
   };
+  // Never 0, and below 2^31: the top bit of an id is free for others to mark it with.
+  static std::uint32_t next(std::uint32_t& use) {
+    use = (use + 1) & 0x7fffffff;
+    if (use == 0) use = 1;
+    return use;
+  }
   static std::uint64_t id_of(std::uint32_t index, std::uint32_t use) { return std::uint64_t{use} << 32 | index; }
   std::deque<Slot> slots_;
   std::vector<std::uint32_t> free_;

@@ -200,7 +200,7 @@ Result State::perform(std::uint64_t index, const TakeOwnership& take) {
 }
 
 Result State::perform(std::uint64_t, const MarkClean& clean) {
-  if (clean.epoch != epoch()) return {Status::stale};
+  if (epochs.empty() || clean.epoch != epoch()) return {Status::stale};
   epochs.erase(epochs.begin(), epochs.end() - 1);
   return {};
 }

@@ -13,7 +13,7 @@ constexpr Time ask_again_after = seconds(1);
 }  // namespace
 
 Gateway::Gateway(NodeId self, Incarnation incarnation, BufferPool& pool, const cluster::State& state, const cluster::Placement& placement)
-    : self_(self), pool_(pool), state_(state), placement_(placement), next_number_(incarnation << 32 | 1) {}
+    : self_(self), pool_(pool), state_(state), placement_(placement), next_number_(incarnation << 40 | 1) {}
 
 void Gateway::submit(Time now, std::uint64_t ticket, IoRequest&& request, GatewayEffects& out) {
   Pending pending;
@@ -47,6 +47,11 @@ void Gateway::route(Time now, std::uint64_t id, GatewayEffects& out) {
     return;
   }
   p.where = Pending::Where::waiting;
+  if (p.from != 0 && (!serving_ || vdi->owner != self_)) {
+    // Its gateway has to find the owner. Kept here it could be carried out much later, after it was given to another.
+    finish(now, id, Status::stale, {}, out);
+    return;
+  }
   if (serving_) {
     const auto* owner = state_.member(vdi->owner);
     if (vdi->owner == self_) {
@@ -57,11 +62,6 @@ void Gateway::route(Time now, std::uint64_t id, GatewayEffects& out) {
       return;
     }
     if (owner && owner->up) {
-      // Forwarding twice would go in circles: the first gateway has to learn who the owner is.
-      if (p.from != 0) {
-        finish(now, id, Status::stale, {}, out);
-        return;
-      }
       waiting_.erase(id);
       forward(now, id, p, vdi->owner, out);
       return;
@@ -85,7 +85,12 @@ void Gateway::forward(Time now, std::uint64_t id, Pending& p, NodeId owner, Gate
   p.sent = now;
   peer::GatewayRequest message;
   message.id = p.number;
-  message.oldest = forwarded_.begin()->first;
+  message.oldest = p.number;
+  for (const auto& [number, other] : forwarded_)
+    if (pending_.find(other)->sent_to == owner) {
+      message.oldest = number;
+      break;
+    }
   message.origin = p.request.origin.number;
   message.vid = p.request.vid;
   message.offset = p.request.offset;
@@ -102,13 +107,10 @@ void Gateway::on_request(Time now, NodeId from, peer::GatewayRequest&& message, 
   if (message.id < forwarder.oldest) return;  // late: its sender no longer waits for it
   forwarder.oldest = std::max(forwarder.oldest, message.oldest);
   forwarder.known.erase(forwarder.known.begin(), forwarder.known.lower_bound(forwarder.oldest));
-  const bool changes = message.op == peer::GatewayRequest::Op::write || message.op == peer::GatewayRequest::Op::zero;
-  if (changes) {
-    const auto [at, fresh] = forwarder.known.try_emplace(message.id, false, Status::ok);
-    if (!fresh) {
-      if (at->second.first) out.messages.emplace_back(from, peer::GatewayReply{message.id, at->second.second, {}});
-      return;
-    }
+  const auto [at, fresh] = forwarder.known.try_emplace(message.id, false, Status::ok);
+  if (!fresh) {
+    if (at->second.first) out.messages.emplace_back(from, peer::GatewayReply{message.id, at->second.second, {}});
+    return;
   }
   Pending pending;
   pending.from = from;
@@ -136,7 +138,9 @@ void Gateway::finish(Time, std::uint64_t id, Status status, Payload&& payload, G
   } else {
     if (auto& known = forwarders_[p.from].known; known.contains(p.from_id)) {
       // A refusal is no effect: the same request may come again when this node owns the disk.
-      if (status == Status::stale) known.erase(p.from_id);
+      // And what changes nothing may be done again.
+      const bool changes = p.request.kind == IoRequest::Kind::write || p.request.kind == IoRequest::Kind::zero;
+      if (status == Status::stale || !changes) known.erase(p.from_id);
       else known[p.from_id] = {true, status};
     }
     out.messages.emplace_back(p.from, peer::GatewayReply{p.from_id, status, std::move(payload)});
@@ -153,7 +157,8 @@ void Gateway::on_reply(Time now, NodeId from, peer::GatewayReply&& reply, Gatewa
   Pending& p = *pending_.find(id);
   if (p.where != Pending::Where::forwarded || p.sent_to != from) return;
   if (reply.status == Status::stale || reply.status == Status::unavailable) {
-    // It does not own the disk (any more, or yet): try again once this node or time knows better.
+    // It does not own the disk (any more, or yet): try again soon, when this node or that one knows better.
+    p.sent = now - repeat_after + tick_interval;
     return;
   }
   if (p.request.kind == IoRequest::Kind::read && reply.status == Status::ok && total_size(reply.payload) != p.request.length) return;
@@ -187,6 +192,13 @@ void Gateway::collect(Time now, GatewayEffects& out) {
     batch.clear();
     batch_ = std::move(batch);
   }
+}
+
+void Gateway::abandon(std::uint64_t ticket, GatewayEffects& out) {
+  std::vector<std::uint64_t> waiting;
+  for (const std::uint64_t id : waiting_)
+    if (const Pending* p = pending_.find(id); p && p->from == 0 && p->ticket == ticket) waiting.push_back(id);
+  for (const std::uint64_t id : waiting) finish(0, id, Status::unavailable, {}, out);
 }
 
 void Gateway::route_waiting(Time now, GatewayEffects& out) {

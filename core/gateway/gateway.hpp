@@ -27,6 +27,8 @@ class Gateway {
 
   // done: ok, io_error, no_space, not_found (no such disk), invalid (outside the disk), unavailable (gave up).
   void submit(Time now, std::uint64_t ticket, IoRequest&& request, GatewayEffects& out);
+  // Whoever asked is gone. What has not been started is not started any more: its client may write the same place through another gateway.
+  void abandon(std::uint64_t ticket, GatewayEffects& out);
   void on_request(Time now, NodeId from, peer::GatewayRequest&& request, GatewayEffects& out);
   void on_reply(Time now, NodeId from, peer::GatewayReply&& reply, GatewayEffects& out);
   void on_object_reply(Time now, NodeId from, peer::ObjectReply&& reply, GatewayEffects& out);
@@ -58,7 +60,7 @@ class Gateway {
   // What is known of another gateway's requests.
   struct Forwarder {
     std::uint64_t oldest = 0;
-    std::map<std::uint64_t, std::pair<bool, Status>> known;  // answered?, how; of writes and zeroes
+    std::map<std::uint64_t, std::pair<bool, Status>> known;  // answered?, how
   };
 
   void route(Time now, std::uint64_t id, GatewayEffects& out);

@@ -251,6 +251,7 @@ void Volume::start_write(Time now, Object& object, std::uint64_t id, VolumeEffec
   object.writes.push_back(id);
   op.waiting_for = object.acting;
   op.sent = now;
+  op.repeats = 0;
   for (const NodeId member : object.acting) send_write(now, object, id, op, member, out);
 }
 
@@ -636,8 +637,9 @@ void Volume::tick(Time now, VolumeEffects& out) {
     if (object->state == Object::State::ready) {
       for (const std::uint64_t id : object->writes) {
         Op& op = *ops_.find(id);
-        if (now - op.sent < repeat_after) continue;
+        if (now - op.sent < repeat_after << std::min(op.repeats, 4u)) continue;
         op.sent = now;
+        ++op.repeats;
         for (const NodeId member : op.waiting_for) send_write(now, *object, id, op, member, out);
       }
     } else if (object->state == Object::State::pulling) {

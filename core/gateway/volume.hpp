@@ -96,6 +96,7 @@ class Volume {
     Origin origin;
     Version version, previous;
     Time sent = 0;
+    unsigned repeats = 0;
     ActingSet waiting_for;           // members that have not answered
     ActingSet tried;                 // read: members that failed
     bool bad_copy = false;           // read: a member's copy turned out damaged

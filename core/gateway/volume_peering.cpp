@@ -50,10 +50,15 @@ void Volume::peer(Time now, Object& object, VolumeEffects& out) {
     return;
   }
   Op op;
+  if (object.round_used && object.round + 1 >= 1u << Version::round_bits) {
+    out.notices.push_back("object " + to_string(object.oid) + ": its members failed too often; requests for it fail until the next epoch");
+    postpone(now, object);
+    fail_waiting(now, object, Status::io_error, out);
+    return;
+  }
   if (object.round_used) {
     ++object.round;
     object.round_used = false;
-    SD_ASSERT(object.round < 1u << Version::round_bits, "an object is peered a bounded number of times within a generation");
   }
   op.kind = Op::Kind::query;
   op.object = &object;
@@ -126,6 +131,8 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
       out.notices.push_back("object " + to_string(object.oid) + (best ? ": waits for members that may hold newer data" : ": waits for a member with a whole copy"));
     }
     postpone(now, object);
+    // Not for ever: somebody should know.
+    if (now - generation_since_ >= patience) fail_waiting(now, object, Status::io_error, out);
     return;
   }
   object.winner = best->reply.version;

@@ -52,6 +52,7 @@ void Node::Impl::settle_raft(Time now, Effects& fx) {
 }
 
 void Node::Impl::apply(Time now, raft::Entry& entry, Effects& fx) {
+  applied_term = entry.term;
   if (entry.kind != raft::Entry::Kind::command) {
     cluster_state.skip(entry.index);
     return;
@@ -107,12 +108,20 @@ void Node::Impl::refresh(Time now, Effects& fx) {
   gateway->set_serving(now, may, gateway_fx);
 }
 
+// Whether this node, as leader, may give a member a lease now. A majority must have heard it so lately that there can be no other leader
+// (whoever leads next waits for a whole lease from its election before it removes anybody). And no removal of that member may be on its
+// way: neither one that this leader proposed, nor one that it inherited and has not applied.
+bool Node::Impl::may_grant(Time now, NodeId to, Incarnation life) const {
+  if (!raft->is_leader() || !was_leader || applied_term != raft->term() || !cluster_state.is_up(to, life)) return false;
+  const auto at = condemned.find(to);
+  if (at != condemned.end() && at->second == life) return false;
+  return raft->quorum_contact(now) + options.election_timeout_min > now;
+}
+
 void Node::Impl::ask_for_lease(Time now) {
   if (!cluster_state.is_up(id, incarnation)) return;
   if (raft->is_leader()) {
-    // A majority heard this leader so lately that there can be no other: it may grant, also to itself. Whoever leads next waits for a
-    // whole lease from its election before it removes anybody.
-    if (raft->quorum_contact(now) + options.election_timeout_min > now) lease_until = std::max(lease_until, now + options.lease);
+    if (may_grant(now, id, incarnation)) lease_until = std::max(lease_until, now + options.lease);
     clean_reports[id] = clean_reported;
     return;
   }
@@ -140,6 +149,7 @@ void Node::Impl::remove_silent(Time now, Effects& fx) {
     const bool gone = link != links.end() && link->second.refused;
     if (!gone && now < last + patience) continue;
     proposed = now;
+    condemned[node] = member.incarnation;
     log(fx, LogLine::Level::warning, "removing " + to_string(member.address) + (gone ? ": its process is gone" : ": it is silent"));
     propose_untracked(now, cluster::Remove{node, member.incarnation, false});
   }
@@ -156,6 +166,9 @@ void Node::Impl::lead(Time now, Effects& fx) {
     was_leader = true;
     leader_since = now;
     granted.clear();
+    condemned.clear();
+    for (auto& [to, link] : links) link.refused = false;  // what a follower noticed long ago says nothing about now
+    remove_proposed.clear();
     clean_reports.clear();
     purge_reports.clear();
     log(fx, LogLine::Level::info, "leading, term " + std::to_string(raft->term()));
@@ -241,6 +254,7 @@ void Node::Impl::on_join_request(Time now, peer::JoinRequest request) {
   }
   addresses[request.id] = request.address;
   if (cluster_state.is_up(request.id, request.incarnation)) return;
+  remove_proposed.erase(request.id);  // it has happened, or is of an earlier life
   if (!raft->config().contains(request.id)) {
     if (raft->config().voters.size() + raft->config().learners.size() >= limits::max_members) return;
     raft::Config next = raft->config();
@@ -253,6 +267,7 @@ void Node::Impl::on_join_request(Time now, peer::JoinRequest request) {
   auto& proposed = join_proposed[request.id];
   if (proposed != 0 && now - proposed < internal_repeat / 2) return;
   proposed = now;
+  condemned.erase(request.id);  // its removal is applied, and all that this leader proposed of it stands before this entry
   granted[request.id] = now;  // a member that was removed for its silence starts anew
   cluster::Member member{request.id, request.incarnation, request.address, request.zone, request.vnodes, true};
   propose_untracked(now, cluster::Join{member});

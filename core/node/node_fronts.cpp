@@ -142,6 +142,13 @@ void Node::on_closed(Time now, StreamId id, Effects& effects) {
     }
   }
   if (at->second.kind == Impl::Stream::Kind::client) n.service.on_closed(id, n.service_fx);
+  if (at->second.kind == Impl::Stream::Kind::nbd && at->second.nbd->in_flight() > 0) {
+    std::vector<std::uint64_t> orphans;
+    n.tickets.each([&](std::uint64_t number, Impl::Ticket& ticket) {
+      if (ticket.front == Impl::Ticket::Front::nbd && ticket.stream == id) orphans.push_back(number);
+    });
+    for (const std::uint64_t number : orphans) n.gateway->abandon(number, n.gateway_fx);
+  }
   n.streams.erase(at);
   n.settle(now, effects);
 }
@@ -208,7 +215,8 @@ void Node::Impl::resolve_export(Time now, StreamId stream_id, Stream& stream, Ef
       info.name = vdi->name;
       info.size = vdi->size;
       info.description = std::to_string(vdi->copies) + " copies";
-      info.export_id = vdi->vid;
+      // The number alone could come to mean another disk, once this one is deleted.
+      info.export_id = vdi->created_index << 24 | vdi->vid;
       answer = std::move(info);
     }
   }
@@ -228,7 +236,12 @@ void Node::Impl::submit_nbd(Time now, StreamId stream_id, nbd::Request&& request
     return;
   }
   IoRequest io;
-  io.vid = static_cast<Vid>(request.export_id);
+  io.vid = static_cast<Vid>(request.export_id & max_vid);
+  const auto* vdi = cluster_state.find(io.vid);
+  if (!vdi || vdi->created_index != request.export_id >> 24) {
+    session.reply(request.id, Status::not_found, nfx);
+    return;
+  }
   io.offset = request.offset;
   io.length = request.length;
   io.fua = request.fua;

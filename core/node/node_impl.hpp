@@ -87,6 +87,7 @@ struct Node::Impl final : client::Backend {
   void lead(Time now, Effects& fx);
   void manage_voters(Time now);
   void remove_silent(Time now, Effects& fx);
+  bool may_grant(Time now, NodeId to, Incarnation life) const;
   void ask_for_lease(Time now);
   void ask_to_join(Time now);
   void on_join_request(Time now, peer::JoinRequest request);
@@ -174,6 +175,8 @@ struct Node::Impl final : client::Backend {
   Time leader_since = 0;
   std::map<NodeId, Time> granted;          // as leader: when each member was last given a lease
   std::map<NodeId, Time> remove_proposed, join_proposed;
+  std::map<NodeId, Incarnation> condemned; // as leader: their removal is proposed; they get no lease any more
+  std::uint64_t applied_term = 0;          // of the last entry applied
   std::map<std::uint64_t, Proposal> proposals;
   std::uint64_t next_proposal = 1;
   std::vector<std::pair<std::uint64_t, cluster::Result>> proposals_done;

@@ -14,8 +14,10 @@ constexpr std::size_t max_queue_dialing = 4u << 20;
 
 std::optional<Endpoint> Node::Impl::address_of(NodeId node) const {
   Endpoint found;
-  if (const auto* member = cluster_state.member(node)) found = member->address;
-  if (const auto at = addresses.find(node); at != addresses.end()) found = at->second;
+  const auto* member = cluster_state.member(node);
+  if (member) found = member->address;
+  // One that is not up may have come back with another address.
+  if (const auto at = addresses.find(node); at != addresses.end() && (!member || !member->up)) found = at->second;
   if (found == Endpoint{}) return {};
   ++found.port;
   return found;
@@ -40,6 +42,7 @@ void Node::Impl::dial(Time now, const Endpoint& to, OutLink& link, Effects& fx) 
   link.appended = encoded.size();
   link.sent = 0;
   link.progress_at = now;
+  link.refused = false;
   fx.dial.push_back({link.stream, to});
 }
 
@@ -136,7 +139,7 @@ void Node::Impl::on_peer_bytes(Time now, StreamId stream_id, Stream& stream, std
         return;
       }
       in.hello = *hello;
-      addresses[hello->node] = hello->address;
+      if (addresses.size() < limits::max_members || addresses.contains(hello->node)) addresses[hello->node] = hello->address;
       continue;
     }
     on_message(now, *in.hello, std::move(*message), fx);
@@ -161,8 +164,9 @@ void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& m
   } else if (auto* join = std::get_if<peer::JoinRequest>(&message)) {
     if (phase == Phase::running) on_join_request(now, *join);
   } else if (auto* lease = std::get_if<peer::LeaseRequest>(&message)) {
-    if (phase < Phase::running || !raft->is_leader() || !cluster_state.is_up(node, lease->incarnation)) return;
-    if (raft->quorum_contact(now) + options.election_timeout_min <= now || !was_leader) return;
+    if (phase < Phase::running || !may_grant(now, node, lease->incarnation)) return;
+    // Its removal may be in the log already: by this leader, or an earlier one.
+    if (remove_proposed[node] != 0 || raft->term_at(raft->commit_index()) != raft->term()) return;
     granted[node] = now;
     clean_reports[node] = lease->recovered;
     purge_reports[node] = std::move(lease->purged);

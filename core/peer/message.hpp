@@ -64,7 +64,7 @@ struct LeaseGrant { Incarnation incarnation = 0; Time sent = 0; };
 // A command for the leader to propose (encoded by core/cluster).
 struct Propose { std::string command; };
 
-inline constexpr std::size_t max_recent = 64;
+inline constexpr std::size_t max_recent = 256;  // as many as an owner has under way on one object
 
 // An owner's (or a re-synchronising member's) request about one object, and its answer. `generation` fences: see cluster::State.
 struct ObjectRequest {

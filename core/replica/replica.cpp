@@ -34,6 +34,7 @@ void Replica::on_request(Time now, NodeId from, Request&& request, bool member, 
   const std::uint64_t current = state_.generation(request.vid);
   if (request.generation > current || !member) {
     // The sender knows more of the cluster log than this node. It repeats its request, so what does not fit may go.
+    if (request.generation > current && request.generation <= state_.applied) return;  // of a disk that is gone
     const std::size_t bytes = total_size(request.payload);
     if (parked_.size() < max_parked && parked_bytes_ + bytes <= max_parked_bytes) {
       parked_bytes_ += bytes;
@@ -142,10 +143,22 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
 
 void Replica::remember(Oid oid, const Origin& origin) {
   if (origin.gateway == 0) return;
-  if (recent_.size() >= max_recent_objects && !recent_.contains(oid)) recent_.erase(recent_.begin());
-  auto& recent = recent_[oid];
+  auto& recent = recents_of(oid);
+  if (std::ranges::find(recent, origin) != recent.end()) return;
   if (recent.size() >= peer::max_recent) recent.erase(recent.begin());
   recent.push_back(origin);
+}
+
+std::vector<Origin>& Replica::recents_of(Oid oid) {
+  const auto [at, fresh] = recent_.try_emplace(oid);
+  if (fresh) {
+    recent_order_.push_back(oid);
+    while (recent_order_.size() > max_recent_objects) {
+      if (recent_order_.front() != oid) recent_.erase(recent_order_.front());
+      recent_order_.pop_front();
+    }
+  }
+  return at->second;
 }
 
 // Rounds are rare, and the log index fences the generations before: only objects asked about twice in a generation are remembered.
@@ -261,7 +274,7 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
       pull_more(now, id, job, out);
       break;
     case Job::Step::pull_end:
-      if (done.status == Status::ok) recent_[r.oid] = std::move(job.recent);
+      if (done.status == Status::ok && !job.recent.empty()) recents_of(r.oid) = std::move(job.recent);
       pulls_.erase(r.oid);
       finish(id, done.status, &done, out);
       break;
@@ -319,6 +332,12 @@ void Replica::pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone
   if (info.exists && !info.incomplete && !r.incomplete && info.version == r.version) {
     pulls_.erase(r.oid);
     finish(id, Status::ok, &done, out);
+    return;
+  }
+  if (info.exists && !info.incomplete && info.version > r.version) {
+    // Sent long ago, and late: the object has moved on.
+    fail(job, Status::behind);
+    pull_failed(id, job, out);
     return;
   }
   if (r.incomplete && info.exists && !info.incomplete && info.version == r.version) {
@@ -393,7 +412,8 @@ void Replica::ask_chunk(std::uint64_t id, Job& job, std::uint32_t chunk, Replica
 
 void Replica::pull_more(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
   // A newer generation ends this pull: its owner decides anew what this member should hold.
-  if (state_.generation(job.request.vid) != job.request.generation) fail(job, Status::busy);
+  // (Not in the middle of a repair: all it needs is here, and half-done it would spoil a copy that is whole.)
+  if (state_.generation(job.request.vid) != job.request.generation && !(job.repair && job.begun)) fail(job, Status::busy);
   if (job.failure != Status::ok) {
     if (job.storing == 0) pull_failed(id, job, out);
     return;
@@ -468,7 +488,7 @@ void Replica::tick(Time now, ReplicaEffects& out) {
     const bool waits = job && (job->step == Job::Step::pull_info || job->step == Job::Step::pull_chunks || job->step == Job::Step::repair_fetch);
     if (!waits) continue;
     if (now - job->last_progress > give_up) fail(*job, Status::unavailable);
-    if (state_.generation(job->request.vid) != job->request.generation) fail(*job, Status::busy);
+    if (state_.generation(job->request.vid) != job->request.generation && !(job->repair && job->begun)) fail(*job, Status::busy);
     if (job->failure != Status::ok) {
       if (job->storing == 0) pull_failed(id, *job, out);
       continue;

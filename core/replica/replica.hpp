@@ -8,6 +8,7 @@
 // - A pull leaves the object either as it was, marked incomplete, or equal to its source at the named version.
 // - An object older than its VDI's creation is the leftover of a deleted VDI: it is removed when met and never shown.
 #pragma once
+#include <deque>
 #include <map>
 #include <vector>
 
@@ -76,6 +77,7 @@ class Replica {
 
   void start(Time now, NodeId from, Request&& request, ReplicaEffects& out);
   void remember(Oid oid, const Origin& origin);
+  std::vector<Origin>& recents_of(Oid oid);
   void fence(Oid oid, std::uint64_t generation);
   void write(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
   void on_store_done(Time now, StoreDone&& done, ReplicaEffects& out);
@@ -105,6 +107,7 @@ class Replica {
   // The last writes of each object that were asked for by gateways, oldest first. Forgotten with the process: by then whoever asked for
   // them has asked again, or is gone.
   std::map<Oid, std::vector<Origin>> recent_;
+  std::deque<Oid> recent_order_;  // by first use; the oldest is forgotten first
   std::map<Oid, std::uint64_t> fences_;  // the lowest generation that may still write, where it is not that of the log
   std::vector<std::pair<NodeId, Request>> parked_;
   std::size_t parked_bytes_ = 0;
