@@ -263,6 +263,7 @@ bool Store::Impl::replay_batch() {
     // Each change names the version that it was made to. Another one here means that the newest metadata slot is damaged and this one, the
     // older, misses changes that the journal no longer has.
     if (record.creates || record.kind == journal::Kind::remove) o.lost_changes = false;
+    else if (o.exists && o.meta.torn) o.lost_changes = true;  // no slot at all, and the journal does not begin with its creation
     else if (record.names_predecessor() && o.exists && !o.meta.torn && record.prev != o.meta.version &&
              record.version != o.meta.version && !SD_BUG(accept_version_gap)) {  // one change may be several records
       o.lost_changes = true;
