@@ -40,6 +40,7 @@ count_results() {
   awk '
     match($0, /^[0-9]+% tests passed, [0-9]+ tests? failed out of [0-9]+/) { split($0, w, " "); bad += w[4]; good += w[9] - w[4]; seen = 1 }
     /^[0-9]+ passed, [0-9]+ failed$/ { good += $1; bad += $3; seen = 1 }
+    /^\[  PASSED  \] [0-9]+ tests?\.$/ { good += $4; seen = 1 }
     /^[0-9]+ seeds in / { good += $1; seen = 1 }
     /^[0-9]+ failures of / { good -= $1; bad += $1 }
     /^[0-9]+ of [0-9]+ planted bugs caught/ { good += $1; bad += $3 - $1; seen = 1 }

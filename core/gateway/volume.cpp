@@ -312,6 +312,9 @@ void Volume::on_reply(Time now, NodeId from, Reply&& reply, VolumeEffects& out) 
     case Op::Kind::pull:
       on_pull_reply(now, id, *op, from, std::move(reply), out);
       break;
+    case Op::Kind::establish:
+      on_establish_reply(now, *op, from, std::move(reply), out);
+      break;
     case Op::Kind::flush:
       if (reply.status != Status::ok || reply.generation != generation_) break;  // repeated by tick
       take(op->waiting_for, from);
@@ -617,6 +620,11 @@ void Volume::tick(Time now, VolumeEffects& out) {
         if (age < repeat_after) break;
         op.sent = now;
         for (const NodeId member : op.waiting_for) out.requests.emplace_back(member, query_of(*op.object));
+        break;
+      case Op::Kind::establish:
+        if (age < repeat_after) break;
+        op.sent = now;
+        for (const NodeId member : op.waiting_for) out.requests.emplace_back(member, establishing_write(*op.object));
         break;
       case Op::Kind::flush:
         if (age >= repeat_slow_after) send_flush(now, id, op, out);

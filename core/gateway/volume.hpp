@@ -11,7 +11,10 @@
 //   newest complete copy wins, the others are made equal to it, and only then is the object ready.
 // - An object whose index entry was never set was never written: no peering, reads are zeros.
 //
-// States of an object: unpeered -> querying -> pulling -> ready, and back to unpeered with every generation and after a member's error.
+// - The decision is then written down, as a version of the new generation, unless every member that could ever object has agreed: one
+//   that was away may hold a history of its own with a version above the winner's, which must not win later over what was seen.
+//
+// States of an object: unpeered -> querying -> pulling -> establishing -> ready, and back to unpeered with every generation and after a member's error.
 //
 // Invariants (checked in volume_invariants.cpp):
 // - ready: every acting member holds `version` minus what is in `writes`, a run of consecutive versions that ends in `version`.
@@ -84,7 +87,7 @@ class Volume {
 
   // One operation on one object; its id is that of the requests sent for it.
   struct Op {
-    enum class Kind : std::uint8_t { read, write, zero, query, pull, flush };
+    enum class Kind : std::uint8_t { read, write, zero, query, pull, establish, flush };
     enum class Purpose : std::uint8_t { client, load_page, set_entry };
     Kind kind{};
     Purpose purpose = Purpose::client;
@@ -109,7 +112,7 @@ class Volume {
   };
 
   struct Object {
-    enum class State : std::uint8_t { unpeered, querying, pulling, ready };
+    enum class State : std::uint8_t { unpeered, querying, pulling, establishing, ready };
     Oid oid;
     State state = State::unpeered;
     std::uint64_t generation = 0;    // in which it was peered, or is being
@@ -128,7 +131,8 @@ class Volume {
     ActingSet bad_sources;                // a pull from them failed: their copy is damaged
     NodeId source = 0;
     bool waits = false;                   // said so in the log
-    Version winner, winner_base;
+    Version winner;                       // what the members are made equal to, and the version that this is given
+    Version adopted;                      // the version it had: tells which writes it includes
     Time retry_at = never;                // of peering that could not go on
   };
 
@@ -173,6 +177,10 @@ class Volume {
   bool covered(Time now, const Object& object) const;
   void pull(Time now, Object& object, ActingSet laggards, VolumeEffects& out);
   void on_pull_reply(Time now, std::uint64_t id, Op& op, NodeId from, Reply&& reply, VolumeEffects& out);
+  void establish(Time now, Object& object, VolumeEffects& out);
+  Request establishing_write(const Object& object) const;
+  void on_establish_reply(Time now, Op& op, NodeId from, Reply&& reply, VolumeEffects& out);
+  bool all_asked_answered(const Object& object) const;
   void ready(Time now, Object& object, VolumeEffects& out);
   void postpone(Time now, Object& object);
   void drop_peering(Object& object);

@@ -136,7 +136,7 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
     return;
   }
   object.winner = best->reply.version;
-  object.winner_base = best->reply.base;
+  object.adopted = object.winner;
   NodeId source = 0;
   ActingSet laggards;
   for (const Answer& answer : object.answers) {
@@ -161,7 +161,7 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
     }
   }
   if (laggards.empty()) {
-    ready(now, object, out);
+    establish(now, object, out);
     return;
   }
   if (object.peering != 0) ops_.erase(object.peering);  // the answers are kept until the object is ready
@@ -199,7 +199,56 @@ void Volume::on_pull_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&&
   add_sorted(dirty_, from);
   take(object.damaged, from);
   take(op.waiting_for, from);
-  if (op.waiting_for.empty()) ready(now, object, out);
+  if (op.waiting_for.empty()) establish(now, object, out);
+}
+
+bool Volume::all_asked_answered(const Object& object) const {
+  for (const auto& period : placement_.periods())
+    for (const NodeId member : period.ring.locate(object.oid, copies_))
+      if (std::ranges::find(object.answers, member, &Answer::from) == object.answers.end()) return false;
+  return true;
+}
+
+void Volume::establish(Time now, Object& object, VolumeEffects& out) {
+  if (object.winner == Version{} || all_asked_answered(object) || SD_BUG(skip_peering)) {
+    ready(now, object, out);
+    return;
+  }
+  if (object.peering != 0) ops_.erase(object.peering);
+  Op op;
+  op.kind = Op::Kind::establish;
+  op.object = &object;
+  op.sent = now;
+  op.waiting_for = object.acting;
+  object.state = Object::State::establishing;
+  object.round_used = true;
+  object.peering = ops_.insert(std::move(op));
+  for (const NodeId member : object.acting) out.requests.emplace_back(member, establishing_write(object));
+}
+
+// Changes the version and nothing else.
+Volume::Request Volume::establishing_write(const Object& object) const {
+  Request request = make(Request::Op::write, object.peering, object.oid);
+  request.version = {Version::generation_of(generation_, object.round), object.winner.sequence + 1};
+  request.previous = object.winner;
+  return request;
+}
+
+void Volume::on_establish_reply(Time now, Op& op, NodeId from, Reply&& reply, VolumeEffects& out) {
+  Object& object = *op.object;
+  if (reply.generation != generation_ || reply.status == Status::stale) return;
+  if (reply.status != Status::ok) {
+    postpone(now, object);
+    return;
+  }
+  add_sorted(dirty_, from);
+  take(op.waiting_for, from);
+  if (!op.waiting_for.empty()) return;
+  // The answers named the winner by its old version; from here on it has this one.
+  for (Answer& answer : object.answers)
+    if (!answer.reply.incomplete && answer.reply.version == object.winner) answer.reply.version = establishing_write(object).version;
+  object.winner = establishing_write(object).version;
+  ready(now, object, out);
 }
 
 // Nothing can be promised while a member cannot take its copy; better an error that the client sees than a disk that hangs.
@@ -224,7 +273,7 @@ void Volume::ready(Time now, Object& object, VolumeEffects& out) {
   std::vector<std::uint64_t> done;
   for (const std::uint64_t id : under_way) {
     Op& op = *ops_.find(id);
-    if (op.version <= object.winner) done.push_back(id);
+    if (op.version <= object.adopted) done.push_back(id);
     else start_write(now, object, id, out);
   }
   if (!done.empty())

@@ -112,9 +112,9 @@ void Node::Impl::refresh(Time now, Effects& fx) {
 // (whoever leads next waits for a whole lease from its election before it removes anybody). And no removal of that member may be on its
 // way: neither one that this leader proposed, nor one that it inherited and has not applied.
 bool Node::Impl::may_grant(Time now, NodeId to, Incarnation life) const {
-  if (!raft->is_leader() || !was_leader || applied_term != raft->term() || !cluster_state.is_up(to, life)) return false;
+  if (!raft->is_leader() || !was_leader || !cluster_state.is_up(to, life)) return false;
   const auto at = condemned.find(to);
-  if (at != condemned.end() && at->second == life) return false;
+  if (applied_term != raft->term() || (at != condemned.end() && at->second == life)) return false;
   return raft->quorum_contact(now) + options.election_timeout_min > now;
 }
 
