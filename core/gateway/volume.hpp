@@ -133,6 +133,9 @@ class Volume {
     bool waits = false;                   // said so in the log
     Version winner;                       // what the members are made equal to, and the version that this is given
     Version adopted;                      // the version it had: tells which writes it includes
+    // Versions that were given to winners and not by all members taken yet, each with its `adopted`: being above the writes under way
+    // does not mean including them.
+    std::vector<std::pair<Version, Version>> established;
     Time retry_at = never;                // of peering that could not go on
   };
 

@@ -137,6 +137,8 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
   }
   object.winner = best->reply.version;
   object.adopted = object.winner;
+  for (const auto& [version, stands_for] : object.established)
+    if (version == object.winner) object.adopted = stands_for;
   NodeId source = 0;
   ActingSet laggards;
   for (const Answer& answer : object.answers) {
@@ -221,6 +223,7 @@ void Volume::establish(Time now, Object& object, VolumeEffects& out) {
   op.sent = now;
   op.waiting_for = object.acting;
   object.state = Object::State::establishing;
+  object.established.emplace_back(Version{Version::generation_of(generation_, object.round), object.winner.sequence + 1}, object.adopted);
   object.round_used = true;
   object.peering = ops_.insert(std::move(op));
   for (const NodeId member : object.acting) out.requests.emplace_back(member, establishing_write(object));
@@ -267,6 +270,7 @@ void Volume::ready(Time now, Object& object, VolumeEffects& out) {
   if (object.winner.log_index() == generation_) object.round = std::max(object.round, object.winner.round());
   // Writes that were under way: the members hold them, or they are sent again as writes of this generation.
   object.bad_sources.clear();
+  object.established.clear();
   object.waits = false;
   drop_peering(object);
   std::deque<std::uint64_t> under_way = std::exchange(object.writes, {});

@@ -138,7 +138,7 @@ void Node::Impl::open_machines(Time now, Effects& fx) {
   r.heartbeat = options.raft_heartbeat;
   raft = std::make_unique<raft::Raft>(r, pool, rng.next());
   store = std::make_unique<Store>(store_options(options), pool, rng.next());
-  replica = std::make_unique<Replica>(id, *store, cluster_state);
+  replica = std::make_unique<Replica>(*store, cluster_state);
   gateway = std::make_unique<Gateway>(id, incarnation, pool, cluster_state, placement);
   raft->open(now, raft_fx);
   store->open(now, replica_fx.store);
@@ -351,6 +351,7 @@ NodeStatus Node::Impl::status_at(Time now) const {
   s.commit_index = raft->commit_index();
   s.applied_index = cluster_state.applied;
   s.last_index = raft->last_index();
+  s.requests = gateway->under_way();
   const auto stats = store->stats();
   s.objects = stats.objects;
   s.journal_used = stats.journal_used;

@@ -84,6 +84,7 @@ struct NodeStatus {
   std::uint64_t space_free = 0, space_total = 0;
   std::uint32_t nbd_connections = 0, client_connections = 0, peer_links = 0;
   std::uint64_t reads = 0, writes = 0, flushes = 0, read_bytes = 0, write_bytes = 0;
+  std::uint64_t requests = 0;  // of clients, under way
   std::uint64_t buffers = 0;   // blocks of the pool in use
   std::string trouble;         // why it does not serve, in words; empty if it does
 };

@@ -15,7 +15,7 @@ constexpr std::size_t max_recent_objects = 16384;
 constexpr std::size_t max_fences = 65536;     // tidied beyond this
 }  // namespace
 
-Replica::Replica(NodeId self, Store& store, const cluster::State& state) : self_(self), store_(store), state_(state) {}
+Replica::Replica(Store& store, const cluster::State& state) : store_(store), state_(state) {}
 
 bool Replica::leftover(const ObjectInfo& info, Vid vid) const {
   const auto* vdi = state_.find(vid);

@@ -31,7 +31,7 @@ class Replica {
   // Set in the id of every request a replica makes, so that answers find their way back here and not to an owner.
   static constexpr std::uint64_t own_request_bit = 1ull << 63;
 
-  Replica(NodeId self, Store& store, const cluster::State& state);
+  Replica(Store& store, const cluster::State& state);
 
   // `member`: this node is up in the cluster state, in this life.
   void on_request(Time now, NodeId from, peer::ObjectRequest&& request, bool member, ReplicaEffects& out);
@@ -97,7 +97,6 @@ class Replica {
     if (job.failure == Status::ok) job.failure = status;
   }
 
-  NodeId self_;
   Store& store_;
   const cluster::State& state_;
   bool full_ = false;

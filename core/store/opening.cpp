@@ -263,13 +263,17 @@ bool Store::Impl::replay_batch() {
     // Each change names the version that it was made to. Another one here means that the newest metadata slot is damaged and this one, the
     // older, misses changes that the journal no longer has.
     if (record.creates || record.kind == journal::Kind::remove) o.lost_changes = false;
-    else if (o.exists && o.meta.torn) o.lost_changes = true;  // no slot at all, and the journal does not begin with its creation
+    else if (o.exists && o.meta.torn && !o.slot_valid) o.lost_changes = true;  // no slot at all, and the journal does not begin with its creation
     else if (record.names_predecessor() && o.exists && !o.meta.torn && record.prev != o.meta.version &&
              record.version != o.meta.version && !SD_BUG(accept_version_gap)) {  // one change may be several records
       o.lost_changes = true;
       notice("object " + to_string(o.oid) + " has lost changes together with its newest metadata; it must be re-synchronised");
     }
     absorb(o, record, std::span(batch.crcs).subspan(record.crc_at, record.crc_count), {&data, data.empty() ? 0u : 1u});
+    // Made whole again only by a re-synchronisation that replaced every chunk.
+    if (record.kind == journal::Kind::begin_sync) o.chunks_replaced = 0;
+    if (record.kind == journal::Kind::chunk) o.chunks_replaced |= 1ull << record.first / store_detail::blocks_per_chunk;
+    if (record.kind == journal::Kind::end_sync && o.chunks_replaced == ~0ull) o.lost_changes = false;
     if (o.lost_changes) o.meta.torn = o.meta.incomplete = true;
   }
   replayed_bytes += batch_header.total_bytes();

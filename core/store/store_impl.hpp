@@ -79,6 +79,7 @@ struct Object {
   ObjectMeta meta;
   MetaSlot slot;                      // the newest one in the file
   bool slot_valid = false;
+  std::uint64_t chunks_replaced = 0;  // replay: since begin_sync
   bool lost_changes = false;          // replay: the slot was too old for the journal; stays until the object is made anew
   bool slot_maybe_volatile = false;   // written by an earlier life, perhaps not synced
   std::uint64_t last_sequence = 0;    // the batch of its last record

@@ -171,6 +171,11 @@ TEST(Store, LostMetadataMakeAnObjectIncompleteUntilItIsSynchronised) {
     EXPECT_EQ(t.wait(t.ticket).status, Status::ok);
     t.store->put_chunk(t.now, ++t.ticket, oid, 0, {1, 1}, 1, t.pattern(block, 1), t.fx);
     EXPECT_EQ(t.wait(t.ticket).status, Status::ok);
+    // What was there is not known, so nothing short of every chunk makes it whole.
+    for (std::uint32_t chunk = 1; chunk < limits::chunks_per_object; ++chunk) {
+      t.store->put_chunk(t.now, ++t.ticket, oid, chunk, {}, 0, {}, t.fx);
+      EXPECT_EQ(t.wait(t.ticket).status, Status::ok);
+    }
     t.store->end_sync(t.now, ++t.ticket, oid, {1, 1}, {}, t.fx);
     EXPECT_EQ(t.wait(t.ticket).status, Status::ok);
   }
