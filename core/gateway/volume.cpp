@@ -5,8 +5,13 @@
 #include "core/base/assert.hpp"
 #include "core/base/limits.hpp"
 #include "core/base/sim_bug.hpp"
+#include "core/gateway/member_set.hpp"
 
 namespace sd {
+
+using member_set::add_sorted;
+using member_set::contains;
+using member_set::take;
 
 namespace {
 
@@ -17,22 +22,6 @@ constexpr Time tick_interval = milliseconds(250);
 constexpr Time resend_interval = milliseconds(20);
 constexpr Time repeat_after = seconds(1);        // a request without an answer is sent again
 constexpr Time repeat_slow_after = seconds(3);   // ... one that may take long
-
-template <typename Set>
-bool contains(const Set& set, NodeId id) {
-  return std::ranges::find(set, id) != set.end();
-}
-template <typename Set>
-bool take(Set& set, NodeId id) {
-  const auto at = std::ranges::find(set, id);
-  if (at == set.end()) return false;
-  set.erase(at);
-  return true;
-}
-void add_sorted(std::vector<NodeId>& set, NodeId id) {
-  const auto at = std::ranges::lower_bound(set, id);
-  if (at == set.end() || *at != id) set.insert(at, id);
-}
 
 }  // namespace
 

@@ -16,7 +16,7 @@
 //
 // States of an object: unpeered -> querying -> pulling -> establishing -> ready, and back to unpeered with every generation and after a member's error.
 //
-// Invariants (checked in volume_invariants.cpp):
+// Invariants (see check_invariants):
 // - ready: every acting member holds `version` minus what is in `writes`, a run of consecutive versions that ends in `version`.
 // - a write is in `writes` from its sending until every acting member has acknowledged it.
 #pragma once

@@ -3,20 +3,18 @@
 
 #include "core/base/assert.hpp"
 #include "core/base/sim_bug.hpp"
+#include "core/gateway/member_set.hpp"
 #include "core/gateway/volume.hpp"
 
 namespace sd {
 
+using member_set::add_sorted;
+using member_set::contains;
+using member_set::take;
+
 namespace {
 constexpr Time retry_after = milliseconds(200);
 constexpr Time patience = seconds(30);  // for members that are away and may hold what those that restarted have lost
-
-bool contains(const ActingSet& set, NodeId id) { return std::ranges::find(set, id) != set.end(); }
-void add_sorted(std::vector<NodeId>& set, NodeId id) {
-  const auto at = std::ranges::lower_bound(set, id);
-  if (at == set.end() || *at != id) set.insert(at, id);
-}
-void take(ActingSet& set, NodeId id) { set.erase(std::remove(set.begin(), set.end(), id), set.end()); }
 }  // namespace
 
 void Volume::drop_peering(Object& object) {

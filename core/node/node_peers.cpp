@@ -165,8 +165,6 @@ void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& m
     if (phase == Phase::running) on_join_request(now, *join);
   } else if (auto* lease = std::get_if<peer::LeaseRequest>(&message)) {
     if (phase < Phase::running || !may_grant(now, node, lease->incarnation)) return;
-    // Its removal may be in the log already: by this leader, or an earlier one.
-    if (remove_proposed[node] != 0 || raft->term_at(raft->commit_index()) != raft->term()) return;
     granted[node] = now;
     clean_reports[node] = lease->recovered;
     purge_reports[node] = std::move(lease->purged);
