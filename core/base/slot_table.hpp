@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 #include <deque>
+#include <optional>
+#include <utility>
 #include <vector>
 
 namespace sd {
@@ -29,21 +31,23 @@ class SlotTable {
     Slot& slot = slots_[index];
     return slot.live && slot.use == static_cast<std::uint32_t>(id >> 32) ? &slot.value : nullptr;
   }
-  void erase(std::uint64_t id) {
-    if (!find(id)) return;
+  // Frees the slot and hands out what was in it; nothing when the id is not in use.
+  std::optional<T> take(std::uint64_t id) {
+    if (!find(id)) return std::nullopt;
     const std::uint32_t index = static_cast<std::uint32_t>(id);
     slots_[index].live = false;
-    slots_[index].value = T{};
     free_.push_back(index);
     --live_;
+    return std::exchange(slots_[index].value, T{});
   }
+  void erase(std::uint64_t id) { take(id); }
   // Another number for the same thing, so that answers to the old one are ignored.
   std::uint64_t renumber(std::uint64_t id) {
     const std::uint32_t index = static_cast<std::uint32_t>(id);
     return id_of(index, next(slots_[index].use));
   }
   std::size_t size() const { return live_; }
-  // f(id, value) for every live slot, in slot order. f must not insert or erase.
+  // f(id, value) for every live slot, in slot order. f may erase that slot; it must not insert or erase others.
   template <typename F>
   void each(F&& f) {
     for (std::uint32_t i = 0; i < slots_.size(); ++i)

@@ -20,7 +20,7 @@ bool is_error(Chunk type) { return (static_cast<std::uint16_t>(type) & 0x8000) !
 }  // namespace
 
 Client::Client(const ClientOptions& options, BufferPool& pool)
-    : options_(options), output_(pool), pool_(pool), staging_(pool, staging_size), slots_(options.max_in_flight_requests) {}
+    : options_(options), output_(pool), pool_(pool), staging_(pool, staging_size) {}
 
 std::span<std::byte> Client::receive_buffer() {
   receiving_data_ = false;
@@ -193,7 +193,7 @@ std::uint64_t Client::submit(Command command, std::uint64_t offset, std::uint32_
   slot.command = command;
   slot.offset = offset;
   slot.length = length;
-  const auto handle = slots_.take(std::move(slot));
+  const auto handle = slots_.insert(std::move(slot));
   scratch_.clear();
   BigEndianWriter out(scratch_);
   out.u32(request_magic);
@@ -386,7 +386,7 @@ bool Client::complete(ClientEffects& effects) {
     if (!slot.extents_seen) return fail("a block status reply without extents", effects);
     done.extents = std::move(slot.extents);
   }
-  slots_.release(handle_);
+  slots_.erase(handle_);
   effects.completions.push_back(std::move(done));
   return true;
 }
@@ -395,12 +395,13 @@ bool Client::fail(std::string_view reason, ClientEffects& effects) {
   if (state_ == State::failed) return false;
   state_ = State::failed;
   effects.failed = reason;
-  slots_.release_all([&](std::uint64_t handle, Slot slot) {
+  slots_.each([&](std::uint64_t handle, const Slot& slot) {
     Completion done;
     done.handle = handle;
     done.command = slot.command;
     done.status = Status::unavailable;
     effects.completions.push_back(std::move(done));
+    slots_.erase(handle);
   });
   return false;
 }

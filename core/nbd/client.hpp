@@ -19,9 +19,9 @@
 
 #include "core/base/out_queue.hpp"
 #include "core/base/slice.hpp"
+#include "core/base/slot_table.hpp"
 #include "core/base/status.hpp"
 #include "core/nbd/protocol.hpp"
-#include "core/nbd/slot_table.hpp"
 #include "core/nbd/staging.hpp"
 
 namespace sd::nbd {
@@ -91,8 +91,8 @@ class Client {
   void disconnect();
 
   bool ready() const { return state_ >= State::reply_header && state_ != State::failed; }
-  bool can_submit() const { return ready() && !slots_.full(); }
-  std::size_t in_flight() const { return slots_.used(); }
+  bool can_submit() const { return ready() && slots_.size() < options_.max_in_flight_requests; }
+  std::size_t in_flight() const { return slots_.size(); }
   const ServedExport& served() const { return served_; }
 
  private:

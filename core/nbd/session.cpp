@@ -39,7 +39,7 @@ std::size_t cost_of(Command command, std::uint32_t length) {
 }  // namespace
 
 Session::Session(const SessionOptions& options, BufferPool& pool)
-    : options_(options), pool_(pool), output_(pool), staging_(pool, staging_size), slots_(options.max_in_flight_requests) {
+    : options_(options), pool_(pool), output_(pool), staging_(pool, staging_size) {
   SD_ASSERT(options.max_in_flight_requests > 0, "at least one request can be in flight");
   SD_ASSERT(std::has_single_bit(options.minimum_block) && std::has_single_bit(options.preferred_block) &&
                 options.preferred_block >= std::max(options.minimum_block, 512u) && options.minimum_block <= 65536,
@@ -177,7 +177,7 @@ bool Session::on_request_header(Effects& effects) {
     return true;
   }
   const std::size_t cost = cost_of(command, length);
-  if (slots_.full() || !has_room_for(cost)) {
+  if (slots_.size() >= options_.max_in_flight_requests || !has_room_for(cost)) {
     paused_ = true;
     return false;
   }
@@ -238,7 +238,7 @@ bool Session::has_room_for(std::size_t cost) const {
 
 void Session::dispatch(Request request, Slot slot, Effects& effects) {
   in_flight_bytes_ += slot.cost;
-  request.id = slots_.take(slot);
+  request.id = slots_.insert(slot);
   effects.requests.push_back(std::move(request));
 }
 
@@ -251,7 +251,7 @@ void Session::close(std::string_view reason, Effects& effects) {
 
 // Nothing when the client is gone and no reply is wanted.
 std::optional<Session::Slot> Session::finish(std::uint64_t id) {
-  auto slot = slots_.release(id);
+  auto slot = slots_.take(id);
   SD_ASSERT(slot.has_value(), "a request is answered once, by the id it came with");
   in_flight_bytes_ -= slot->cost;
   if (state_ == State::closed) return std::nullopt;
@@ -259,7 +259,7 @@ std::optional<Session::Slot> Session::finish(std::uint64_t id) {
 }
 
 void Session::after_reply(Effects& effects) {
-  if (state_ == State::disconnecting && slots_.used() == 0)
+  if (state_ == State::disconnecting && slots_.size() == 0)
     close("the client disconnected", effects);
   else
     resume(effects);

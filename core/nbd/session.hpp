@@ -26,9 +26,9 @@
 
 #include "core/base/out_queue.hpp"
 #include "core/base/slice.hpp"
+#include "core/base/slot_table.hpp"
 #include "core/base/status.hpp"
 #include "core/nbd/protocol.hpp"
-#include "core/nbd/slot_table.hpp"
 #include "core/nbd/staging.hpp"
 
 namespace sd::nbd {
@@ -125,7 +125,7 @@ class Session {
   void shutdown() { shutting_down_ = true; }
 
   // Requests the driver has not yet answered.
-  std::size_t in_flight() const { return slots_.used(); }
+  std::size_t in_flight() const { return slots_.size(); }
   bool in_transmission() const { return state_ >= State::request && state_ <= State::disconnecting; }
   bool closed() const { return state_ == State::closed; }
   // Valid in transmission.
