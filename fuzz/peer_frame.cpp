@@ -10,6 +10,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   sd::BufferPool pool;
   {
     sd::peer::Receiver receiver(pool);
+    std::string hello;
+    sd::peer::encode(sd::peer::Hello{}, hello);
+    std::memcpy(receiver.buffer().data(), hello.data(), hello.size());
+    receiver.received(hello.size());
+    if (!receiver.next()) std::abort();
     const std::size_t step = data[0] + 1u;
     std::size_t at = 1;
     while (at < size && !receiver.error()) {

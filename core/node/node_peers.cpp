@@ -127,7 +127,7 @@ void Node::Impl::on_peer_bytes(Time now, StreamId stream_id, Stream& stream, std
       const auto* hello = std::get_if<peer::Hello>(&*message);
       const std::uint64_t group = raft ? raft->group() : 0;
       if (!hello || hello->node == 0 || hello->node == id) {
-        log(fx, LogLine::Level::warning, "a connection to the peer port did not introduce itself; closed");
+        log(fx, LogLine::Level::warning, "a connection to the peer port introduced itself wrongly; closed");
         fx.close.push_back(stream_id);
         streams.erase(stream_id);
         return;

@@ -163,6 +163,7 @@ std::string_view to_string(FrameError error) {
     case FrameError::too_large: return "frame larger than allowed";
     case FrameError::bad_checksum: return "checksum mismatch";
     case FrameError::malformed: return "malformed message";
+    case FrameError::not_introduced: return "the sender did not introduce itself";
   }
   return "unknown frame error";
 }

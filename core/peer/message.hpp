@@ -143,7 +143,7 @@ struct FrameHeader {
   std::uint8_t type = 0;
   std::uint32_t header_size = 0, payload_size = 0, payload_crc = 0, header_crc = 0;
 };
-enum class FrameError : std::uint8_t { bad_magic, bad_version, too_large, bad_checksum, malformed };
+enum class FrameError : std::uint8_t { bad_magic, bad_version, too_large, bad_checksum, malformed, not_introduced };
 std::string_view to_string(FrameError error);
 std::optional<FrameError> decode_frame_header(std::span<const std::byte> bytes, FrameHeader& out);
 

@@ -20,7 +20,14 @@ class PeerMessage : public testing::Test {
       for (const Slice& slice : *payload) bytes.append(slice.text());
     return bytes;
   }
-  std::vector<Message> receive(const std::string& bytes, std::size_t step, std::optional<FrameError>* error = nullptr) {
+  // What comes behind an introduction.
+  std::vector<Message> receive(const std::string& behind, std::size_t step, std::optional<FrameError>* error = nullptr) {
+    auto messages = receive_from_stranger(frame(Hello{1, 2, 3, {}}) + behind, step, error);
+    EXPECT_FALSE(messages.empty());
+    if (!messages.empty()) messages.erase(messages.begin());
+    return messages;
+  }
+  std::vector<Message> receive_from_stranger(const std::string& bytes, std::size_t step, std::optional<FrameError>* error = nullptr) {
     Receiver receiver(pool);
     std::vector<Message> messages;
     for (std::size_t at = 0; at < bytes.size() && !receiver.error();) {
@@ -89,6 +96,15 @@ TEST_F(PeerMessage, OversizeFramesAreRefusedBeforeAnythingIsAllocated) {
   std::optional<FrameError> error;
   receive(bytes, 1000, &error);
   EXPECT_EQ(error, FrameError::too_large);
+}
+
+TEST_F(PeerMessage, AStrangerMustIntroduceItselfBeforeAnythingIsAllocatedForIt) {
+  const auto before = pool.outstanding();
+  std::optional<FrameError> error;
+  const auto messages = receive_from_stranger(frame(a_write(1u << 20)).substr(0, frame_header_size), 1000, &error);
+  EXPECT_TRUE(messages.empty());
+  EXPECT_EQ(error, FrameError::not_introduced);
+  EXPECT_EQ(pool.outstanding(), before);
 }
 
 TEST_F(PeerMessage, RangesOutsideAnObjectAreMalformed) {

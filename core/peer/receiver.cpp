@@ -6,6 +6,12 @@
 
 namespace sd::peer {
 
+namespace {
+constexpr std::uint8_t hello_type = 0;         // its index in Message
+static_assert(std::is_same_v<std::variant_alternative_t<hello_type, Message>, Hello>);
+constexpr std::size_t max_hello_size = 256;
+}  // namespace
+
 // Moves what is staged to the front of a buffer that holds at least `wanted` bytes. Old buffers may still be referenced by nobody but us:
 // payload is always copied out of staging.
 void Receiver::make_room(std::size_t wanted) {
@@ -21,13 +27,20 @@ void Receiver::make_room(std::size_t wanted) {
   begin_ = 0;
 }
 
+// The header of the frame that begins what is staged.
+std::optional<FrameError> Receiver::decode_staged_header(FrameHeader& out) const {
+  if (auto bad = decode_frame_header({staging_.data() + begin_, frame_header_size}, out)) return bad;
+  if (!introduced_ && (out.type != hello_type || out.payload_size != 0 || out.header_size > max_hello_size)) return FrameError::not_introduced;
+  return {};
+}
+
 std::span<std::byte> Receiver::buffer() {
   if (in_payload_ && payload_filled_ < payload_.size())
     return {payload_.mutable_data() + payload_filled_, payload_.size() - payload_filled_};
   if (staging_.empty() || begin_ == end_ || end_ == staging_.size()) {
     std::size_t wanted = staging_size;
     FrameHeader peek;
-    if (staged() >= frame_header_size && !decode_frame_header({staging_.data() + begin_, frame_header_size}, peek))
+    if (staged() >= frame_header_size && !decode_staged_header(peek))
       wanted = frame_header_size + peek.header_size;
     make_room(std::max(wanted, staged() + 1));
   }
@@ -44,8 +57,7 @@ std::optional<Message> Receiver::next() {
   if (error_) return {};
   if (!in_payload_) {
     if (staged() < frame_header_size) return {};
-    const std::span<const std::byte> fixed{staging_.data() + begin_, frame_header_size};
-    if (auto bad = decode_frame_header(fixed, frame_)) {
+    if (auto bad = decode_staged_header(frame_)) {
       error_ = bad;
       return {};
     }
@@ -73,6 +85,7 @@ std::optional<Message> Receiver::finish() {
     error_ = bad;
     return {};
   }
+  introduced_ = true;
   return message;
 }
 

@@ -2,6 +2,8 @@
 //
 // Small frames are gathered in a staging buffer and their payload is copied once (4 KB cost less than a system call); the rest of a larger
 // payload is received straight into its own buffer, which starts on a 4 KB boundary and can go to a disk as it is.
+//
+// The first frame must be a Hello: a stranger costs one staging buffer, whatever lengths it claims.
 #pragma once
 #include <optional>
 #include <span>
@@ -33,9 +35,11 @@ class Receiver {
   Slice payload_;
   std::size_t payload_filled_ = 0;
   std::optional<FrameError> error_;
+  bool introduced_ = false;     // a Hello came
 
   std::size_t staged() const { return end_ - begin_; }
   void make_room(std::size_t wanted);
+  std::optional<FrameError> decode_staged_header(FrameHeader& out) const;
   std::optional<Message> finish();
 };
 
