@@ -4,6 +4,7 @@
 #
 #   scripts/setup.sh           install what is missing (as root, or with sudo)
 #   scripts/setup.sh --check   only say what is missing; exit 1 if anything is
+#   scripts/setup.sh --vm      also what scripts/test-vm.sh needs, to run a virtual machine
 set -euo pipefail
 
 packages=(
@@ -19,8 +20,9 @@ packages=(
 
 case "${1-}" in
   '' | --check) ;;
+  --vm) packages+=(qemu-system-x86 seabios busybox-static cpio) ;;
   -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
-  *) echo "setup.sh: unknown option '$1' (there is only --check)" >&2; exit 64 ;;
+  *) echo "setup.sh: unknown option '$1' (there are --check and --vm)" >&2; exit 64 ;;
 esac
 
 if ! command -v dpkg-query >/dev/null; then
