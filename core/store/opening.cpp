@@ -169,6 +169,7 @@ void Store::Impl::begin_scan() {
   completed = durable = scan_sequence - 1;
   replayed_bytes = 0;
   scan_place = 0;
+  leftovers[0] = leftovers[1] = no_leftover;
 }
 
 // Whether the window holds these bytes of the area; if not it is being read.
@@ -221,6 +222,7 @@ void Store::Impl::scan() {
       if (at + block_size - tail > super.capacity || room < block_size) continue;
       if (!need_window(at, block_size)) return;
       const auto header = journal::peek_header(window.bytes().subspan(at - window_position));
+      if (header && header->journal_id == super.journal_id && header->sequence == scan_sequence && header->position == at) leftovers[scan_place] = at;
       if (!header || header->journal_id != super.journal_id || header->sequence != scan_sequence ||
           scan_sequence >= scan_limit || header->position != at ||
           header->previous_link != scan_link || header->total_bytes() > room || at + header->total_bytes() - tail > super.capacity)
@@ -229,7 +231,8 @@ void Store::Impl::scan() {
       have_batch = take_batch(*header, window.bytes().subspan(at - window_position, header->total_bytes()));
     }
     scan_place = 0;
-    if (!have_batch) end_scan();
+    if (have_batch) leftovers[0] = leftovers[1] = no_leftover;
+    else end_scan();
   }
 }
 
@@ -285,8 +288,38 @@ bool Store::Impl::replay_batch() {
   return true;
 }
 
-// The valid prefix ends here. If a later batch says that this one had been synced, it was damaged afterwards.
+// The valid prefix ends here. What stands where the next batch may go claims to be that batch, and was not taken. It must not become whole
+// later: this life may write the same bytes there once more, and lose with the power the header that they were meant for.
 void Store::Impl::end_scan() {
+  state = State::erasing;
+  erased = false;
+  erase_left = 0;
+  for (auto& at : leftovers) {
+    const std::uint64_t position = std::exchange(at, no_leftover);
+    if (position == no_leftover) continue;
+    ++erase_left;
+    disk({DiskOp::Kind::write, journal_file(), make_tag(Tag::erase, 0), physical(position), block_size, {zeros.part(0, block_size)}});
+  }
+  if (erase_left == 0) begin_probe();
+}
+
+void Store::Impl::on_erase(Status status) {
+  if (status != Status::ok) {
+    fail("cannot write the journal");
+    return;
+  }
+  if (--erase_left > 0) return;
+  if (erased) {
+    begin_probe();
+    return;
+  }
+  erased = true;
+  erase_left = 1;
+  disk(DiskOp::Kind::sync, journal_file(), make_tag(Tag::erase, 0));
+}
+
+// If a later batch says that the one which ended the scan had been synced, it was damaged afterwards.
+void Store::Impl::begin_probe() {
   state = State::probing;
   probe_position = scan_position;
   probe_end = std::min(scan_position + probe_bytes, tail + super.capacity);

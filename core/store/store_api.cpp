@@ -164,6 +164,7 @@ void Store::on_disk(Time now, DiskDone&& done, StoreEffects& effects) {
       case Impl::Tag::read_super: m.on_super(std::move(done)); break;
       case Impl::Tag::open_sync: m.on_open_sync(done.status); break;
       case Impl::Tag::format: m.on_format(done.status); break;
+      case Impl::Tag::erase: m.on_erase(done.status); break;
       case Impl::Tag::window: m.on_window(std::move(done)); break;
     }
   });

@@ -176,9 +176,9 @@ struct Store::Impl {
 
   // What a completion belongs to: bits 48-55 of the tag. Bits 32-47 and 0-31 are its own.
   enum class Tag : std::uint8_t {
-    batch, sync, read, load, apply, remove_files, job, list_objects, list_metas, read_super, open_sync, format, window
+    batch, sync, read, load, apply, remove_files, job, list_objects, list_metas, read_super, open_sync, format, window, erase
   };
-  enum class State : std::uint8_t { fresh, listing, formatting, syncing, scanning, probing, running, restarting, failed };
+  enum class State : std::uint8_t { fresh, listing, formatting, syncing, scanning, erasing, probing, running, restarting, failed };
   enum class Phase : std::uint8_t { idle, wait_durable, applying, sync_files, write_slots, sync_slots, write_super, sync_super };
 
   Impl(StoreOptions options, BufferPool& buffers, std::uint64_t seed);
@@ -272,6 +272,8 @@ struct Store::Impl {
   bool take_batch(const journal::Header& header, std::span<const std::byte> bytes);
   bool replay_batch();
   void end_scan();
+  void on_erase(Status status);
+  void begin_probe();
   void probe();
   void become_ready();
 
@@ -383,6 +385,10 @@ struct Store::Impl {
   std::uint64_t scan_sequence = 0;
   std::uint64_t scan_link = 0;
   std::uint64_t scan_limit = UINT64_MAX;  // batches from this one on were answered as failed
+  static constexpr std::uint64_t no_leftover = UINT64_MAX;
+  std::uint64_t leftovers[2] = {no_leftover, no_leftover};  // headers that claim to be the next batch and are not, by scan_place
+  std::uint32_t erase_left = 0;
+  bool erased = false;
   int scan_place = 0;  // 0: looking right behind the last batch, 1: at the next lap's beginning
   Slice window;
   std::uint64_t window_position = 0;
