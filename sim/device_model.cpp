@@ -80,12 +80,18 @@ std::optional<OpId> DeviceModel::decode(std::uint64_t sector, const std::byte* b
   return op;
 }
 
-void DeviceModel::end(OpId id, std::span<const std::byte> data) {
+// Whether the answer counts.
+bool DeviceModel::finish(OpId id) {
   Op& op = ops_[id];
   SD_ASSERT(op.state == State::open, "an operation ends once");
   op.state = State::done;
   ++tick_;
-  if (op.invoked < power_tick_) return;  // the answer survived on the wire, the device did not: it promises nothing now
+  return op.invoked > power_tick_;  // otherwise the answer survived on the wire, the device did not: it promises nothing now
+}
+
+void DeviceModel::end(OpId id, std::span<const std::byte> data) {
+  if (!finish(id)) return;
+  const Op& op = ops_[id];
   switch (op.kind) {
     case Kind::flush:
       flushed_before_ = std::max(flushed_before_, op.invoked);
@@ -103,6 +109,17 @@ void DeviceModel::end(OpId id, std::span<const std::byte> data) {
   }
 }
 
+void DeviceModel::end_read(OpId id, std::span<const Seen> seen) {
+  SD_ASSERT(ops_[id].kind == Kind::read && seen.size() == ops_[id].count, "a read tells one value for each sector");
+  if (!finish(id)) return;
+  auto hint = sectors_.lower_bound(ops_[id].first);
+  for (std::uint32_t i = 0; i < seen.size(); ++i) {
+    if (check_seen(id, i, seen[i], hint)) continue;
+    if (!seen[i]) fail(Violation::Class::safety, id, ops_[id].first + i, "bytes that no write put there");
+    return;
+  }
+}
+
 void DeviceModel::check_read(OpId id, std::span<const std::byte> data) {
   const Op& op = ops_[id];
   if (data.size() != op.count * sector_bytes) {
@@ -112,24 +129,32 @@ void DeviceModel::check_read(OpId id, std::span<const std::byte> data) {
   auto hint = sectors_.lower_bound(op.first);
   for (std::uint32_t i = 0; i < op.count; ++i) {
     const std::uint64_t sector = op.first + i;
-    const auto value = decode(sector, data.data() + i * sector_bytes);
-    ++checked_;
+    const Seen value = decode(sector, data.data() + i * sector_bytes);
+    if (check_seen(id, i, value, hint)) continue;
     if (!value) {
       SectorWords found;
       std::memcpy(found.data(), data.data() + i * sector_bytes, sector_bytes);
       fail(Violation::Class::safety, id, sector,
            "bytes that no write put there (claims volume " + std::to_string(found[0] >> 32) + ", operation " + std::to_string(found[0] & 0xffffffff) +
                ", sector " + std::to_string(found[1]) + ")");
-      return;
     }
-    const auto verdict = history(sector, hint).read(*value, op.invoked, tick_);
-    if (verdict == SectorHistory::Verdict::ok) continue;
-    const bool durability = verdict == SectorHistory::Verdict::lost_durable;
-    std::string what = std::string(to_string(verdict)) + "; it returned " + (*value == 0 ? "zeros" : "the data of operation " + std::to_string(*value));
-    if (*value != 0) what += " (" + describe(ops_[*value].kind) + " begun at event " + std::to_string(ops_[*value].invoked) + ")";
-    fail(durability ? Violation::Class::durability : Violation::Class::safety, id, sector, what);
     return;
   }
+}
+
+// One sector of a read. False: the read is wrong, and that is told, unless `value` is nothing.
+bool DeviceModel::check_seen(OpId id, std::uint32_t at, Seen value, std::map<std::uint64_t, SectorHistory>::iterator& hint) {
+  const Op& op = ops_[id];
+  const std::uint64_t sector = op.first + at;
+  ++checked_;
+  if (!value) return false;
+  const auto verdict = history(sector, hint).read(*value, op.invoked, tick_);
+  if (verdict == SectorHistory::Verdict::ok) return true;
+  const bool durability = verdict == SectorHistory::Verdict::lost_durable;
+  std::string what = std::string(to_string(verdict)) + "; it returned " + (*value == 0 ? "zeros" : "the data of operation " + std::to_string(*value));
+  if (*value != 0) what += " (" + describe(ops_[*value].kind) + " begun at event " + std::to_string(ops_[*value].invoked) + ")";
+  fail(durability ? Violation::Class::durability : Violation::Class::safety, id, sector, what);
+  return false;
 }
 
 std::string DeviceModel::describe_data(OpId id, std::span<const std::byte> data) const {

@@ -38,6 +38,10 @@ class DeviceModel {
   void fill(OpId op, std::span<std::byte> out) const;
   // Answered with success. `data` of a read, empty otherwise.
   void end(OpId op, std::span<const std::byte> data = {});
+  // The same for a read whose data somebody else has decoded: for each sector the operation that wrote it, 0 for zeros, nothing for bytes
+  // that are no payload of that sector.
+  using Seen = std::optional<OpId>;
+  void end_read(OpId op, std::span<const Seen> seen);
   // What a read returned, for people: which operations wrote its sectors, as `operation x sectors`.
   std::string describe_data(OpId op, std::span<const std::byte> data) const;
   // Answered with an error, or never: it may have happened and may still.
@@ -65,6 +69,8 @@ class DeviceModel {
   };
   // The operation that wrote these 512 bytes, 0 for zeros, nothing if they are no payload of this sector.
   std::optional<OpId> decode(std::uint64_t sector, const std::byte* bytes) const;
+  bool finish(OpId op);
+  bool check_seen(OpId op, std::uint32_t at, Seen value, std::map<std::uint64_t, SectorHistory>::iterator& hint);
   void check_read(OpId op, std::span<const std::byte> data);
   void fail(Violation::Class kind, OpId op, std::uint64_t sector, const std::string& what);
   SectorHistory& history(std::uint64_t sector, std::map<std::uint64_t, SectorHistory>::iterator& hint);

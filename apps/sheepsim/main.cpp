@@ -5,12 +5,14 @@
 #include <chrono>
 #include <cstdio>
 #include <fstream>
+#include <iostream>
 #include <map>
 #include <sstream>
 
 #include "child.hpp"
 #include "shrink.hpp"
 #include "sim/figure8.hpp"
+#include "sim/recorded_history.hpp"
 #include "trace_page.hpp"
 
 namespace {
@@ -166,6 +168,32 @@ int check_determinism(std::uint64_t first, std::uint64_t last, const BatchOption
   return 0;
 }
 
+// The verdict on what real clients recorded.
+int check_history(const std::string& file) {
+  std::ifstream opened;
+  if (file != "-") {
+    opened.open(file);
+    if (!opened) {
+      fmt::print(stderr, "cannot read {}\n", file);
+      return 1;
+    }
+  }
+  const auto start = Clock::now();
+  RecordedHistory history;
+  history.read(file == "-" ? std::cin : opened);
+  if (history.malformed()) {
+    fmt::print(stderr, "{}: no history: {}\n", file, *history.malformed());
+    return 1;
+  }
+  Report report;
+  if (history.violation()) {
+    report.outcome = history.violation()->kind == Violation::Class::durability ? Outcome::durability : Outcome::safety;
+    report.what = ": " + history.violation()->what;
+  }
+  fmt::print("history {}{}\n{}; checked in {:.1f} s\n", to_string(report.outcome), report.what, history.summary(), since(start));
+  return static_cast<int>(report.outcome);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -177,6 +205,7 @@ int main(int argc, char** argv) {
   std::string page_file;
   std::string regression_file;
   std::string replay_file;
+  std::string history_file;
   BatchOptions options;
   bool log = false;
   bool determinism = false;
@@ -196,6 +225,7 @@ int main(int argc, char** argv) {
   app.add_flag("--keep", keep, "with --seed: write its configuration, every field, as a regression file");
   app.add_option("--out", regression_file, "where --shrink and --keep write (default: sim/regressions/OUTCOME-SEED.txt)");
   app.add_option("--replay", replay_file, "run a regression file");
+  app.add_option("--check-history", history_file, "judge what real clients recorded (sim/recorded_history.hpp has the format); - is standard input");
   app.add_option("--trace", page_file, "with --seed: write the run as a web page");
   app.add_flag("--log", log, "with --seed: print every event");
   app.add_option("overrides", options.overrides, "key=value: nodes, gateways, copies, zones, vdis, guests, ops, depth, regions, chaos_ms, gap_ms, length_ms, "
@@ -205,6 +235,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 1;
   }
+  if (!history_file.empty()) return check_history(history_file);
   if (!replay_file.empty()) {
     std::ifstream in(replay_file);
     for (std::string line; std::getline(in, line);) {
