@@ -25,7 +25,8 @@
   X(lose_index_entry, "an owner acknowledges a first write before the index names the object")    \
   X(remove_early, "a leader removes a member whose lease may still run")                          \
   X(forget_incarnation, "a member that restarted counts as one that kept its volatile data")      \
-  X(flush_one_member, "an owner flushes only its own copy")
+  X(flush_one_member, "an owner flushes only its own copy")                                       \
+  X(mend_unchecked, "a damaged block is replaced by what another member has there, whatever it is")
 
 namespace sd {
 

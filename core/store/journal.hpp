@@ -44,6 +44,8 @@ enum class Kind : std::uint8_t {
   chunk,       // blocks [first, first + count) are one chunk; those in `mask` hold the payload, the others are unallocated
   end_sync,    // the object is complete at `version` with base `prev`
   remove,      // the object is gone
+  mend,        // block `first` holds the payload, which is what it held before it was damaged: nothing else changes
+  lose,        // blocks of `mask` in the chunk at `first` are allocated but have no good copy: the payload, one block, lists their checksums
 };
 
 struct Record {

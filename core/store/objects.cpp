@@ -2,6 +2,7 @@
 #include <bit>
 
 #include "core/base/assert.hpp"
+#include "core/base/codec.hpp"
 #include "core/store/store_impl.hpp"
 
 namespace sd {
@@ -225,6 +226,23 @@ void Store::Impl::absorb(Object& o, const journal::Record& record, std::span<con
         i += n;
       }
       o.meta.chunk_version[record.first / blocks_per_chunk] = record.version;
+      break;
+    }
+    case Kind::mend:
+      o.exists = true;
+      put_blocks(o, record.first, crcs, slices[0]);
+      break;
+    case Kind::lose: {
+      o.exists = true;
+      // A hole with a checksum: whatever is read there does not match it, or is right.
+      Reader wanted(slices[0].bytes());
+      for (std::uint32_t i = 0; i < blocks_per_chunk; ++i) {
+        if ((record.mask >> i & 1) == 0) continue;
+        drop_blocks(record.first + i, 1);
+        o.current.punch(record.first + i, 1);
+        note_unapplied(o);
+        o.meta.set_block(record.first + i, wanted.u32());
+      }
       break;
     }
     case Kind::end_sync:

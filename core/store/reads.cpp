@@ -30,10 +30,16 @@ Store::Impl::PendingRead& Store::Impl::new_read(Object& o, PendingRead::Purpose 
 void Store::Impl::add_pieces(PendingRead& r, std::uint32_t first, std::uint32_t count) {
   const Object& o = *r.object;
   const std::uint32_t end = first + count;
-  const auto data_in = [](const Overlay& overlay, std::uint32_t b) -> const Overlay::Extent* {
-    if (overlay.empty()) return nullptr;
-    const auto* e = overlay.find(b);
+  const auto extent_in = [](const Overlay& overlay, std::uint32_t b) { return overlay.empty() ? nullptr : overlay.find(b); };
+  const auto data_in = [&](const Overlay& overlay, std::uint32_t b) -> const Overlay::Extent* {
+    const auto* e = extent_in(overlay, b);
     return e && !e->is_hole() ? e : nullptr;
+  };
+  // An allocated block in a hole of the newest overlay that has it is lost; the disk, and the checksum, decide.
+  const auto on_disk = [&](std::uint32_t b) {
+    const auto* e = extent_in(o.current, b);
+    if (!e) e = extent_in(o.frozen, b);
+    return !e || e->is_hole();
   };
   for (std::uint32_t b = first; b < end;) {
     PendingRead::Piece piece;
@@ -44,11 +50,11 @@ void Store::Impl::add_pieces(PendingRead& r, std::uint32_t first, std::uint32_t 
     } else if (const auto* e = data_in(o.current, b)) {
       n = std::min(end, e->end()) - b;
       piece.data = e->data.part(std::size_t{b - e->first} * block_size, std::size_t{n} * block_size);
-    } else if (const auto* f = data_in(o.frozen, b)) {
-      while (b + n < std::min(end, f->end()) && o.meta.is_allocated(b + n) && !data_in(o.current, b + n)) ++n;
+    } else if (const auto* f = data_in(o.frozen, b); f && !on_disk(b)) {
+      while (b + n < std::min(end, f->end()) && o.meta.is_allocated(b + n) && !extent_in(o.current, b + n)) ++n;
       piece.data = f->data.part(std::size_t{b - f->first} * block_size, std::size_t{n} * block_size);
     } else {
-      while (b + n < end && o.meta.is_allocated(b + n) && !data_in(o.current, b + n) && !data_in(o.frozen, b + n)) ++n;
+      while (b + n < end && o.meta.is_allocated(b + n) && on_disk(b + n)) ++n;
       piece.from_disk = true;
       piece.crc_at = static_cast<std::uint32_t>(r.crcs.size());
       r.crcs.insert(r.crcs.end(), o.meta.block_crc.begin() + b, o.meta.block_crc.begin() + b + n);
@@ -97,6 +103,7 @@ Store::Impl::Executed Store::Impl::execute_read_chunk(Object& o, Op& op) {
   r.ticket = op.ticket;
   r.chunk = op.offset;
   r.mask = 0;
+  r.damaged = 0;
   r.chunk_version = o.meta.chunk_version[r.chunk];
   const std::uint32_t first = r.chunk * blocks_per_chunk;
   for (std::uint32_t i = 0; i < blocks_per_chunk;) {
@@ -121,7 +128,7 @@ bool Store::Impl::fetch_edges(Object& o, std::span<const std::uint32_t> blocks) 
       continue;
     }
     Slice data = o.current.block(b);
-    if (data.empty()) data = o.frozen.block(b);
+    if (data.empty() && !o.current.find(b)) data = o.frozen.block(b);
     if (!data.empty()) {
       o.edges.push_back({b, std::move(data)});
       continue;
@@ -155,9 +162,10 @@ void Store::Impl::on_read(std::uint32_t id, std::uint32_t index, DiskDone&& done
       const bool whole = at + block_size <= bytes.size();
       if (whole && (SD_BUG(skip_checksum) || crc32c(bytes.subspan(at, block_size)) == r.crcs[piece.crc_at + i])) continue;
       if (bad++ == 0) first_bad = piece.first + i;
+      if (r.purpose == PendingRead::Purpose::read_chunk) r.damaged |= static_cast<std::uint16_t>(1u << ((piece.first + i) % blocks_per_chunk));
     }
     if (bad > 0) {
-      r.status = Status::damaged;
+      if (r.status == Status::ok) r.status = Status::damaged;
       counts.damaged_blocks += bad;
       notice("object " + to_string(o.oid) + ": " + std::to_string(bad) + " damaged blocks, the first is " + std::to_string(first_bad));
     }
@@ -170,6 +178,16 @@ void Store::Impl::on_read(std::uint32_t id, std::uint32_t index, DiskDone&& done
     start_apply(o);
   }
   if (o.entry) settle(o);
+}
+
+// Of a chunk with damaged blocks: what is good, and what the others should be.
+void Store::Impl::take_good_blocks(const PendingRead& r, StoreDone& d) {
+  d.damaged_blocks = r.damaged;
+  for (const auto& piece : r.pieces)
+    for (std::uint32_t i = 0; i < piece.count; ++i) {
+      if ((r.damaged >> ((piece.first + i) % blocks_per_chunk) & 1) != 0) d.damaged_crcs.push_back(r.crcs[piece.crc_at + i]);
+      else d.data.push_back(piece.data.part(std::size_t{i} * block_size, block_size));
+    }
 }
 
 // Answers, and gives the read back. Does not settle the object.
@@ -188,7 +206,8 @@ void Store::Impl::complete_read(PendingRead& r) {
     if (purpose == PendingRead::Purpose::read_chunk) {
       d.chunks = r.mask;
       d.chunk_version = r.chunk_version;
-      if (r.status == Status::ok)
+      if (r.status == Status::damaged) take_good_blocks(r, d);
+      else if (r.status == Status::ok)
         for (auto& piece : r.pieces) d.data.push_back(std::move(piece.data));
     } else if (r.status == Status::ok) {
       const std::uint64_t end = std::uint64_t{r.offset} + r.length;

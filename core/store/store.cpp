@@ -192,6 +192,7 @@ Store::Impl::Executed Store::Impl::execute_update(Object& o, Op& op) {
       emit(o, record, {});
       break;
     case OpKind::put_chunk: return execute_put_chunk(o, op);
+    case OpKind::mend: return execute_mend(o, op);
     default: SD_ASSERT(false, "every update is handled");
   }
   acknowledge(o, op.ticket);
@@ -318,7 +319,7 @@ Store::Impl::Executed Store::Impl::execute_put_chunk(Object& o, Op& op) {
     finish(op.ticket, Status::no_space, o);
     return Executed::done;
   }
-  if (!admit(o, 1, blocks)) return Executed::parked;
+  if (!admit(o, 2, blocks + (op.lost != 0))) return Executed::parked;
   journal::Record record;
   record.kind = journal::Kind::chunk;
   record.oid = op.oid;
@@ -328,6 +329,30 @@ Store::Impl::Executed Store::Impl::execute_put_chunk(Object& o, Op& op) {
   record.mask = op.mask;
   const Slice data = aligned_for_disk(op.data, pool);
   emit(o, record, {&data, data.empty() ? 0u : 1u});
+  if (op.lost != 0) {
+    record.kind = journal::Kind::lose;
+    record.mask = op.lost;
+    emit(o, record, {&op.lost_crcs, 1u});
+  }
+  acknowledge(o, op.ticket);
+  return Executed::done;
+}
+
+Store::Impl::Executed Store::Impl::execute_mend(Object& o, Op& op) {
+  const std::uint32_t block = op.offset;
+  if (!o.exists || !o.meta.is_allocated(block) || (o.meta.block_crc[block] != crc32c(op.data.bytes()) && !SD_BUG(mend_unchecked))) {
+    finish(op.ticket, Status::behind, o);
+    return Executed::done;
+  }
+  if (!admit(o, 1, 1)) return Executed::parked;
+  journal::Record record;
+  record.kind = journal::Kind::mend;
+  record.oid = op.oid;
+  record.version = o.meta.version;
+  record.first = static_cast<std::uint16_t>(block);
+  record.count = 1;
+  const Slice data = aligned_for_disk(op.data, pool);
+  emit(o, record, {&data, 1u});
   acknowledge(o, op.ticket);
   return Executed::done;
 }

@@ -25,6 +25,7 @@
 // Calls made before ready() and after a journal that ran out of disk space (until it is ready() again) answer Status::unavailable.
 #pragma once
 #include <boost/container/small_vector.hpp>
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -78,10 +79,18 @@ struct StoreDone {
   std::uint64_t ticket = 0;
   Status status = Status::ok;
   ObjectInfo info;                    // query, map, chunks_since, read_chunk and every update: the object's state after it
-  SliceList data;                     // read: the range, in order; read_chunk: its allocated blocks, in order
+  SliceList data;                     // read: the range, in order; read_chunk: its allocated blocks that are good, in order
   std::uint64_t chunks = 0;           // chunks_since: bit i = chunk i changed; read_chunk: bit i = block i of the chunk is allocated
   Version chunk_version;              // read_chunk: the version of the chunk's last change
+  std::uint16_t damaged_blocks = 0;   // read_chunk: bit i = block i of the chunk is allocated and damaged; it is not in `data`
+  std::vector<std::uint32_t> damaged_crcs;  // ... and the checksums that those should have, in order
   std::vector<std::uint64_t> bitmap;  // map: 16 words; bit b % 64 of word b / 64 = block b is allocated
+};
+
+// Blocks of a chunk whose contents nobody has any more. Reads of them answer damaged, until they are overwritten whole or mended.
+struct LostBlocks {
+  std::uint16_t mask = 0;
+  std::array<std::uint32_t, limits::chunk_size / limits::block_size> crc{};  // by block of the chunk: what it should have
 };
 
 struct StoreEffects {
@@ -157,11 +166,17 @@ class Store {
   void begin_sync(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects);
   // `allocated`: bit i = block i of the chunk is in `data`, which holds just those blocks, in order. `version` is the chunk's last change
   // at the source. invalid unless the object is incomplete and the sizes agree. This is what read_chunk at the source returned.
+  // `lost`: blocks besides those.
   void put_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chunk, Version version, std::uint16_t allocated, Slice data,
-                 StoreEffects& effects);
+                 StoreEffects& effects, LostBlocks lost = {});
   void end_sync(Time now, std::uint64_t ticket, Oid oid, Version version, Version base, StoreEffects& effects);
-  // Also works on incomplete objects. not_found, damaged, invalid, io_error.
+  // Also works on incomplete objects. not_found, invalid, io_error; damaged: some blocks are, the answer holds the others.
   void read_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chunk, StoreEffects& effects);
+
+  // Replaces a damaged block by `data`, 4096 bytes. A block's checksum says what it should hold, so whoever has bytes that match may give
+  // them, at any time and whatever the object's version. ok; behind: the block should hold something else by now; no_space, io_error,
+  // unavailable, busy.
+  void mend(Time now, std::uint64_t ticket, Oid oid, std::uint32_t block, Slice data, StoreEffects& effects);
 
   // Starts a checkpoint as soon as possible.
   void checkpoint(Time now, StoreEffects& effects);

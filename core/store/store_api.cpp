@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "core/base/assert.hpp"
+#include "core/base/codec.hpp"
 #include "core/store/store.hpp"
 #include "core/store/store_impl.hpp"
 
@@ -95,14 +96,31 @@ void Store::begin_sync(Time now, std::uint64_t ticket, Oid oid, StoreEffects& ef
 }
 
 void Store::put_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chunk, Version version, std::uint16_t allocated, Slice data,
-                      StoreEffects& effects) {
+                      StoreEffects& effects, LostBlocks lost) {
   enter(*impl_, now, effects, [&] {
     const std::size_t expected = std::size_t{block_size} * static_cast<std::size_t>(std::popcount(allocated));
     if (chunk >= limits::chunks_per_object || data.size() != expected || (impl_->state == Impl::State::running && expected > impl_->max_batch_payload())) {
       impl_->finish(ticket, Status::invalid);
       return;
     }
-    impl_->submit({Impl::OpKind::put_chunk, ticket, oid, version, {}, chunk, 0, allocated, std::move(data)});
+    SD_ASSERT((lost.mask & allocated) == 0, "a lost block is not among those that are there");
+    Slice crcs;
+    if (lost.mask != 0) {
+      std::string text;
+      Writer w(text);
+      for (unsigned i = 0; i < lost.crc.size(); ++i)
+        if (lost.mask >> i & 1) w.u32(lost.crc[i]);
+      crcs = impl_->pool.zeros(block_size);
+      std::memcpy(crcs.mutable_data(), text.data(), text.size());
+    }
+    impl_->submit({Impl::OpKind::put_chunk, ticket, oid, version, {}, chunk, 0, allocated, std::move(data), lost.mask, std::move(crcs)});
+  });
+}
+
+void Store::mend(Time now, std::uint64_t ticket, Oid oid, std::uint32_t block, Slice data, StoreEffects& effects) {
+  enter(*impl_, now, effects, [&] {
+    if (block >= limits::blocks_per_object || data.size() != block_size) impl_->finish(ticket, Status::invalid);
+    else impl_->submit({Impl::OpKind::mend, ticket, oid, {}, {}, block, 0, 0, std::move(data)});
   });
 }
 

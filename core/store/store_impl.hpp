@@ -40,7 +40,7 @@ namespace sd::store_detail {
 
 inline constexpr std::uint32_t blocks_per_chunk = limits::chunk_size / limits::block_size;
 
-enum class OpKind : std::uint8_t { write, zero, remove, read, query, map, chunks_since, begin_sync, put_chunk, end_sync, read_chunk };
+enum class OpKind : std::uint8_t { write, zero, remove, read, query, map, chunks_since, begin_sync, put_chunk, end_sync, read_chunk, mend };
 
 struct Op {
   OpKind kind{};
@@ -52,10 +52,12 @@ struct Op {
   std::uint32_t length = 0;
   std::uint16_t mask = 0;
   Slice data;
+  std::uint16_t lost = 0;    // put_chunk ...
+  Slice lost_crcs{};         // ... one block, see journal::Kind::lose
 
   bool changes() const {
     return kind == OpKind::write || kind == OpKind::zero || kind == OpKind::remove || kind == OpKind::begin_sync ||
-           kind == OpKind::put_chunk || kind == OpKind::end_sync;
+           kind == OpKind::put_chunk || kind == OpKind::end_sync || kind == OpKind::mend;
   }
 };
 
@@ -151,6 +153,7 @@ struct PendingRead {
   std::uint32_t length = 0;
   std::uint32_t chunk = 0;
   std::uint16_t mask = 0;
+  std::uint16_t damaged = 0;   // read_chunk: blocks of the chunk
   Version chunk_version;
   ObjectInfo info;
   std::uint8_t generation = 0;
@@ -190,6 +193,7 @@ struct Store::Impl {
   Executed execute_write(Object& o, Op& op);
   Executed execute_zero(Object& o, Op& op);
   Executed execute_put_chunk(Object& o, Op& op);
+  Executed execute_mend(Object& o, Op& op);
   bool admit(Object& o, std::size_t records, std::size_t blocks);
   bool refuse_for_space(const Object& o, std::uint32_t first, std::uint32_t count) const;
   // A record with up to three payload slices: into memory and into the pending batch.
@@ -238,6 +242,7 @@ struct Store::Impl {
   void start_read(PendingRead& r);
   void on_read(std::uint32_t id, std::uint32_t piece, DiskDone&& done);
   void complete_read(PendingRead& r);
+  static void take_good_blocks(const PendingRead& r, StoreDone& d);
 
   // --- rounds.cpp: applying and checkpoints
   bool round_wanted() const;
