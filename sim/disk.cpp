@@ -450,6 +450,25 @@ bool SimDisk::flip_bit(FileKind kind) {
   return true;
 }
 
+bool SimDisk::flip_bit_held_by(const SimDisk& other) {
+  std::vector<std::pair<FileId, std::uint64_t>> candidates;
+  for (const auto& [id, file] : files_) {
+    const auto theirs = other.files_.find(id);
+    if (id.kind != FileKind::object || theirs == other.files_.end()) continue;
+    for (const auto& [number, page] : file.pages) {
+      const auto twin = theirs->second.pages.find(number);
+      if (!page.current || twin == theirs->second.pages.end() || !twin->second.current || number * page_size >= file.size) continue;
+      if (*page.current == *twin->second.current && *page.current != Bytes{}) candidates.emplace_back(id, number);
+    }
+  }
+  if (candidates.empty()) return false;
+  const auto [id, number] = candidates[decisions_.choose(Site::disk_fault, candidates.size())];
+  const std::uint64_t bit = decisions_.choose(Site::disk_fault, page_size * 8);
+  (*files_[id].pages[number].current)[bit / 8] ^= std::byte{1} << (bit % 8);
+  ++stats_.flipped_bits;
+  return true;
+}
+
 std::vector<FileId> SimDisk::files() const {
   std::vector<FileId> result;
   for (const auto& [id, file] : files_) result.push_back(id);

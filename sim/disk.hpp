@@ -57,6 +57,8 @@ class SimDisk {
   std::uint64_t used() const { return pages_ * page_size; }
   std::size_t in_flight() const { return in_flight_; }
   std::vector<FileId> files() const;
+  // Damages a block of an object file that `other` holds with the same contents.
+  bool flip_bit_held_by(const SimDisk& other);
   // What a read would see now, for checkers; short at the end of the file.
   std::vector<std::byte> peek(FileId file, std::uint64_t offset, std::size_t length) const;
   const DiskStats& stats() const { return stats_; }

@@ -1,5 +1,7 @@
 #include "sim/faults.hpp"
 
+#include <bit>
+
 #include "sim/guest.hpp"
 #include "sim/node_machine.hpp"
 #include "sim/world.hpp"
@@ -10,7 +12,8 @@ namespace {
 constexpr std::uint32_t next_fault = UINT32_MAX;  // as an event's slot
 constexpr std::uint32_t cuts = bit(FaultClass::partition) | bit(FaultClass::one_way) | bit(FaultClass::bridge) | bit(FaultClass::lone_witness) |
                                bit(FaultClass::lone_owner) | bit(FaultClass::late_writes);
-constexpr std::uint32_t losses = bit(FaultClass::kill) | bit(FaultClass::power) | bit(FaultClass::stop) | bit(FaultClass::power_all);
+constexpr std::uint32_t losses =
+    bit(FaultClass::kill) | bit(FaultClass::power) | bit(FaultClass::stop) | bit(FaultClass::power_all) | bit(FaultClass::lone_rot);
 
 std::string list(std::uint32_t targets) {
   std::string text;
@@ -149,6 +152,33 @@ bool Faults::isolate_owner(FaultClass kind) {
   return true;
 }
 
+// Once a run: blocks that rotted and are not read again stay so, and must not be the last good ones the next time.
+bool Faults::leave_behind() {
+  const Config& config = world_.config;
+  if (config.nodes < 3 || any_active(losses | cuts) || rotted_ || !world_.clean()) return false;
+  rotted_ = true;
+  const auto one = static_cast<std::uint32_t>(choose(config.nodes - config.gateways));
+  world_.trace("faults", "node " + std::to_string(one) + " dies and will be behind");
+  world_.nodes[one]->die(false);
+  keep(FaultClass::lone_rot, 1u << one, 0, config.lease + config.lease_margin + seconds(1) + any_length());
+  return true;
+}
+
+void Faults::rot_before_return(std::uint32_t returning) {
+  // What two of those that stayed have, one may lose: nobody else need hold it.
+  const std::uint32_t storing = world_.config.nodes - world_.config.gateways;
+  const std::uint32_t one = (returning + 1) % storing, other = (returning + 2) % storing;
+  if (storing >= 3)
+    for (std::uint64_t blocks = 1 + choose(4); blocks > 0; --blocks)
+      if (world_.nodes[one]->disk.flip_bit_held_by(world_.nodes[other]->disk)) world_.trace("faults", "a block rots at node " + std::to_string(one));
+  for (std::uint32_t i = 0; i < storing; ++i) {
+    if (i == returning) continue;
+    for (std::uint64_t blocks = 1 + choose(4); blocks > 0; --blocks)
+      if (world_.nodes[i]->disk.flip_bit_held_by(world_.nodes[returning]->disk)) world_.trace("faults", "a block rots at node " + std::to_string(i));
+  }
+  world_.nodes[returning]->start();
+}
+
 void Faults::all_lose_power(Time longest_outage) {
   world_.trace("faults", "power loss of all nodes");
   for (auto& node : world_.nodes) node->die(true);
@@ -274,6 +304,7 @@ bool Faults::apply(FaultClass kind) {
     case FaultClass::lone_witness: return lone_witness();
     case FaultClass::lone_owner:
     case FaultClass::late_writes: return isolate_owner(kind);
+    case FaultClass::lone_rot: return leave_behind();
     case FaultClass::drift:
     case FaultClass::count: break;
   }
@@ -322,6 +353,7 @@ void Faults::undo(Active& fault) {
       cut(fault.other, fault.targets, false);
       break;
     case FaultClass::one_way: cut(fault.targets, fault.other, false); break;
+    case FaultClass::lone_rot: rot_before_return(static_cast<std::uint32_t>(std::countr_zero(fault.targets))); break;
     case FaultClass::guest_cut:
       world_.network.set_blocked(world_.guests[fault.targets]->id(), fault.other, false);
       world_.network.set_blocked(fault.other, world_.guests[fault.targets]->id(), false);

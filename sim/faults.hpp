@@ -43,6 +43,8 @@ class Faults {
   void lose_nodes(FaultClass kind);
   bool lone_witness();
   bool isolate_owner(FaultClass kind);
+  bool leave_behind();
+  void rot_before_return(std::uint32_t returning);
   std::uint32_t owner() const;     // of a disk, as a node that serves knows it; config.nodes: none
   void cut(std::uint32_t from_nodes, std::uint32_t to_nodes, bool blocked);
   std::uint64_t choose(std::uint64_t bound);
@@ -55,6 +57,7 @@ class Faults {
   Time until_ = 0;
   std::uint32_t bad_disk_ = 0;
   std::uint64_t count_ = 0;
+  bool rotted_ = false;
 };
 
 }  // namespace sd::sim

@@ -100,10 +100,18 @@ void draw_aim(Decisions& d, Config& config) {
     config.guests_per_vdi = 1 + static_cast<std::uint32_t>(draw(2));
     load.readers = 0;
   }
+  if (aim == FaultClass::lone_rot) {
+    // As many members as copies: the place of one that is away stays empty, and it comes back behind the others. Large regions, so that
+    // chunks are partly as they were.
+    config.gateways = config.nodes - config.copies;
+    load.readers = 0;
+  }
   const std::uint64_t objects = load.vdi_sectors / sectors_per_object;
   load.regions.clear();
   const std::uint64_t regions = 2 + draw(10);
   for (std::uint64_t i = 0; i < regions && i < objects; ++i) load.regions.push_back({sectors_per_object * i + 8 * draw(64), static_cast<std::uint32_t>(8 << draw(3))});
+  if (aim == FaultClass::lone_rot)
+    for (Region& region : load.regions) region.sectors = 512;
 }
 
 bool parse_names(std::string_view names, std::span<const std::string_view> known, std::uint32_t& mask) {

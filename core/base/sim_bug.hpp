@@ -26,7 +26,8 @@
   X(remove_early, "a leader removes a member whose lease may still run")                          \
   X(forget_incarnation, "a member that restarted counts as one that kept its volatile data")      \
   X(flush_one_member, "an owner flushes only its own copy")                                       \
-  X(mend_unchecked, "a damaged block is replaced by what another member has there, whatever it is")
+  X(mend_unchecked, "a damaged block is replaced by what another member has there, whatever it is") \
+  X(damage_fails_pull, "one damaged block of its source makes a copy fail")
 
 namespace sd {
 

@@ -261,6 +261,16 @@ void Volume::start_read(Time now, Object& object, std::uint64_t id, VolumeEffect
   if (contains(object.acting, self_) && !contains(op.tried, self_)) target = self_;
   for (const NodeId member : object.acting)
     if (target == 0 && !contains(op.tried, member)) target = member;
+  if (target == 0 && op.bad_copy && !op.mended) {
+    // Each copy is damaged somewhere in the range, not necessarily in the same place; and members of earlier epochs may have good blocks.
+    op.mended = true;
+    op.bad_copy = false;
+    op.tried.clear();
+    object.waiting.push_front(id);
+    object.damaged = object.acting;
+    demote(now, object, out);
+    return;
+  }
   if (target == 0) {
     out.notices.push_back("object " + to_string(object.oid) + ": no member returned good data for a read; the read fails");
     finish_op(now, id, Status::io_error, {}, out);
@@ -354,7 +364,8 @@ void Volume::on_write_reply(Time now, std::uint64_t id, Op& op, NodeId from, Rep
     case Status::damaged:
     case Status::invalid:
     case Status::no_space: {
-      if (reply.status == Status::damaged && object.acting.size() > 1) {
+      if (reply.status == Status::damaged && !op.mended) {
+        op.mended = true;
         if (!contains(object.damaged, from)) object.damaged.push_back(from);  // mended by peering, which then sends the write again
         demote(now, object, out);
         return;
@@ -370,6 +381,16 @@ void Volume::on_write_reply(Time now, std::uint64_t id, Op& op, NodeId from, Rep
   }
 }
 
+// Nobody waits for the outcome: a block that stays damaged is met again by the next read, or by the scrub.
+void Volume::ask_to_mend(const Object& object, NodeId member, const Op& op, VolumeEffects& out) {
+  Request request = make(Request::Op::mend, 0, object.oid);
+  request.offset = op.offset;
+  request.length = op.length;
+  for (const NodeId other : object.acting)
+    if (other != member) request.helpers.push_back(other);
+  out.requests.emplace_back(member, std::move(request));
+}
+
 void Volume::on_read_reply(Time now, std::uint64_t id, Op& op, NodeId from, Reply&& reply, VolumeEffects& out) {
   Object& object = *op.object;
   if (reply.generation != generation_) return;
@@ -382,13 +403,10 @@ void Volume::on_read_reply(Time now, std::uint64_t id, Op& op, NodeId from, Repl
       }
       --object.reads;
       if (op.bad_copy) {
-        for (const NodeId member : op.tried)
-          if (!contains(object.damaged, member)) object.damaged.push_back(member);
-        out.notices.push_back("object " + to_string(object.oid) + ": a damaged copy is being replaced from another member");
+        for (const NodeId member : op.tried) ask_to_mend(object, member, op, out);
+        out.notices.push_back("object " + to_string(object.oid) + ": damaged blocks are being replaced from another member");
       }
-      const bool mend = op.bad_copy;
       finish_op(now, id, Status::ok, std::move(reply.payload), out);
-      if (mend) demote(now, object, out);
       return;
     }
     case Status::damaged:

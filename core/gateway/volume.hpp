@@ -103,6 +103,7 @@ class Volume {
     ActingSet waiting_for;           // members that have not answered
     ActingSet tried;                 // read: members that failed
     bool bad_copy = false;           // read: a member's copy turned out damaged
+    bool mended = false;             // read, write: damage stood in its way once, and everybody was asked for good blocks
     std::uint32_t entry = 0;         // load_page: the page; set_entry: the data object's index
   };
 
@@ -127,8 +128,8 @@ class Volume {
     std::uint64_t peering = 0;            // the op of the query or pull
     std::vector<Answer> answers;
     std::vector<Origin> known;            // writes that the winner holds already, ordered: asked for again, they are done
-    ActingSet damaged;                    // members to be copied over whole
-    ActingSet bad_sources;                // a pull from them failed: their copy is damaged
+    ActingSet damaged;                    // members whose damaged blocks are to be replaced
+    ActingSet bad_sources;                // a pull from them failed: they cannot read their copy
     NodeId source = 0;
     bool waits = false;                   // said so in the log
     Version winner;                       // what the members are made equal to, and the version that this is given
@@ -179,6 +180,8 @@ class Volume {
   Request query_of(const Object& object) const;
   bool covered(Time now, const Object& object) const;
   void pull(Time now, Object& object, ActingSet laggards, VolumeEffects& out);
+  static std::vector<NodeId> helpers_for(const Object& object, NodeId member, NodeId source);
+  void ask_to_mend(const Object& object, NodeId member, const Op& op, VolumeEffects& out);
   void on_pull_reply(Time now, std::uint64_t id, Op& op, NodeId from, Reply&& reply, VolumeEffects& out);
   void establish(Time now, Object& object, VolumeEffects& out);
   Request establishing_write(const Object& object) const;

@@ -148,17 +148,10 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
   if (SD_BUG(skip_peering)) laggards.clear();
   if (object.winner == Version{}) laggards.clear();  // nothing to copy: the first write makes half-made copies void
   if (source == 0) {
-    // Every copy of the newest version is damaged: reads of the damaged blocks fail, the rest is served.
-    object.damaged.clear();
-    for (const Answer& answer : object.answers)
-      if (!answer.reply.incomplete && answer.reply.version == object.winner) take(laggards, answer.from);
-    if (!laggards.empty()) {
-      out.notices.push_back("object " + to_string(object.oid) + ": every up-to-date copy is damaged; requests for it fail");
-      object.bad_sources.clear();
-      postpone(now, object);
-      fail_waiting(now, object, Status::io_error, out);
-      return;
-    }
+    // Every copy of the newest version is damaged, or was unreadable just now. Any of them will do: what is damaged there is looked for
+    // block by block at all who answered.
+    object.bad_sources.clear();
+    source = best->from;
   }
   if (laggards.empty()) {
     establish(now, object, out);
@@ -177,9 +170,18 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
     Request request = make(Request::Op::pull, object.peering, object.oid);
     request.version = object.winner;
     request.source = source;
+    request.helpers = helpers_for(object, member, source);
     request.incomplete = contains(object.damaged, member);
     out.requests.emplace_back(member, std::move(request));
   }
+}
+
+// All others that answered, whatever their version: a block's checksum tells whether theirs is the one.
+std::vector<NodeId> Volume::helpers_for(const Object& object, NodeId member, NodeId source) {
+  std::vector<NodeId> helpers;
+  for (const Answer& answer : object.answers)
+    if (answer.from != member && answer.from != source && answer.reply.exists && helpers.size() < peer::max_helpers) helpers.push_back(answer.from);
+  return helpers;
 }
 
 void Volume::on_pull_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&& reply, VolumeEffects& out) {
@@ -187,11 +189,11 @@ void Volume::on_pull_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&&
   if (reply.generation != generation_) return;
   op.sent = now;
   if (reply.status == Status::damaged && contains(object.damaged, from)) {
-    // Damaged in the same places as its source. Reads there fail; the rest of the object is served.
+    // Some of its blocks nobody has. Reads there fail; the rest of the object is served.
     reply.status = Status::ok;
   }
   if (reply.status != Status::ok) {
-    if (reply.status == Status::damaged && !contains(object.bad_sources, object.source)) object.bad_sources.push_back(object.source);
+    if (reply.status == Status::io_error && !contains(object.bad_sources, object.source)) object.bad_sources.push_back(object.source);
     postpone(now, object);
     if (reply.status == Status::no_space) fail_waiting(now, object, Status::no_space, out);
     return;

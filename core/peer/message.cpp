@@ -48,10 +48,14 @@ struct Put {
   void operator()(const ObjectRequest& m) {
     w.u64(m.id); w.u8(static_cast<std::uint8_t>(m.op)); w.u32(m.vid); w.u64(m.generation); w.u64(m.oid.value);
     put(w, m.version); put(w, m.previous); w.u32(m.offset); w.u32(m.length); w.u64(m.source); w.u64(m.origin.gateway); w.u64(m.origin.number); w.boolean(m.fua); w.boolean(m.incomplete);
+    w.u32(static_cast<std::uint32_t>(m.helpers.size()));
+    for (const NodeId helper : m.helpers) w.u64(helper);
   }
   void operator()(const ObjectReply& m) {
     w.u64(m.id); w.u32(m.vid); w.u8(static_cast<std::uint8_t>(m.status)); w.u64(m.generation); put(w, m.version); put(w, m.base);
-    w.u64(m.chunks); w.boolean(m.exists); w.boolean(m.incomplete); w.boolean(m.full); w.u32(m.offset);
+    w.u64(m.chunks); w.boolean(m.exists); w.boolean(m.incomplete); w.boolean(m.full); w.u32(m.offset); w.u16(m.damaged);
+    w.u32(static_cast<std::uint32_t>(m.crcs.size()));
+    for (const std::uint32_t crc : m.crcs) w.u32(crc);
     w.u32(static_cast<std::uint32_t>(m.recent.size()));
     for (const Origin& o : m.recent) { w.u64(o.gateway); w.u64(o.number); }
   }
@@ -80,14 +84,16 @@ struct Get {
   void operator()(LeaseGrant& m) { m.incarnation = r.u64(); m.sent = r.u64(); }
   void operator()(Propose& m) { m.command = rest(r); }
   void operator()(ObjectRequest& m) {
-    m.id = r.u64(); get_enum(r, m.op, ObjectRequest::Op::remove); m.vid = r.u32(); m.generation = r.u64(); m.oid.value = r.u64();
+    m.id = r.u64(); get_enum(r, m.op, ObjectRequest::Op::mend); m.vid = r.u32(); m.generation = r.u64(); m.oid.value = r.u64();
     get(r, m.version); get(r, m.previous); m.offset = r.u32(); m.length = r.u32(); m.source = r.u64(); m.origin.gateway = r.u64(); m.origin.number = r.u64(); m.fua = r.boolean(); m.incomplete = r.boolean();
+    for (auto n = r.count(max_helpers); n > 0 && !r.failed(); --n) m.helpers.push_back(r.u64());
     // Ranges are within one object; whoever handles the request may rely on it.
     if (m.offset > limits::object_size || m.length > limits::object_size - m.offset) r.fail();
   }
   void operator()(ObjectReply& m) {
     m.id = r.u64(); m.vid = r.u32(); get_enum(r, m.status, Status::read_only); m.generation = r.u64(); get(r, m.version); get(r, m.base);
-    m.chunks = r.u64(); m.exists = r.boolean(); m.incomplete = r.boolean(); m.full = r.boolean(); m.offset = r.u32();
+    m.chunks = r.u64(); m.exists = r.boolean(); m.incomplete = r.boolean(); m.full = r.boolean(); m.offset = r.u32(); m.damaged = r.u16();
+    for (auto n = r.count(limits::chunk_size / limits::block_size); n > 0 && !r.failed(); --n) m.crcs.push_back(r.u32());
     for (auto n = r.count(max_recent); n > 0 && !r.failed(); --n) {
       const auto gateway = r.u64();
       m.recent.push_back({gateway, r.u64()});

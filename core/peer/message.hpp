@@ -26,7 +26,7 @@
 namespace sd::peer {
 
 inline constexpr std::uint32_t frame_magic = 0x31504453;
-inline constexpr std::uint8_t protocol_version = 1;
+inline constexpr std::uint8_t protocol_version = 2;
 inline constexpr std::size_t frame_header_size = 28;
 
 // First on every connection. A node that has not yet joined says group 0.
@@ -64,6 +64,7 @@ struct LeaseGrant { Incarnation incarnation = 0; Time sent = 0; };
 // A command for the leader to propose (encoded by core/cluster).
 struct Propose { std::string command; };
 
+inline constexpr std::size_t max_helpers = 32;
 inline constexpr std::size_t max_recent = 256;  // as many as an owner has under way on one object
 
 // An owner's (or a re-synchronising member's) request about one object, and its answer. `generation` fences: see cluster::State.
@@ -74,11 +75,13 @@ struct ObjectRequest {
     read,        // answer: payload
     query,       // answer: version, base, exists, incomplete; afterwards writes of a generation below version.generation are refused
     flush,       // everything this member acknowledged becomes durable (oid unused)
-    pull,        // become equal to `source`, which holds `version`
+    pull,        // become equal to `source`, which holds `version`; damaged blocks of the source are looked for at `helpers`
     fetch_info,  // from a pulling member that holds `version`: answer: version, base, chunks to copy
-    fetch,       // the chunk at `offset`, of nothing else than version `version`; answer: payload holds its allocated blocks, `chunks` says
-                 // which, `base` is the version of the chunk's last change
+    fetch,       // the chunk at `offset`, of nothing else than version `version`, or whatever there is if that is {0, 0}; answer: payload
+                 // holds its good blocks, `chunks` says which are allocated, `damaged` which of them are not in the payload, `crcs` what
+                 // those should be, `base` is the version of the chunk's last change
     remove,      // the object goes away (its VDI is deleted)
+    mend,        // replace damaged blocks of [offset, offset + length) by what `helpers` have; answer: damaged if some stay so
   };
   std::uint64_t id = 0;
   Op op{};
@@ -88,6 +91,7 @@ struct ObjectRequest {
   Version version, previous;
   std::uint32_t offset = 0, length = 0;
   NodeId source = 0;
+  std::vector<NodeId> helpers;  // pull, mend: others that may hold good blocks, at most max_helpers
   Origin origin;            // write, zero: whose it is
   bool fua = false;
   bool incomplete = false;  // fetch_info: the sender's copy stopped half-way through an earlier pull
@@ -104,6 +108,8 @@ struct ObjectReply {
   bool incomplete = false;
   bool full = false;             // this member is short of space
   std::uint32_t offset = 0;      // the request's
+  std::uint16_t damaged = 0;             // fetch
+  std::vector<std::uint32_t> crcs;
   std::vector<Origin> recent;    // query, fetch_info: the last writes that this member holds, at most max_recent
   Payload payload;
 };

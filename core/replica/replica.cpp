@@ -15,7 +15,7 @@ constexpr std::size_t max_recent_objects = 16384;
 constexpr std::size_t max_fences = 65536;     // tidied beyond this
 }  // namespace
 
-Replica::Replica(Store& store, const cluster::State& state) : store_(store), state_(state) {}
+Replica::Replica(NodeId self, BufferPool& pool, Store& store, const cluster::State& state) : self_(self), pool_(pool), store_(store), state_(state) {}
 
 bool Replica::leftover(const ObjectInfo& info, Vid vid) const {
   const auto* vdi = state_.find(vid);
@@ -69,11 +69,18 @@ void Replica::on_state(Time now, bool member, ReplicaEffects& out) {
 void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& out) {
   const Oid oid = request.oid;
   const Request::Op op = request.op;
-  if (op == Request::Op::pull) {
+  if (op == Request::Op::pull || op == Request::Op::mend) {
     // A repeated pull takes over the one under way; another one has to wait for its end.
     if (const auto active = pulls_.find(oid); active != pulls_.end()) {
       Job& job = *jobs_.find(active->second);
-      if (job.request.version == request.version && job.request.generation == request.generation) {
+      if (op == Request::Op::mend) {
+        Reply busy;  // what is under way sees to it, or the next reader asks again
+        busy.id = request.id;
+        busy.vid = request.vid;
+        busy.status = Status::busy;
+        busy.generation = state_.generation(request.vid);
+        out.replies.emplace_back(from, std::move(busy));
+      } else if (job.request.version == request.version && job.request.generation == request.generation) {
         job.from = from;
         job.request.id = request.id;
       } else {
@@ -126,6 +133,10 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
       pulls_[oid] = id;
       job.step = Job::Step::pull_look;
       store_.query(now, id, oid, out.store);
+      break;
+    case Request::Op::mend:
+      pulls_[oid] = id;
+      begin_mend(now, id, job, out);
       break;
     case Request::Op::fetch_info:
       job.step = Job::Step::info_look;
@@ -250,21 +261,28 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
     case Job::Step::pull_look:
       pull_on_look(now, id, job, done, out);
       break;
-    case Job::Step::repair_scan:
-      repair_on_scan(now, id, job, done, out);
+    case Job::Step::mend_scan:
+      mend_on_scan(now, id, job, std::move(done), out);
       break;
+    case Job::Step::mend_store:
+      mend_on_stored(now, id, job, done, out);
+      break;
+    case Job::Step::own_chunk: {
+      const std::uint64_t parent = job.parent;
+      jobs_.erase(id);
+      on_own_chunk(now, parent, std::move(done), out);
+      break;
+    }
     case Job::Step::pull_info:
-    case Job::Step::repair_fetch:
+    case Job::Step::mend_gather:
       break;
     case Job::Step::pull_begin:
-      job.begun = true;
       if (done.status != Status::ok) {
         fail(job, done.status);
         pull_failed(id, job, out);
         break;
       }
       job.step = Job::Step::pull_chunks;
-      for (auto& [chunk, reply] : std::exchange(job.fetched, {})) put(now, id, job, chunk, std::move(reply), out);
       pull_more(now, id, job, out);
       break;
     case Job::Step::pull_chunks:
@@ -304,11 +322,13 @@ void Replica::answer(Job& job, Status status, const StoreDone* done, ReplicaEffe
     if (status == Status::ok && (r.op == Request::Op::write || r.op == Request::Op::zero)) remember(r.oid, r.origin);
     if (status == Status::ok && (r.op == Request::Op::query || r.op == Request::Op::fetch_info))
       if (const auto at = recent_.find(r.oid); at != recent_.end()) reply.recent = at->second;
-    if (status == Status::ok) {
+    if (status == Status::ok || (r.op == Request::Op::fetch && status == Status::damaged)) {
       reply.payload.assign(done->data.begin(), done->data.end());
       if (r.op == Request::Op::fetch) {
         reply.base = done->chunk_version;
-        if (done->info.incomplete || done->info.version != r.version) reply.status = Status::behind;
+        reply.damaged = done->damaged_blocks;
+        reply.crcs = done->damaged_crcs;
+        if (r.version != Version{} && (done->info.incomplete || done->info.version != r.version)) reply.status = Status::behind;
       }
     }
   }
@@ -342,39 +362,18 @@ void Replica::pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone
   }
   if (r.incomplete && info.exists && !info.incomplete && info.version == r.version) {
     // Known to be damaged somewhere, but otherwise equal: find out where, and replace just that. The rest may be the only good copy.
-    job.repair = true;
-    job.base = info.base;
-    job.step = Job::Step::repair_scan;
-    store_.read_chunk(now, id, r.oid, 0, out.store);
+    r.length = limits::object_size;
+    r.op = Request::Op::mend;
+    if (r.source != self_) r.helpers.insert(r.helpers.begin(), r.source);
+    begin_mend(now, id, job, out);
     return;
   }
+  std::erase(r.helpers, self_);
   r.incomplete = r.incomplete || (info.exists && info.incomplete);
   r.previous = info.version;
   job.step = Job::Step::pull_info;
   ask_info(id, job, out);
   job.last_asked = now;
-}
-
-void Replica::repair_on_scan(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out) {
-  job.last_progress = now;
-  if (done.status == Status::damaged) job.chunks_left |= 1ull << job.scanning;
-  else if (done.status != Status::ok) fail(job, done.status);
-  if (job.failure != Status::ok) {
-    pull_failed(id, job, out);
-    return;
-  }
-  if (++job.scanning < limits::chunks_per_object) {
-    store_.read_chunk(now, id, job.request.oid, job.scanning, out.store);
-    return;
-  }
-  if (job.chunks_left == 0) {
-    pulls_.erase(job.request.oid);
-    finish(id, Status::ok, nullptr, out);
-    return;
-  }
-  if (const auto at = recent_.find(job.request.oid); at != recent_.end()) job.recent = at->second;
-  job.step = Job::Step::repair_fetch;
-  pull_more(now, id, job, out);
 }
 
 void Replica::put(Time now, std::uint64_t id, Job& job, std::uint32_t chunk, Reply&& reply, ReplicaEffects& out) {
@@ -384,13 +383,18 @@ void Replica::put(Time now, std::uint64_t id, Job& job, std::uint32_t chunk, Rep
   store_.put_chunk(now, id, job.request.oid, chunk, reply.base, static_cast<std::uint16_t>(reply.chunks), std::move(data), out.store);
 }
 
-void Replica::ask_info(std::uint64_t id, Job& job, ReplicaEffects& out) {
+Replica::Request Replica::ask_source(Request::Op op, std::uint64_t id, const Job& job) const {
   Request ask;
   ask.id = id | own_request_bit;
-  ask.op = Request::Op::fetch_info;
+  ask.op = op;
   ask.vid = job.request.vid;
   ask.generation = job.request.generation;
   ask.oid = job.request.oid;
+  return ask;
+}
+
+void Replica::ask_info(std::uint64_t id, Job& job, ReplicaEffects& out) {
+  Request ask = ask_source(Request::Op::fetch_info, id, job);
   ask.version = job.request.previous;
   ask.previous = job.request.version;
   ask.incomplete = job.request.incomplete;
@@ -398,12 +402,7 @@ void Replica::ask_info(std::uint64_t id, Job& job, ReplicaEffects& out) {
 }
 
 void Replica::ask_chunk(std::uint64_t id, Job& job, std::uint32_t chunk, ReplicaEffects& out) {
-  Request ask;
-  ask.id = id | own_request_bit;
-  ask.op = Request::Op::fetch;
-  ask.vid = job.request.vid;
-  ask.generation = job.request.generation;
-  ask.oid = job.request.oid;
+  Request ask = ask_source(Request::Op::fetch, id, job);
   ask.version = job.request.version;
   ask.offset = chunk * limits::chunk_size;
   ask.length = limits::chunk_size;
@@ -412,8 +411,7 @@ void Replica::ask_chunk(std::uint64_t id, Job& job, std::uint32_t chunk, Replica
 
 void Replica::pull_more(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
   // A newer generation ends this pull: its owner decides anew what this member should hold.
-  // (Not in the middle of a repair: all it needs is here, and half-done it would spoil a copy that is whole.)
-  if (state_.generation(job.request.vid) != job.request.generation && !(job.repair && job.begun)) fail(job, Status::busy);
+  if (state_.generation(job.request.vid) != job.request.generation) fail(job, Status::busy);
   if (job.failure != Status::ok) {
     if (job.storing == 0) pull_failed(id, job, out);
     return;
@@ -427,14 +425,9 @@ void Replica::pull_more(Time now, std::uint64_t id, Job& job, ReplicaEffects& ou
     job.last_asked = now;
     ask_chunk(id, job, chunk, out);
   }
-  if (job.fetching > 0 || job.storing > 0 || job.chunks_left != 0) return;
-  if (job.step == Job::Step::repair_fetch) {
-    job.step = Job::Step::pull_begin;
-    store_.begin_sync(now, id, job.request.oid, out.store);
-  } else {
-    job.step = Job::Step::pull_end;
-    store_.end_sync(now, id, job.request.oid, job.request.version, job.base, out.store);
-  }
+  if (job.fetching > 0 || job.storing > 0 || job.chunks_left != 0 || !job.gathers.empty()) return;
+  job.step = Job::Step::pull_end;
+  store_.end_sync(now, id, job.request.oid, job.request.version, job.base, out.store);
 }
 
 void Replica::pull_failed(std::uint64_t id, Job& job, ReplicaEffects& out) {
@@ -445,7 +438,13 @@ void Replica::pull_failed(std::uint64_t id, Job& job, ReplicaEffects& out) {
 void Replica::on_reply(Time now, NodeId from, Reply&& reply, ReplicaEffects& out) {
   const std::uint64_t id = reply.id & ~own_request_bit;
   Job* job = jobs_.find(id);
-  if (!job || job->request.op != Request::Op::pull || job->request.source != from) return;
+  if (!job) return;
+  if (helper_asked(*job) == from && reply.offset / limits::chunk_size == job->gathers.front().chunk) {
+    on_helper_reply(now, id, *job, std::move(reply), out);
+    on_store(now, out);
+    return;
+  }
+  if (job->request.op != Request::Op::pull || job->request.source != from) return;
   if (job->step == Job::Step::pull_info) {
     job->last_progress = now;
     if (reply.status != Status::ok) fail(*job, reply.status);
@@ -462,17 +461,21 @@ void Replica::on_reply(Time now, NodeId from, Reply&& reply, ReplicaEffects& out
     on_store(now, out);
     return;
   }
-  if (job->step != Job::Step::pull_chunks && job->step != Job::Step::repair_fetch) return;
+  if (job->step != Job::Step::pull_chunks) return;
   const auto asked = std::ranges::find(job->asked, reply.offset / limits::chunk_size + 1);
   if (asked == std::end(job->asked)) return;  // answered before
   const auto chunk = static_cast<std::uint32_t>(*asked - 1);
   *asked = 0;
   --job->fetching;
   job->last_progress = now;
-  if (reply.status != Status::ok) fail(*job, reply.status);
-  else if (job->repair) job->fetched.emplace_back(chunk, std::move(reply));
-  else put(now, id, *job, chunk, std::move(reply), out);
-  if (reply.status != Status::ok || job->repair) pull_more(now, id, *job, out);
+  if (reply.status == Status::damaged && !SD_BUG(damage_fails_pull)) {
+    pull_damaged_chunk(now, id, *job, std::move(reply), out);
+  } else if (reply.status == Status::ok) {
+    put(now, id, *job, chunk, std::move(reply), out);
+  } else {
+    fail(*job, reply.status);
+    pull_more(now, id, *job, out);
+  }
   on_store(now, out);
 }
 
@@ -485,13 +488,17 @@ void Replica::tick(Time now, ReplicaEffects& out) {
   for (const auto& [oid, id] : pulls_) active.push_back(id);
   for (const std::uint64_t id : active) {
     Job* job = jobs_.find(id);
-    const bool waits = job && (job->step == Job::Step::pull_info || job->step == Job::Step::pull_chunks || job->step == Job::Step::repair_fetch);
+    const bool waits = job && (job->step == Job::Step::pull_info || job->step == Job::Step::pull_chunks || job->step == Job::Step::mend_gather);
     if (!waits) continue;
     if (now - job->last_progress > give_up) fail(*job, Status::unavailable);
-    if (state_.generation(job->request.vid) != job->request.generation && !(job->repair && job->begun)) fail(*job, Status::busy);
+    if (state_.generation(job->request.vid) != job->request.generation) fail(*job, Status::busy);
     if (job->failure != Status::ok) {
       if (job->storing == 0) pull_failed(id, *job, out);
       continue;
+    }
+    if (helper_asked(*job) != 0 && now - job->gathers.front().asked_at >= repeat) {
+      repeat_helper(now, id, *job, out);
+      if (job = jobs_.find(id); !job) continue;
     }
     if (now - job->last_asked < repeat) continue;
     job->last_asked = now;

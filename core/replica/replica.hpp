@@ -5,9 +5,12 @@
 //   a generation therefore fences every lower one, without any state of its own: the number comes from the replicated cluster state.
 // - Writes of an object take effect in the owner's order only (the store checks each against the version before it), so what a member
 //   holds is always a prefix of the owner's history.
-// - A pull leaves the object either as it was, marked incomplete, or equal to its source at the named version.
+// - A pull leaves the object either as it was, marked incomplete, or equal to its source at the named version, but for blocks which are
+//   damaged at the source and at every other member that was named, and here: those are known to be lost, and reads of them say so.
+// - A damaged block is replaced only by bytes that match its checksum, whoever has them (mending.cpp).
 // - An object older than its VDI's creation is the leftover of a deleted VDI: it is removed when met and never shown.
 #pragma once
+#include <array>
 #include <deque>
 #include <map>
 #include <vector>
@@ -31,7 +34,7 @@ class Replica {
   // Set in the id of every request a replica makes, so that answers find their way back here and not to an owner.
   static constexpr std::uint64_t own_request_bit = 1ull << 63;
 
-  Replica(Store& store, const cluster::State& state);
+  Replica(NodeId self, BufferPool& pool, Store& store, const cluster::State& state);
 
   // `member`: this node is up in the cluster state, in this life.
   void on_request(Time now, NodeId from, peer::ObjectRequest&& request, bool member, ReplicaEffects& out);
@@ -48,6 +51,20 @@ class Replica {
  private:
   using Request = peer::ObjectRequest;
   using Reply = peer::ObjectReply;
+  static constexpr std::uint32_t blocks_per_chunk = limits::chunk_size / limits::block_size;
+
+  // The search for good contents of a chunk's damaged blocks: here, then at each helper in turn.
+  struct Gather {
+    std::uint32_t chunk = 0;
+    std::uint16_t wanted = 0;                   // blocks not found yet ...
+    std::array<std::uint32_t, blocks_per_chunk> crc{};   // ... and what they must match
+    std::array<Slice, blocks_per_chunk> found{};
+    Reply reply;                                // of a pull: what the source sent
+    bool here = false;                          // this member's own copy was looked at
+    std::size_t helper = 0;                     // asked now
+    unsigned asked = 0;                         // so many times
+    Time asked_at = 0;
+  };
 
   struct Job {
     enum class Step : std::uint8_t {
@@ -56,7 +73,8 @@ class Replica {
       look_before_write, look,                  // query first: is what is there a leftover?
       info_look,                                // fetch_info
       pull_look, pull_info, pull_begin, pull_chunks, pull_end,
-      repair_scan, repair_fetch,                // a pull of what is damaged only, before pull_begin
+      mend_scan, mend_gather, mend_store,       // looks at a chunk; looks for good blocks elsewhere; puts them in place
+      own_chunk,                                // of the job `parent`, which needs good blocks: what this member has itself
       ignore,                                   // an answer nobody waits for
     };
     Step step = Step::done;
@@ -69,9 +87,11 @@ class Replica {
     Version base;
     std::vector<Origin> recent;
     Time last_progress = 0, last_asked = 0;
-    std::uint32_t scanning = 0;                 // repair_scan: this chunk
-    std::vector<std::pair<std::uint32_t, Reply>> fetched;  // of a repair: good chunks, put in place once all are there
-    bool begun = false, repair = false;
+    std::vector<Gather> gathers;                // chunks with damaged blocks; one at a time
+    // Of a mend:
+    std::uint32_t scanning = 0, last_chunk = 0;
+    std::uint32_t lost = 0;                     // blocks that stay damaged
+    std::uint64_t parent = 0;                   // own_chunk
     Status failure = Status::ok;                // the pull is to end with this
   };
 
@@ -87,21 +107,37 @@ class Replica {
   void forget(Time now, Oid oid, ReplicaEffects& out);
 
   void pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out);
-  void repair_on_scan(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out);
   void put(Time now, std::uint64_t id, Job& job, std::uint32_t chunk, Reply&& reply, ReplicaEffects& out);
   void pull_more(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
   void ask_chunk(std::uint64_t id, Job& job, std::uint32_t chunk, ReplicaEffects& out);
   void ask_info(std::uint64_t id, Job& job, ReplicaEffects& out);
   void pull_failed(std::uint64_t id, Job& job, ReplicaEffects& out);
+  Request ask_source(Request::Op op, std::uint64_t id, const Job& job) const;
+
+  // mending.cpp
+  void begin_mend(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
+  void mend_on_scan(Time now, std::uint64_t id, Job& job, StoreDone&& done, ReplicaEffects& out);
+  void mend_on_stored(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out);
+  void mend_next(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
+  void pull_damaged_chunk(Time now, std::uint64_t id, Job& job, Reply&& reply, ReplicaEffects& out);
+  static NodeId helper_asked(const Job& job);
+  void gather(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
+  void ask_helper(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
+  void on_own_chunk(Time now, std::uint64_t parent, StoreDone&& done, ReplicaEffects& out);
+  void on_helper_reply(Time now, std::uint64_t id, Job& job, Reply&& reply, ReplicaEffects& out);
+  void repeat_helper(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
+  void gathered(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
   static void fail(Job& job, Status status) {
     if (job.failure == Status::ok) job.failure = status;
   }
 
+  NodeId self_;
+  BufferPool& pool_;
   Store& store_;
   const cluster::State& state_;
   bool full_ = false;
   SlotTable<Job> jobs_;
-  std::map<Oid, std::uint64_t> pulls_;
+  std::map<Oid, std::uint64_t> pulls_;  // and mends
   std::map<Oid, std::vector<std::pair<NodeId, Request>>> looking_;  // writes behind a first write that is being looked into
   // The last writes of each object that were asked for by gateways, oldest first. Forgotten with the process: by then whoever asked for
   // them has asked again, or is gone.

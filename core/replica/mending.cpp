@@ -1,0 +1,235 @@
+// Damaged blocks: looked for elsewhere one by one, so that a copy which is bad here and one which is bad there still make a good one.
+//
+// A block's checksum, kept apart from it, says what the block should hold. So bytes that match it are as good as what a read of an undamaged
+// block returns, whoever has them and whatever the version of their object: a mend needs no agreement, disturbs no request, and may stop
+// anywhere.
+#include <algorithm>
+#include <bit>
+
+#include "core/base/assert.hpp"
+#include "core/base/crc32c.hpp"
+#include "core/base/sim_bug.hpp"
+#include "core/replica/replica.hpp"
+
+namespace sd {
+
+namespace {
+
+constexpr unsigned max_asked = 6;  // times, of one helper, before the search is given up
+
+// Calls `good(block, bytes)` for each good block that a fetched chunk brings; false if it contradicts itself.
+template <typename F>
+bool each_block(std::uint16_t allocated, std::uint16_t damaged, std::span<const Slice> slices, F&& good) {
+  const auto present = static_cast<std::uint16_t>(allocated & ~damaged);
+  std::size_t slice = 0, at = 0;
+  for (std::uint32_t i = 0; i < 16; ++i) {
+    if ((present >> i & 1) == 0) continue;
+    while (slice < slices.size() && at == slices[slice].size()) {
+      ++slice;
+      at = 0;
+    }
+    if (slice == slices.size() || slices[slice].size() - at < limits::block_size) return false;
+    good(i, slices[slice].part(at, limits::block_size));
+    at += limits::block_size;
+  }
+  return true;
+}
+
+}  // namespace
+
+// --- A mend: every chunk of the range in turn ---------------------------------------------------------------------------------------------
+
+void Replica::begin_mend(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
+  std::erase(job.request.helpers, self_);
+  const std::uint32_t end = job.request.offset + std::max(job.request.length, 1u);
+  job.scanning = job.request.offset / limits::chunk_size;
+  job.last_chunk = std::min((end - 1) / limits::chunk_size, limits::chunks_per_object - 1);
+  job.step = Job::Step::mend_scan;
+  store_.read_chunk(now, id, job.request.oid, job.scanning, out.store);
+}
+
+void Replica::mend_on_scan(Time now, std::uint64_t id, Job& job, StoreDone&& done, ReplicaEffects& out) {
+  job.last_progress = now;
+  if (job.failure != Status::ok) {
+    pull_failed(id, job, out);
+    return;
+  }
+  if (done.status == Status::not_found) {  // nothing here, so nothing damaged
+    job.scanning = job.last_chunk;
+    mend_next(now, id, job, out);
+    return;
+  }
+  if (done.status == Status::ok) {
+    mend_next(now, id, job, out);
+    return;
+  }
+  if (done.status != Status::damaged) {
+    fail(job, done.status);
+    pull_failed(id, job, out);
+    return;
+  }
+  Gather& g = job.gathers.emplace_back();
+  g.chunk = job.scanning;
+  g.wanted = done.damaged_blocks;
+  g.here = true;
+  for (std::uint32_t i = 0, at = 0; i < blocks_per_chunk; ++i)
+    if ((g.wanted >> i & 1) != 0) g.crc[i] = done.damaged_crcs[at++];
+  job.step = Job::Step::mend_gather;
+  gather(now, id, job, out);
+}
+
+void Replica::mend_on_stored(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out) {
+  job.last_progress = now;
+  if (done.status != Status::ok && done.status != Status::behind) fail(job, done.status);  // behind: overwritten meanwhile
+  if (--job.storing > 0) return;
+  if (job.failure != Status::ok) pull_failed(id, job, out);
+  else mend_next(now, id, job, out);
+}
+
+void Replica::mend_next(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
+  if (job.scanning < job.last_chunk) {
+    job.step = Job::Step::mend_scan;
+    store_.read_chunk(now, id, job.request.oid, ++job.scanning, out.store);
+    return;
+  }
+  pulls_.erase(job.request.oid);
+  finish(id, job.lost > 0 ? Status::damaged : Status::ok, nullptr, out);
+}
+
+// --- The search ---------------------------------------------------------------------------------------------------------------------------
+
+// The source of a pull has damaged blocks in this chunk.
+void Replica::pull_damaged_chunk(Time now, std::uint64_t id, Job& job, Reply&& reply, ReplicaEffects& out) {
+  std::size_t good = 0;
+  const bool sane = reply.chunks <= 0xffff && (reply.damaged & ~reply.chunks) == 0 &&
+                    reply.crcs.size() == static_cast<std::size_t>(std::popcount(reply.damaged)) &&
+                    each_block(static_cast<std::uint16_t>(reply.chunks), reply.damaged, {reply.payload.data(), reply.payload.size()}, [&](std::uint32_t, Slice&&) { ++good; }) &&
+                    total_size(reply.payload) == good * limits::block_size;
+  if (!sane) {
+    fail(job, Status::io_error);
+    pull_more(now, id, job, out);
+    return;
+  }
+  Gather fresh;
+  fresh.chunk = reply.offset / limits::chunk_size;
+  fresh.wanted = reply.damaged;
+  for (std::uint32_t i = 0, at = 0; i < blocks_per_chunk; ++i)
+    if ((fresh.wanted >> i & 1) != 0) fresh.crc[i] = reply.crcs[at++];
+  each_block(static_cast<std::uint16_t>(reply.chunks), reply.damaged, {reply.payload.data(), reply.payload.size()},
+             [&](std::uint32_t i, Slice&& bytes) { fresh.found[i] = std::move(bytes); });
+  fresh.reply = std::move(reply);
+  fresh.reply.payload.clear();
+  job.gathers.push_back(std::move(fresh));
+  if (job.gathers.size() == 1) gather(now, id, job, out);
+}
+
+void Replica::gather(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
+  Gather& g = job.gathers.front();
+  if (!g.here) {
+    Job look;
+    look.step = Job::Step::own_chunk;
+    look.parent = id;
+    const Oid oid = job.request.oid;
+    const std::uint32_t chunk = g.chunk;
+    store_.read_chunk(now, jobs_.insert(std::move(look)), oid, chunk, out.store);
+    return;
+  }
+  if (g.wanted == 0 || g.helper == job.request.helpers.size()) gathered(now, id, job, out);
+  else ask_helper(now, id, job, out);
+}
+
+// Whose answer the search waits for; 0: nobody's.
+NodeId Replica::helper_asked(const Job& job) {
+  if (job.gathers.empty() || !job.gathers.front().here || job.gathers.front().helper >= job.request.helpers.size()) return 0;
+  return job.request.helpers[job.gathers.front().helper];
+}
+
+void Replica::ask_helper(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
+  Gather& g = job.gathers.front();
+  ++g.asked;
+  g.asked_at = now;
+  Request ask = ask_source(Request::Op::fetch, id, job);
+  ask.offset = g.chunk * limits::chunk_size;
+  ask.length = limits::chunk_size;
+  out.requests.emplace_back(job.request.helpers[g.helper], std::move(ask));
+}
+
+// Nobody may be taken to lack a block only because a message was lost.
+void Replica::repeat_helper(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
+  if (job.gathers.front().asked < max_asked) {
+    ask_helper(now, id, job, out);
+    return;
+  }
+  job.gathers.clear();
+  fail(job, Status::unavailable);
+  if (job.storing == 0) pull_failed(id, job, out);
+}
+
+void Replica::on_own_chunk(Time now, std::uint64_t parent, StoreDone&& done, ReplicaEffects& out) {
+  Job* job = jobs_.find(parent);
+  if (!job || job->gathers.empty() || job->gathers.front().here) return;
+  Gather& g = job->gathers.front();
+  g.here = true;
+  if (done.status == Status::ok || done.status == Status::damaged)
+    each_block(static_cast<std::uint16_t>(done.chunks), done.damaged_blocks, {done.data.data(), done.data.size()}, [&](std::uint32_t i, Slice&& bytes) {
+      if ((g.wanted >> i & 1) == 0 || (crc32c(bytes.bytes()) != g.crc[i] && !SD_BUG(mend_unchecked))) return;
+      g.wanted &= static_cast<std::uint16_t>(~(1u << i));
+      g.found[i] = std::move(bytes);
+    });
+  gather(now, parent, *job, out);
+}
+
+void Replica::on_helper_reply(Time now, std::uint64_t id, Job& job, Reply&& reply, ReplicaEffects& out) {
+  job.last_progress = now;
+  Gather& g = job.gathers.front();
+  // A read error may pass: it says nothing about what the helper has.
+  const bool knows = reply.status == Status::ok || reply.status == Status::damaged || reply.status == Status::not_found;
+  if (!knows) return;
+  if (reply.status != Status::not_found)
+    each_block(static_cast<std::uint16_t>(reply.chunks), reply.damaged, {reply.payload.data(), reply.payload.size()}, [&](std::uint32_t i, Slice&& bytes) {
+      if ((g.wanted >> i & 1) == 0 || (crc32c(bytes.bytes()) != g.crc[i] && !SD_BUG(mend_unchecked))) return;
+      g.wanted &= static_cast<std::uint16_t>(~(1u << i));
+      g.found[i] = std::move(bytes);
+    });
+  ++g.helper;
+  g.asked = 0;
+  gather(now, id, job, out);
+}
+
+// All that could be found is there.
+void Replica::gathered(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
+  Gather g = std::move(job.gathers.front());
+  job.gathers.erase(job.gathers.begin());
+  const Oid oid = job.request.oid;
+  const auto lost = static_cast<std::uint32_t>(std::popcount(g.wanted));
+  if (lost > 0)
+    out.store.notices.push_back("object " + to_string(oid) + ", chunk " + std::to_string(g.chunk) + ": " + std::to_string(lost) + " blocks are damaged at every member; reads of them fail");
+  job.lost += lost;
+  if (job.step == Job::Step::mend_gather) {
+    job.step = Job::Step::mend_store;
+    for (const Slice& bytes : g.found) job.storing += !bytes.empty();
+    if (job.storing == 0) {
+      mend_next(now, id, job, out);
+      return;
+    }
+    for (std::uint32_t i = 0; i < blocks_per_chunk; ++i)
+      if (!g.found[i].empty()) store_.mend(now, id, oid, g.chunk * blocks_per_chunk + i, std::move(g.found[i]), out.store);
+    return;
+  }
+  const auto present = static_cast<std::uint16_t>(g.reply.chunks & ~g.wanted);
+  Slice data;
+  if (present != 0) {
+    data = pool_.allocate(static_cast<std::size_t>(std::popcount(present)) * limits::block_size);
+    std::size_t at = 0;
+    for (const Slice& bytes : g.found) {
+      if (bytes.empty()) continue;
+      std::memcpy(data.mutable_data() + at, bytes.data(), limits::block_size);
+      at += limits::block_size;
+    }
+  }
+  ++job.storing;
+  store_.put_chunk(now, id, oid, g.chunk, g.reply.base, present, std::move(data), out.store, LostBlocks{g.wanted, g.crc});
+  if (!job.gathers.empty()) gather(now, id, job, out);
+}
+
+}  // namespace sd
