@@ -81,7 +81,7 @@ wait_until() {
   done
 }
 
-port_open() { (exec 3<>"/dev/tcp/$SD_BIND/$1") 2>/dev/null; }
+port_open() { (exec 3<>"/dev/tcp/${2:-$SD_BIND}/$1") 2>/dev/null; }  # port [address]
 
 # ---- nodes ---------------------------------------------------------------------------------------------------------------------
 
@@ -95,6 +95,10 @@ need_binaries() {
   done
 }
 
+# All nodes share this machine's addresses, unless a script gives each a network of its own (test-chaos.sh): it then says at which address
+# a node is, and sets `enter` to the words before a command that is to run there.
+node_address() { echo "$SD_BIND"; }
+enter_node() { enter=(); }
 node_port() { echo $(( SD_BASE_PORT + 2 * $1 )); }
 node_nbd_port() { echo $(( SD_NBD_BASE_PORT + $1 )); }
 node_dir() { echo "$SD_STATE/node$1"; }
@@ -102,7 +106,7 @@ node_log() { echo "$SD_STATE/node$1.log"; }
 node_socket() { echo "$SD_STATE/node$1.sock"; }
 node_pid() { cat "$SD_STATE/node$1.pid" 2>/dev/null; }
 all_nodes() { seq 0 $(( SD_NODES - 1 )); }
-nbd_uri() { echo "nbd://$SD_BIND:$(node_nbd_port "$1")/$2"; }          # node, disk
+nbd_uri() { echo "nbd://$(node_address "$1"):$(node_nbd_port "$1")/$2"; }          # node, disk
 nbd_unix_uri() { echo "nbd+unix:///$2?socket=$(node_socket "$1")"; }
 
 # A process that exists and has not ended.
@@ -119,24 +123,26 @@ node_alive() {
 }
 node_dead() { ! node_alive "$1"; }
 # Of a process just forked, which may not have become sheep yet.
-answers_or_ended() { ! pid_runs "$1" || port_open "$2"; }
+answers_or_ended() { ! pid_runs "$1" || port_open "$2" "$3"; }
 
 # start_node I [OPTIONS...]: returns when the node accepts connections. More options also from $SD_SHEEP_ARGS.
 start_node() {
-  local i=$1 j; shift
+  local i=$1 j enter address; shift
+  address=$(node_address "$i")
   mkdir -p "$(node_dir "$i")"
   node_alive "$i" && { warn "node $i runs already"; return 0; }
-  local args=(-b "$SD_BIND" -p "$(node_port "$i")" --cluster-driver sdcluster -l "$SD_LOG_LEVEL"
+  local args=(-b "$address" -p "$(node_port "$i")" --cluster-driver sdcluster -l "$SD_LOG_LEVEL"
     --nbd --nbd-port "$(node_nbd_port "$i")" --nbd-socket "$(node_socket "$i")")
-  for (( j = 0; j < i; j++ )); do args+=(--seed "$SD_BIND:$(node_port "$j")"); done
+  for (( j = 0; j < i; j++ )); do args+=(--seed "$(node_address "$j"):$(node_port "$j")"); done
   # shellcheck disable=SC2206
   args+=($SD_SHEEP_ARGS "$@" "$(node_dir "$i")")
   echo "--- $(date -u +%FT%TZ) $sheep ${args[*]}" >>"$(node_log "$i")"
   # A session of its own: the terminal's interrupt key must not reach it.
-  setsid "$sheep" "${args[@]}" </dev/null >>"$(node_log "$i")" 2>&1 &
+  enter_node "$i"
+  "${enter[@]}" setsid "$sheep" "${args[@]}" </dev/null >>"$(node_log "$i")" 2>&1 &
   echo $! >"$SD_STATE/node$i.pid"
-  wait_until "$SD_START_TIMEOUT" "node $i to answer" answers_or_ended $! "$(node_port "$i")"
-  if node_dead "$i" || ! port_open "$(node_port "$i")"; then
+  wait_until "$SD_START_TIMEOUT" "node $i to answer" answers_or_ended $! "$(node_port "$i")" "$address"
+  if node_dead "$i" || ! port_open "$(node_port "$i")" "$address"; then
     complain "node $i starts" "$(tail -n 15 "$(node_log "$i")")"
     return 1
   fi
@@ -190,7 +196,7 @@ kill_all() {
 }
 
 # dog_on I ARGS...: dog, talking to node I.
-dog_on() { local i=$1; shift; "$dog" -a "$SD_BIND" -p "$(node_port "$i")" "$@"; }
+dog_on() { local i=$1; shift; "$dog" -a "$(node_address "$i")" -p "$(node_port "$i")" "$@"; }
 
 # Healthy: `dog cluster check` says so (exit code 0), that is, all members are up and every object has all its copies.
 wait_healthy() { wait_until "${2:-$SD_HEALTH_TIMEOUT}" "a healthy cluster, by node ${1:-0}" dog_on "${1:-0}" cluster check; }

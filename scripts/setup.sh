@@ -15,7 +15,7 @@ packages=(
   # libraries of the tests
   libgtest-dev libgmock-dev librapidcheck-dev
   # real clients to test with, servers to compare with, and what the scripts call
-  qemu-utils fio libnbd-bin python3 python3-libnbd nbdkit e2fsprogs iproute2 procps util-linux
+  qemu-utils fio libnbd-bin python3 python3-libnbd nbdkit e2fsprogs iproute2 iptables procps util-linux
 )
 
 case "${1-}" in
