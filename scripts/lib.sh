@@ -201,6 +201,30 @@ dog_on() { local i=$1; shift; "$dog" -a "$(node_address "$i")" -p "$(node_port "
 # Healthy: `dog cluster check` says so (exit code 0), that is, all members are up and every object has all its copies.
 wait_healthy() { wait_until "${2:-$SD_HEALTH_TIMEOUT}" "a healthy cluster, by node ${1:-0}" dog_on "${1:-0}" cluster check; }
 
+# healthy_without NODE ADDRESS...: the same, save that these members may be down.
+healthy_without() {
+  local node=$1 said line address code=0; shift
+  said=$(dog_on "$node" --timeout 5 cluster check 2>&1) || code=$?
+  (( code == 0 )) && return 0
+  (( code == 6 )) || return 1
+  while read -r line; do
+    for address in "$@"; do [[ $line == *"node $address is down"* ]] && continue 2; done
+    printf '%s\n' "$said"
+    return 1
+  done <<<"$said"
+}
+
+# compare_copies COPIES "OPTIONS" NODE...: of nodes that do not run, the objects as they are on disk.
+compare_copies() {
+  local copies=$1 options=$2 node files=(); shift 2
+  for node in "$@"; do
+    "$SD_BIN/storedump" "$(node_dir "$node")" >"$SD_STATE/objects$node" 2>"$SD_STATE/storedump$node.log" || { cat "$SD_STATE/storedump$node.log"; return 1; }
+    files+=("$SD_STATE/objects$node")
+  done
+  # shellcheck disable=SC2086
+  "$SD_PYTHON" "$SD_ROOT/scripts/compare-copies.py" "$copies" $options "${files[@]}"
+}
+
 # How many members node I sees as up.
 nodes_up() {
   dog_on "$1" --json node list 2>/dev/null | "$SD_PYTHON" -c '
