@@ -30,13 +30,23 @@ void Admin::on_timer() {
   else if (world_.now >= asked_at_ + patience) again(pause);
 }
 
+void Admin::order(const client::SdRequest& request, std::optional<MachineId> node) {
+  next_ = request;
+  node_ = node;
+  ordered_ = true;
+  done_ = false;
+  reply_.reset();
+  again(1);
+}
+
 void Admin::ask(const client::SdRequest& request) {
   client::RequestHeader header;
   header.id = ++last_stream_;
   out_.append_copy(client::frame(client::encode_request(header, request)));
   stream_ = last_stream_;
   asked_at_ = world_.now;
-  world_.network.dial(id_, stream_, static_cast<MachineId>(world_.decisions.choose(Site::admin, world_.nodes.size())), Service::client);
+  const auto any = static_cast<MachineId>(world_.decisions.choose(Site::admin, world_.nodes.size()));
+  world_.network.dial(id_, stream_, node_.value_or(any), Service::client);
   wake_at_ = world_.now + patience;
   world_.wake_client(id_, wake_at_);
 }
@@ -61,6 +71,11 @@ void Admin::decide(const client::ClusterReport& report) {
 }
 
 void Admin::answer(const client::SdResponse& response) {
+  if (ordered_) {
+    reply_ = response;
+    done_ = true;
+    return again(0);
+  }
   if (const auto* failure = std::get_if<client::Failure>(&response.result)) {
     trouble_ = failure->message;
     if (failure->error == client::SdError::vdi_exist) ++made_;

@@ -1,6 +1,7 @@
 // The operator at the start of a run, as `dog` would do it: waits until every node is up, formats the cluster and makes the VDIs. Asks
 // any node, and asks again until it is done.
 #pragma once
+#include <optional>
 #include <string>
 
 #include "core/base/out_queue.hpp"
@@ -16,6 +17,9 @@ class Admin final : public Host {
   Admin(World& world, MachineId id);
   void start();
   void on_timer();
+  // Asks a node (or any) for this until one has answered. `done` again from then on, and `reply` is what it said.
+  void order(const client::SdRequest& request, std::optional<MachineId> node);
+  const std::optional<client::SdResponse>& reply() const { return reply_; }
   bool done() const { return done_; }
   const std::string& trouble() const { return trouble_; }
 
@@ -47,6 +51,9 @@ class Admin final : public Host {
   std::string trouble_;
   std::uint32_t made_ = 0;
   bool done_ = false;
+  bool ordered_ = false;
+  std::optional<MachineId> node_;  // the one to ask; nothing: any
+  std::optional<client::SdResponse> reply_;
 };
 
 }  // namespace sd::sim

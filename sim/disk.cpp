@@ -469,6 +469,40 @@ bool SimDisk::flip_bit_held_by(const SimDisk& other) {
   return true;
 }
 
+std::shared_ptr<const SimDisk::Image> SimDisk::image() const {
+  auto image = std::make_shared<Image>();
+  for (const auto& [id, file] : files_) {
+    Image::Content& content = image->files[id];
+    content.size = file.size;
+    for (const auto& [number, page] : file.pages)
+      if (page.current) content.pages.emplace(number, *page.current);
+  }
+  return image;
+}
+
+void SimDisk::wipe() {
+  SD_ASSERT(in_flight_ == 0, "a disk is changed under nobody");
+  for (auto& [id, file] : files_) free_file(file);
+  for (auto& [id, grave] : graves_) free_file(grave.file);
+  files_.clear();
+  graves_.clear();
+}
+
+void SimDisk::restore(const Image& image) {
+  wipe();
+  for (const auto& [id, content] : image.files) {
+    File& file = files_[id];
+    file.created = ++stamp_;
+    file.entry_durable = true;
+    file.size = file.durable_size = content.size;
+    for (const auto& [number, bytes] : content.pages) {
+      Memory memory = new_page();
+      *memory = bytes;
+      file.pages[number].current = std::move(memory);
+    }
+  }
+}
+
 std::vector<FileId> SimDisk::files() const {
   std::vector<FileId> result;
   for (const auto& [id, file] : files_) result.push_back(id);

@@ -54,6 +54,13 @@ class SimDisk {
   // Flips one stored bit of a file of this kind; the copy on the medium, so that it stays. False if there is nothing to damage.
   bool flip_bit(FileKind kind);
 
+  // The whole disk as it is now, and a machine that finds an earlier (or another's, or an empty) one when it comes back. Only
+  // while no process uses the disk, and with nothing volatile left: after `power_lost`.
+  struct Image;
+  std::shared_ptr<const Image> image() const;
+  void restore(const Image& image);
+  void wipe();
+
   std::uint64_t used() const { return pages_ * page_size; }
   std::size_t in_flight() const { return in_flight_; }
   std::vector<FileId> files() const;
@@ -90,6 +97,14 @@ class SimDisk {
     std::vector<std::uint32_t> waiting_syncs;
   };
   struct Grave { File file; std::uint64_t removed = 0; };
+
+ public:
+  struct Image {
+    struct Content { std::map<std::uint64_t, Bytes> pages; std::uint64_t size = 0; };
+    std::map<FileId, Content> files;
+  };
+
+ private:
   struct Slot { DiskOp op; std::uint64_t stamp = 0; bool busy = false; bool fails = false; };
 
   Time latency(DiskOp::Kind kind);

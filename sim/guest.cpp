@@ -23,7 +23,7 @@ DeviceModel::Kind model_kind(OpClass kind) {
 }  // namespace
 
 Guest::Guest(World& world, MachineId id, std::uint32_t number, std::uint32_t vdi, DeviceModel& model)
-    : world_(world), id_(id), number_(number), export_name_("vol" + std::to_string(vdi)), name_("guest" + std::to_string(number)), model_(model),
+    : world_(world), id_(id), number_(number), export_name_("vol" + std::to_string(vdi)), name_("guest" + std::to_string(number)), model_(&model),
       site_(number % 3 == 0 ? Site::guest_a : number % 3 == 1 ? Site::guest_b : Site::guest_c), quota_(world.config.workload.ops) {}
 
 std::uint64_t Guest::choose(std::uint64_t bound) { return world_.decisions.choose(site_, bound); }
@@ -32,6 +32,25 @@ void Guest::start() {
   world_.network.process_started(id_, this);
   gateway_ = static_cast<MachineId>((number_ + choose(world_.nodes.size())) % world_.nodes.size());
   connect();
+}
+
+void Guest::start_at(MachineId node) {
+  pinned_ = gateway_ = node;
+  world_.network.process_started(id_, this);
+  connect();
+}
+
+void Guest::attach(std::string export_name, DeviceModel& model) {
+  if (stream_ != 0) drop("told to use another disk");
+  export_name_ = std::move(export_name);
+  model_ = &model;
+}
+
+std::size_t Guest::ask(OpClass kind, std::uint64_t first, std::uint32_t count) {
+  asks_.push_back({kind, first, count, answers_.size()});
+  answers_.push_back(Answer::pending);
+  wake(world_.now + 1);
+  return answers_.size() - 1;
 }
 
 void Guest::wake(Time at) {
@@ -57,13 +76,14 @@ void Guest::drop(const char* why) {
   if (world_.tracing()) world_.trace(name_, std::string("gives its connection up: ") + why);
   if (stream_ != 0) world_.network.close(id_, std::exchange(stream_, 0));
   for (const Op& op : open_) {
-    model_.unknown(op.id);
+    model_->unknown(op.id);
+    if (op.asked != no_ask) answers_[op.asked] = Answer::unknown;
     if (op.scripted) script_.push_back({op.kind, op.first, op.count});
     ++errors_;
   }
   open_.clear();
   client_.reset();
-  gateway_ = static_cast<MachineId>((gateway_ + 1 + choose(world_.nodes.size())) % world_.nodes.size());
+  gateway_ = pinned_ ? *pinned_ : static_cast<MachineId>((gateway_ + 1 + choose(world_.nodes.size())) % world_.nodes.size());
   retry_at_ = world_.now + retry_pause + choose(retry_pause);
   wake(retry_at_);
 }
@@ -120,7 +140,7 @@ Guest::Task Guest::draw_task() {
 }
 
 void Guest::issue(const Task& task, bool scripted) {
-  Op op{0, model_.begin(model_kind(task.kind), task.first, task.count, task.kind == OpClass::fua), task.kind, task.first, task.count, scripted, world_.now};
+  Op op{0, model_->begin(model_kind(task.kind), task.first, task.count, task.kind == OpClass::fua), task.kind, task.first, task.count, scripted, world_.now, task.asked};
   const std::uint64_t offset = task.first * sector;
   const std::uint32_t length = task.count * sector;
   switch (task.kind) {
@@ -128,7 +148,7 @@ void Guest::issue(const Task& task, bool scripted) {
     case OpClass::write:
     case OpClass::fua: {
       Slice data = world_.pool.allocate(length);
-      model_.fill(op.id, {data.mutable_data(), data.size()});
+      model_->fill(op.id, {data.mutable_data(), data.size()});
       op.handle = client_->write(offset, std::move(data), task.kind == OpClass::fua ? nbd::command_flag::fua : 0);
       break;
     }
@@ -151,6 +171,10 @@ void Guest::work() {
       const Task task = script_.back();
       script_.pop_back();
       issue(task, true);
+    } else if (!asks_.empty()) {
+      const Task task = asks_.front();
+      asks_.pop_front();
+      issue(task, false);
     } else if (working_ && issued_ < quota_ && world_.now >= next_issue_) {
       ++issued_;
       issue(draw_task(), false);
@@ -186,13 +210,15 @@ void Guest::complete(nbd::Completion& completion) {
   ++operations_;
   world_.hash.fold(std::uint64_t{op.id} << 8 | static_cast<std::uint64_t>(completion.error));
   if (completion.status == Status::ok) {
-    if (world_.tracing()) world_.trace(name_, "op " + std::to_string(op.id) + " done" + (op.kind == OpClass::read ? ": " + model_.describe_data(op.id, completion.data.bytes()) : ""));
-    model_.end(op.id, completion.data.bytes());
+    if (world_.tracing()) world_.trace(name_, "op " + std::to_string(op.id) + " done" + (op.kind == OpClass::read ? ": " + model_->describe_data(op.id, completion.data.bytes()) : ""));
+    model_->end(op.id, completion.data.bytes());
+    if (op.asked != no_ask) answers_[op.asked] = Answer::ok;
     return;
   }
   if (world_.tracing()) world_.trace(name_, "op " + std::to_string(op.id) + " failed: " + std::string(to_string(completion.status)));
   ++errors_;
-  model_.unknown(op.id);
+  model_->unknown(op.id);
+  if (op.asked != no_ask) answers_[op.asked] = Answer::error;
   if (completion.status == Status::invalid || completion.status == Status::not_supported)
     world_.fail(Violation::Class::safety, name_ + " was told that a good request is invalid");
   if (op.scripted) {
@@ -208,7 +234,7 @@ void Guest::take(nbd::ClientEffects& effects) {
   const bool ended = effects.failed.has_value();
   const std::string reason = ended ? *effects.failed : "";
   const bool ready = effects.ready.has_value();
-  if (ready && effects.ready->size != model_.sectors() * sector) world_.fail(Violation::Class::safety, name_ + " is shown a disk of another size");
+  if (ready && effects.ready->size != model_->sectors() * sector) world_.fail(Violation::Class::safety, name_ + " is shown a disk of another size");
   effects.clear();
   if (ended) return drop(reason.c_str());
   work();

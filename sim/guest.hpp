@@ -2,6 +2,7 @@
 // collide; when the connection fails, or an answer takes too long, it goes on through another node. Everything it does and sees is told
 // to the VDI's model.
 #pragma once
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,9 +27,24 @@ class Guest final : public Host {
   // Reads every region once, and again what failed, until all of it was answered.
   void begin_read_back();
   void begin_flush();             // likewise one flush
-  bool idle() const { return open_.empty() && script_.empty() && (!working_ || issued_ >= quota_); }
+  bool idle() const { return open_.empty() && script_.empty() && asks_.empty() && (!working_ || issued_ >= quota_); }
   void change_gateway();          // drops the connection, whatever is in flight
   void change_gateway(MachineId to);
+
+  // --- For scripts: this guest does nothing by itself ------------------------------------------------------------------------------------
+  // Speaks with this node only, of the disk of that name, whatever happens.
+  void start_at(MachineId node);
+  void attach(std::string export_name, DeviceModel& model);
+  bool started() const { return pinned_.has_value(); }
+  // Asks once, when it is connected; the number is for `answer`. Not repeated if the connection ends.
+  std::size_t ask(OpClass kind, std::uint64_t first, std::uint32_t count);
+  enum class Answer : std::uint8_t {
+    pending,
+    ok,
+    error,    // the other side said so
+    unknown,  // the connection ended first
+  };
+  Answer answer(std::size_t number) const { return answers_[number]; }
 
   const std::string& name() const { return name_; }
   MachineId id() const { return id_; }
@@ -46,8 +62,9 @@ class Guest final : public Host {
   void closed(StreamId stream) override;
 
  private:
-  struct Op { std::uint64_t handle = 0; OpId id = 0; OpClass kind{}; std::uint64_t first = 0; std::uint32_t count = 0; bool scripted = false; Time began = 0; };
-  struct Task { OpClass kind{}; std::uint64_t first = 0; std::uint32_t count = 0; };
+  struct Op { std::uint64_t handle = 0; OpId id = 0; OpClass kind{}; std::uint64_t first = 0; std::uint32_t count = 0; bool scripted = false; Time began = 0; std::size_t asked = no_ask; };
+  struct Task { OpClass kind{}; std::uint64_t first = 0; std::uint32_t count = 0; std::size_t asked = no_ask; };
+  static constexpr std::size_t no_ask = SIZE_MAX;
 
   std::uint64_t choose(std::uint64_t bound);
   void connect();
@@ -64,7 +81,7 @@ class Guest final : public Host {
   std::uint32_t number_;
   std::string export_name_;
   std::string name_;
-  DeviceModel& model_;
+  DeviceModel* model_;
   Site site_;
   std::unique_ptr<nbd::Client> client_;
   nbd::ClientEffects effects_;
@@ -80,6 +97,9 @@ class Guest final : public Host {
   std::uint32_t issued_ = 0;
   std::vector<Op> open_;
   std::vector<Task> script_;     // from the back
+  std::deque<Task> asks_;
+  std::vector<Answer> answers_;
+  std::optional<MachineId> pinned_;
   std::uint64_t operations_ = 0, errors_ = 0;
 };
 

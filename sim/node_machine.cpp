@@ -43,7 +43,22 @@ Time NodeMachine::true_time(Time deadline) const {
   return now() + static_cast<Time>(ahead) + 1;
 }
 
-void NodeMachine::set_drift(std::int64_t ppm) { drift_ppm_ = ppm; }
+void NodeMachine::set_drift(std::int64_t ppm) {
+  const Time before = local(now());
+  drift_ppm_ = ppm;
+  clock_offset_ += before - local(now());
+}
+
+void NodeMachine::jump_clock(Time ahead) {
+  world_.trace(name_, "its clock jumps by " + std::to_string(ahead / 1'000'000) + " ms");
+  clock_offset_ += ahead;
+  if (node_ && paused_until_ <= now()) schedule_tick();
+}
+
+void NodeMachine::set_seeds(const std::vector<MachineId>& nodes) {
+  options_.seeds.clear();
+  for (const MachineId node : nodes) options_.seeds.push_back(address_of(node));
+}
 
 void NodeMachine::start() {
   if (node_) return;

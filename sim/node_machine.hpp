@@ -26,7 +26,9 @@ class NodeMachine final : public Host {
   void crash_if_armed();    // now
   void pause(Time until);
   void stop();              // cleanly; `running` ends by itself
-  void set_drift(std::int64_t ppm);
+  void set_drift(std::int64_t ppm);       // counted from now; clocks never go back
+  void jump_clock(Time ahead);
+  void set_seeds(const std::vector<MachineId>& nodes);  // from its next start on
 
   void on_tick(const Event& event);
   void on_disk_done(const Event& event);

@@ -248,20 +248,30 @@ void World::check_copies() {
 }
 
 Report World::run() {
+  begin(false);
+  while (!failed() && phase_ != Phase::over) step();
+  return finish(true);
+}
+
+void World::begin(bool scripted) {
   for (std::uint32_t i = 0; i < config.nodes; ++i)
     events.push({1 + (i < config.starts.size() ? config.starts[i] : 0), 0, i, 1, 0, EventKind::fault, 0});
   admin->start();
   enter(Phase::setup, setup_limit);
-  events.push({poll, 0, 0, 0, 0, EventKind::phase, 0});
+  if (!scripted) events.push({poll, 0, 0, 0, 0, EventKind::phase, 0});
   events.push({seconds(1), 0, 0, 0, 0, EventKind::space, 0});
-  while (!failed() && phase_ != Phase::over) {
-    const Event event = events.pop();
-    now = event.at;
-    network.set_now(now);
-    dispatch(event);
-    check_models();
-  }
-  if (!failed()) check_copies();
+}
+
+void World::step() {
+  const Event event = events.pop();
+  now = event.at;
+  network.set_now(now);
+  dispatch(event);
+  check_models();
+}
+
+Report World::finish(bool compare) {
+  if (compare && !failed()) check_copies();
   Report report;
   for (const auto& guest : guests) {
     report.operations += guest->operations();

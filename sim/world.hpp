@@ -54,6 +54,15 @@ class World {
 
   Report run();
 
+  // --- For scripts (scenario.hpp) -----------------------------------------------------------------------------------------------------
+  // The same world, one event at a time: nothing strikes, heals or works unless the script says so. `begin` once, then `step` as often as
+  // one likes, then `finish`, which ends the processes; with `compare`, all nodes must run, and every copy is compared.
+  void begin(bool scripted);
+  void step();
+  Report finish(bool compare);
+  const std::string& what() const { return what_; }  // of a failure
+  std::string troubles() const;                       // what each node and guest is at, in words
+
   // --- For the parts of the world -----------------------------------------------------------------------------------------------------
   void fail(Violation::Class kind, const std::string& what);
   bool failed() const { return outcome_ != Outcome::ok; }
@@ -93,7 +102,6 @@ class World {
   void enter(Phase phase, Time limit);
   void check_models();
   void check_copies();
-  std::string troubles() const;
 
   TraceSink* sink_;
   Phase phase_ = Phase::setup;

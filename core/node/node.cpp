@@ -85,7 +85,9 @@ void Node::Impl::write_identity(Effects& fx) {
   op.kind = DiskOp::Kind::write;
   op.file = {FileKind::identity, 0, 0};
   op.tag = identity_tag | identity_written;
-  op.offset = incarnation % 2 * limits::block_size;
+  // The first life writes both slots, so that later ones find their room taken even on a disk that is full by then.
+  if (incarnation == 1) op.slices.push_back(block);
+  else op.offset = incarnation % 2 * limits::block_size;
   op.slices.push_back(std::move(block));
   fx.disk.push_back(std::move(op));
   phase = Phase::writing_identity;

@@ -1,0 +1,202 @@
+// Disks: full, empty, old, another node's, damaged. What they hold is used as far as it can be trusted, and never further.
+#include <gtest/gtest.h>
+
+#include "sim/scenario.hpp"
+
+namespace sd::sim {
+namespace {
+
+using Answer = Scenario::Answer;
+
+TEST(WipedDisk, ComesBackAsANewMemberAndGetsItsCopies) {
+  for (std::uint32_t who = 0; who < 3; ++who) {
+    Scenario s({.nodes = 3, .copies = 3});
+    ASSERT_TRUE(s.write_all(0, 8));
+    const NodeId before = s.status(who).id;
+    s.cut_power({who});
+    s.wipe(who);
+    s.run(s.lease_end() * 2);
+    s.start({who});
+    ASSERT_TRUE(s.until([&] { return s.serves(who); })) << "node " << who << s.trouble();
+    EXPECT_NE(s.status(who).id, before);
+    EXPECT_EQ(s.settle(), "") << "node " << who;
+  }
+}
+
+TEST(WipedDisk, ThatIsBackBeforeItIsMissedIsNoCopy) {
+  for (std::uint32_t who = 0; who < 3; ++who) {
+    Scenario s({.nodes = 3, .copies = 2});
+    ASSERT_TRUE(s.write_all(0, 8));
+    s.cut_power({who});
+    s.wipe(who);
+    s.start({who});
+    EXPECT_TRUE(s.read_all((who + 1) % 3)) << "node " << who << s.trouble();
+    EXPECT_EQ(s.settle(), "") << "node " << who;
+  }
+}
+
+// A disk as it was some time ago (a snapshot of a machine, a restored backup): its data are older than what was acknowledged since.
+void old_image(bool restarted_since, bool cleanly) {
+  for (std::uint32_t who = 0; who < 3; ++who) {
+    Scenario s({.nodes = 3, .copies = 3});
+    ASSERT_TRUE(s.write_all(0, 4));
+    ASSERT_EQ(s.flush(0), Answer::ok);
+    if (cleanly) s.stop({who});
+    else s.cut_power({who});
+    const auto image = s.disk(who).image();
+    s.start({who});
+    ASSERT_TRUE(s.until([&] { return s.redundant(); }, seconds(120)));
+    ASSERT_TRUE(s.write_all((who + 1) % 3, 4));
+    ASSERT_EQ(s.flush((who + 1) % 3), Answer::ok);
+    if (restarted_since) {
+      s.cut_power({who});
+      s.run(milliseconds(200));
+      s.start({who});
+      ASSERT_TRUE(s.until([&] { return s.redundant(); }, seconds(120)));
+      ASSERT_TRUE(s.write_all((who + 2) % 3, 6));
+    }
+    s.cut_power({who});
+    s.disk(who).restore(*image);
+    s.run(milliseconds(300));
+    s.start({who});
+    s.run(seconds(5));
+    EXPECT_TRUE(s.read_all((who + 1) % 3)) << "node " << who << s.trouble();
+    ASSERT_TRUE(s.write_all((who + 2) % 3, 6)) << "node " << who << s.trouble();
+    s.run(seconds(5));
+    EXPECT_EQ(s.settle_without({who}), "") << "node " << who;
+  }
+}
+TEST(OldDisk, OfTheLastLifeIsNotTrusted) { old_image(false, false); }
+TEST(OldDisk, OfAnEarlierLifeIsNotTrusted) { old_image(true, false); }
+TEST(OldDisk, OfACleanStopIsNotTrusted) { old_image(true, true); }
+
+TEST(MovedDisk, CarriesItsNodesIdentityToTheOtherMachine) {
+  Scenario s({.nodes = 3, .copies = 3});
+  ASSERT_TRUE(s.write_all(0, 6));
+  ASSERT_EQ(s.flush(0), Answer::ok);
+  s.stop({1});
+  s.stop({2});
+  const auto first = s.disk(1).image();
+  const auto second = s.disk(2).image();
+  s.disk(1).restore(*second);
+  s.disk(2).restore(*first);
+  s.start({1, 2});
+  EXPECT_TRUE(s.until([&] { return s.redundant(); }, seconds(120)));
+  EXPECT_EQ(s.settle(), "");
+}
+
+TEST(FullDisk, RefusesWritesAndServesReadsAndTrims) {
+  for (std::uint32_t who = 0; who < 3; ++who) {
+    Scenario s({.nodes = 3, .copies = 3});
+    ASSERT_TRUE(s.write_all(0, 6));
+    s.fill_disk(who);
+    EXPECT_EQ(s.write(0, 7 * Scenario::object, 64), Answer::error);
+    EXPECT_EQ(s.write(1, 3 * Scenario::object + 64, 64), Answer::error);
+    EXPECT_TRUE(s.read_all(who)) << s.trouble();
+    EXPECT_EQ(s.trim(0, 0, 8), Answer::ok);
+    s.empty_disk(who);
+    EXPECT_TRUE(s.until([&] { return s.write(0, 7 * Scenario::object, 64) == Answer::ok; }));
+    EXPECT_EQ(s.settle(), "") << "node " << who;
+  }
+}
+
+void restart_full(bool flushed) {
+  for (std::uint32_t who = 0; who < 3; ++who) {
+    Scenario s({.nodes = 3, .copies = 3});
+    ASSERT_TRUE(s.write_all(0, 6));
+    if (flushed) {
+      ASSERT_EQ(s.flush(0), Answer::ok);
+    }
+    s.fill_disk(who);
+    s.cut_power({who});
+    s.run(seconds(1));
+    s.start({who});
+    EXPECT_TRUE(s.until([&] { return s.serves(who); })) << "node " << who << " " << s.trouble();
+    EXPECT_TRUE(s.read_all((who + 1) % 3)) << s.trouble();
+    s.empty_disk(who);
+    EXPECT_EQ(s.settle(), "") << "node " << who;
+  }
+}
+TEST(FullDisk, OfANodeThatRestartsDoesNotKeepItOut) { restart_full(true); }
+// Not yet: a member that has lost what was not flushed, and has no room to pull it, makes its objects unreadable although others have them.
+TEST(FullDisk, DISABLED_OfANodeThatRestartsWithoutAllDataLeavesTheOthersReadable) { restart_full(false); }
+
+TEST(FullDisk, CanBeEmptiedByDeletingADisk) {
+  Scenario s({.nodes = 3, .copies = 3, .vdis = 2});
+  ASSERT_TRUE(s.write_all(0, 6, 0));
+  for (std::uint32_t i = 0; i < 32; ++i) ASSERT_EQ(s.write(0, i * 512, 512, 1), Answer::ok);
+  s.run(seconds(5));
+  for (std::uint32_t who = 0; who < 3; ++who) s.fill_disk_to_reserve(who);
+  s.run(seconds(2));
+  const std::uint64_t used = s.disk(0).used();
+  EXPECT_EQ(s.delete_disk("vol1"), "");
+  s.run(seconds(10));
+  EXPECT_LT(s.disk(0).used() + (6u << 20), used);
+  EXPECT_EQ(s.write(0, 7 * Scenario::object, 64, 0), Answer::ok) << "there is room again";
+  EXPECT_TRUE(s.read_all(0, 0)) << s.trouble();
+  for (std::uint32_t who = 0; who < 3; ++who) s.empty_disk(who);
+  EXPECT_EQ(s.settle_without({}).find("vol1"), std::string::npos);
+}
+
+TEST(DamagedDisk, IsRepairedFromAnotherCopyAndNeverShown) {
+  for (std::uint32_t who = 0; who < 3; ++who) {
+    Scenario s({.nodes = 3, .copies = 3});
+    ASSERT_TRUE(s.write_all(0, 6));
+    s.cut_power({who});
+    s.start({who});
+    ASSERT_TRUE(s.until([&] { return s.redundant(); }));
+    for (int bits = 0; bits < 5; ++bits) s.disk(who).flip_bit(FileKind::object);
+    for (std::uint32_t node = 0; node < 3; ++node) EXPECT_TRUE(s.read_all(node)) << s.trouble();
+    EXPECT_EQ(s.settle_without({}), "");
+  }
+}
+
+TEST(DamagedDisk, ThatCannotBeReadIsReadFromAnother) {
+  for (std::uint32_t who = 0; who < 3; ++who) {
+    Scenario s({.nodes = 3, .copies = 3});
+    ASSERT_TRUE(s.write_all(who, 6));
+    s.run(seconds(3));
+    s.disk(who).config.read_error_per_million = 1'000'000;
+    EXPECT_TRUE(s.read_all((who + 1) % 3)) << s.trouble();
+    EXPECT_TRUE(s.read_all((who + 2) % 3)) << s.trouble();
+    EXPECT_EQ(s.settle_without({}), "");
+  }
+}
+
+// A recovery that cannot be done is not done: the one good copy stays, and history is not forgotten, until it is.
+TEST(FailedRecovery, KeepsTheLastGoodCopy) {
+  for (std::uint32_t victim = 0; victim < 3; ++victim) {
+    Scenario s({.nodes = 4, .copies = 2, .objects = 12});
+    ASSERT_TRUE(s.write_all(3, 12));
+    ASSERT_EQ(s.flush(3), Answer::ok);
+    // Nobody has room for the copies that are to be made anew.
+    for (std::uint32_t node = 0; node < 4; ++node)
+      if (node != victim) s.fill_disk_to_reserve(node);
+    s.cut_power({victim});
+    s.run(seconds(20));
+    const std::uint32_t leader = s.leader();
+    if (leader < 4) {
+      EXPECT_GT(s.state(leader).epochs.size(), 1u) << "recovery counts as done although it cannot be";
+    }
+    for (std::uint32_t node = 0; node < 4; ++node)
+      if (node != victim) s.empty_disk(node);
+    EXPECT_TRUE(s.until([&] { return s.read_all(3); })) << s.trouble();
+    EXPECT_EQ(s.settle(), "") << "without node " << victim;
+  }
+}
+
+TEST(FailedRecovery, BecauseTheSourceIsUnreadableKeepsHistory) {
+  Scenario s({.nodes = 4, .copies = 2, .objects = 12});
+  ASSERT_TRUE(s.write_all(3, 12));
+  ASSERT_EQ(s.flush(3), Answer::ok);
+  s.run(seconds(3));
+  for (std::uint32_t node = 1; node < 4; ++node) s.disk(node).config.read_error_per_million = 1'000'000;
+  s.cut_power({0});
+  s.run(seconds(20));
+  for (std::uint32_t node = 1; node < 4; ++node) s.disk(node).config.read_error_per_million = 0;
+  s.start({0});
+  EXPECT_EQ(s.settle(), "");
+}
+
+}  // namespace
+}  // namespace sd::sim

@@ -1,0 +1,170 @@
+// Nodes stop and start, one, some or all, in any order: nothing acknowledged is lost, and nobody has to be told anything.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "sim/scenario.hpp"
+
+namespace sd::sim {
+namespace {
+
+using Answer = Scenario::Answer;
+
+// The loss of any single node shows no object as zeros, with two copies or three; and a write then does not make a new, empty object.
+TEST(Loss, OfAnyNodeLeavesEveryObjectReadable) {
+  for (const std::uint32_t copies : {2u, 3u})
+    for (std::uint32_t victim = 0; victim < 3; ++victim) {
+      Scenario s({.nodes = 3, .copies = copies, .objects = 24});
+      ASSERT_TRUE(s.write_all(0, 24));
+      s.kill({victim});
+      const std::uint32_t other = (victim + 1) % 3;
+      EXPECT_TRUE(s.read_all(other)) << s.trouble();
+      EXPECT_EQ(s.write(other, 2, 2), Answer::ok);
+      EXPECT_TRUE(s.read_all((victim + 2) % 3)) << s.trouble();
+      EXPECT_EQ(s.settle(), "") << copies << " copies, without node " << victim;
+    }
+}
+
+// As many losses as the copies allow for, one after the other, each once the one before has been made good.
+TEST(Loss, OfOneNodeAfterTheOtherLosesNothing) {
+  Scenario s({.nodes = 5, .copies = 2, .objects = 12});
+  ASSERT_TRUE(s.write_all(0, 12));
+  for (const std::uint32_t victim : {4u, 3u}) {
+    s.cut_power({victim});
+    s.run(2 * s.lease_end());
+    ASSERT_TRUE(s.until([&] { return s.leader() < 5 && s.state(s.leader()).epochs.size() == 1; }, seconds(120))) << s.trouble();
+  }
+  EXPECT_TRUE(s.read_all(0)) << s.trouble();
+  EXPECT_EQ(s.settle(), "");
+}
+
+// More than the copies allow for: exactly what is gone fails, with an error, and never with zeros.
+TEST(Loss, OfMoreThanTheCopiesIsSaidAndNeverShownAsZeros) {
+  Scenario s({.nodes = 5, .copies = 2, .objects = 16, .op_timeout = seconds(100)});
+  ASSERT_TRUE(s.write_all(0, 16));
+  ASSERT_EQ(s.flush(0), Answer::ok);
+  s.cut_power({3, 4});
+  s.wipe(3);
+  s.wipe(4);
+  std::vector<Scenario::Asked> reads;
+  for (std::uint32_t i = 0; i < 16; ++i) reads.push_back(s.ask(OpClass::read, 0, i * Scenario::object, 8));
+  std::uint32_t good = 0;
+  std::uint32_t bad = 0;
+  for (const auto& each : reads) {
+    const Answer answer = s.wait(each, seconds(120));
+    good += answer == Answer::ok;
+    bad += answer == Answer::error;
+  }
+  EXPECT_EQ(s.trouble(), "");
+  EXPECT_EQ(good + bad, 16u) << "a request without any answer is no clean report";
+  EXPECT_GT(good, 8u) << "objects of the others are not concerned";
+}
+
+void cold_start(const std::vector<std::uint32_t>& down, const std::vector<std::uint32_t>& up, bool cleanly) {
+  const std::string order = std::string(cleanly ? "stopped " : "cut off ") + std::to_string(down[0]) + std::to_string(down[1]) + std::to_string(down[2]) + ", started " +
+                            std::to_string(up[0]) + std::to_string(up[1]) + std::to_string(up[2]);
+  Scenario s({.nodes = 3, .copies = 3, .objects = 4});
+  ASSERT_TRUE(s.write_all(down[2], 4));
+  ASSERT_EQ(s.flush(down[2]), Answer::ok);
+  for (const std::uint32_t node : down) {
+    if (cleanly) s.stop({node});
+    else s.cut_power({node});
+    s.run(milliseconds(700));  // what is left may go on, and write
+    s.ask(OpClass::write, down[2], 8, 8);
+    s.run(milliseconds(700));
+  }
+  for (const std::uint32_t node : up) {
+    s.start({node});
+    s.run(s.lease_end() * 2);
+  }
+  ASSERT_TRUE(s.until([&] { return s.serving() == 3; })) << order << s.trouble();
+  EXPECT_EQ(s.settle(), "") << order;
+}
+
+TEST(ColdStart, AfterCleanStopsInEveryOrder) {
+  std::vector<std::uint32_t> down{0, 1, 2};
+  do {
+    std::vector<std::uint32_t> up{0, 1, 2};
+    do cold_start(down, up, true);
+    while (std::ranges::next_permutation(up).found);
+  } while (std::ranges::next_permutation(down).found);
+}
+
+TEST(ColdStart, AfterLossesOfPowerInEveryOrder) {
+  std::vector<std::uint32_t> down{0, 1, 2};
+  do {
+    std::vector<std::uint32_t> up{0, 1, 2};
+    do cold_start(down, up, false);
+    while (std::ranges::next_permutation(up).found);
+  } while (std::ranges::next_permutation(down).found);
+}
+
+TEST(ColdStart, WithOneNodeMissingServesEverything) {
+  for (std::uint32_t missing = 0; missing < 3; ++missing) {
+    Scenario s({.nodes = 3, .copies = 2});
+    ASSERT_TRUE(s.write_all(0, 8));
+    ASSERT_EQ(s.flush(0), Answer::ok);
+    s.power_off_all();
+    s.run(seconds(5));
+    s.start({(missing + 1) % 3, (missing + 2) % 3});
+    EXPECT_TRUE(s.until([&] { return s.serving() == 2; }));
+    EXPECT_TRUE(s.read_all((missing + 1) % 3)) << "without node " << missing << s.trouble();
+    EXPECT_EQ(s.settle(), "") << "without node " << missing;
+  }
+}
+
+TEST(PowerLoss, OfAllKeepsWhatWasFlushed) {
+  for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+    Scenario s({.nodes = 3, .copies = 3, .seed = seed});
+    ASSERT_TRUE(s.write_all(0, 6));
+    ASSERT_EQ(s.flush(1), Answer::ok);  // through another gateway than the writes
+    for (std::uint32_t i = 0; i < 6; ++i) s.ask(OpClass::write, 2, i * Scenario::object + 4, 8);
+    s.run(milliseconds(3));
+    s.power_off_all();
+    s.run(seconds(3));
+    EXPECT_EQ(s.settle(), "") << "seed " << seed;
+  }
+}
+
+TEST(Restart, OfEverythingAtOnceKeepsDisksAndTheirNames) {
+  Scenario s({.nodes = 3, .copies = 3, .vdis = 2});
+  ASSERT_TRUE(s.write_all(0, 4, 0));
+  ASSERT_TRUE(s.write_all(1, 4, 1));
+  s.kill({0, 1, 2});
+  s.run(seconds(1));
+  s.start({0, 1, 2});
+  ASSERT_TRUE(s.until([&] { return s.serving() == 3; }));
+  EXPECT_NE(s.state(2).find("vol0"), nullptr);
+  EXPECT_NE(s.state(2).find("vol1"), nullptr);
+  EXPECT_EQ(s.state(0).epoch(), s.state(2).epoch());
+  EXPECT_EQ(s.settle(), "");
+}
+
+TEST(Restart, OfOneNodeAfterTheOtherUnderWritesLosesNothing) {
+  Scenario s({.nodes = 3, .copies = 2});
+  ASSERT_TRUE(s.write_all(0, 8));
+  for (std::uint32_t node = 0; node < 3; ++node) {
+    for (std::uint32_t i = 0; i < 8; ++i) s.ask(OpClass::write, (node + 1) % 3, i * Scenario::object, 8);
+    s.stop({node});
+    for (std::uint32_t i = 0; i < 8; ++i) s.ask(OpClass::write, (node + 2) % 3, i * Scenario::object + 4, 8);
+    s.run(seconds(1));
+    s.start({node});
+    ASSERT_TRUE(s.until([&] { return s.redundant(); }, seconds(120))) << s.trouble();
+  }
+  EXPECT_EQ(s.settle(), "");
+}
+
+TEST(Restart, BackAtOnceUnderTheSameIdentity) {
+  Scenario s({.nodes = 3, .copies = 3});
+  ASSERT_TRUE(s.write_all(0, 4));
+  const NodeId before = s.status(2).id;
+  s.kill({2});
+  s.start({2});
+  ASSERT_TRUE(s.until([&] { return s.serves(2); }));
+  EXPECT_EQ(s.status(2).id, before);
+  EXPECT_EQ(s.state(0).members.size(), 3u);
+  EXPECT_EQ(s.settle(), "");
+}
+
+}  // namespace
+}  // namespace sd::sim
