@@ -70,6 +70,29 @@ TEST(OldDisk, OfTheLastLifeIsNotTrusted) { old_image(false, false); }
 TEST(OldDisk, OfAnEarlierLifeIsNotTrusted) { old_image(true, false); }
 TEST(OldDisk, OfACleanStopIsNotTrusted) { old_image(true, true); }
 
+// Not yet: incarnations only count, so an old disk gives the next number twice.
+// The machine is back so soon that nobody missed it, on a disk from before its present life began: that life's number is given twice. It must
+// not be taken for the one that holds what was written since; the member that does hold it is away, and has to be waited for.
+TEST(OldDisk, DISABLED_IsNotTakenForTheLifeThatItRepeats) {
+  Scenario s({.nodes = 3, .copies = 3});
+  ASSERT_TRUE(s.write_all(0, 4));
+  ASSERT_EQ(s.flush(0), Answer::ok);
+  s.cut_power({2});
+  const auto image = s.disk(2).image();
+  s.start({2});
+  ASSERT_TRUE(s.until([&] { return s.redundant(); }, seconds(120)));
+  ASSERT_TRUE(s.write_all(0, 4));
+  s.cut_power({0, 2});  // as many as three copies allow for; what was not flushed is with node 1 only
+  s.disk(2).restore(*image);
+  s.partition({1}, {0, 2});
+  s.start({0, 2});
+  const auto early = s.ask(OpClass::read, 0, 0, 8);
+  s.run(seconds(15));
+  EXPECT_NE(s.answer(early), Answer::ok) << s.trouble();
+  s.heal_network();
+  EXPECT_EQ(s.settle(), "");
+}
+
 TEST(MovedDisk, CarriesItsNodesIdentityToTheOtherMachine) {
   Scenario s({.nodes = 3, .copies = 3});
   ASSERT_TRUE(s.write_all(0, 6));
