@@ -49,8 +49,11 @@ std::expected<int, std::string> lock_directory(const std::string& path) {
     return std::unexpected(fmt::format("the directory {} is in use by another sheep (process {}): stop that one or choose another directory", path,
                                        holder.empty() ? "unknown" : holder));
   }
+  // Who holds the lock is told to people only, so a disk without room for it is no reason not to start: a full node must be able to.
+  // Written over what is there, which needs no new space, before the rest is cut off.
   const std::string pid = fmt::format("{}\n", ::getpid());
-  if (::ftruncate(fd, 0) != 0 || ::pwrite(fd, pid.data(), pid.size(), 0) < 0) {
+  const ssize_t written = ::pwrite(fd, pid.data(), pid.size(), 0);
+  if ((written < 0 && errno != ENOSPC) || ::ftruncate(fd, written < 0 ? 0 : written) != 0) {
     const int error = errno;
     ::close(fd);
     return std::unexpected(fmt::format("cannot write {}: {}", name, std::strerror(error)));
