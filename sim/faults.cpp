@@ -293,9 +293,15 @@ bool Faults::apply(FaultClass kind) {
     case FaultClass::full: {
       if (any_active(bit(kind))) return false;
       SimDisk& disk = world_.nodes[bad_disk_]->disk;
-      disk.config.capacity = disk.used() + choose(1u << 20);
+      const std::uint64_t left = choose(1u << 20);
+      disk.config.capacity = disk.used() + (left % 4 == 0 ? left % 16384 : left);  // often not even a block is left
       world_.trace("faults", "disk of node " + std::to_string(bad_disk_) + " is full");
       keep(kind, bad_disk_, 0, any_length());
+      if (left % 4 == 0 && !any_active(losses)) {
+        world_.trace("faults", "node " + std::to_string(bad_disk_) + " is killed, and starts on its full disk");
+        world_.nodes[bad_disk_]->die(false);
+        keep(FaultClass::kill, 1u << bad_disk_, 0, milliseconds(60));
+      }
       return true;
     }
     case FaultClass::reconnect:

@@ -86,7 +86,7 @@ void Node::Impl::write_identity(Effects& fx) {
   op.file = {FileKind::identity, 0, 0};
   op.tag = identity_tag | identity_written;
   // The first life writes both slots, so that later ones find their room taken even on a disk that is full by then.
-  if (incarnation == 1) op.slices.push_back(block);
+  if (incarnation == 1 && !SD_BUG(start_needs_space)) op.slices.push_back(block);
   else op.offset = incarnation % 2 * limits::block_size;
   op.slices.push_back(std::move(block));
   fx.disk.push_back(std::move(op));
