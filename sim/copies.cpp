@@ -114,15 +114,22 @@ std::string compare_copies(World& world, const cluster::State& state, const std:
   const cluster::Placement placement(state);
   for (const Oid oid : objects) {
     const cluster::Vdi* vdi = state.find(oid.vid());
-    if (!vdi || vdi->deleting) continue;
-    // Not in the index: the first write of an object whose entry was lost with all power, unflushed like itself. Nothing leads there.
-    if (oid.is_data() && std::ranges::none_of(placement.acting(Oid::index_object(oid.vid(), oid.index() / limits::index_entries_per_object), vdi->copies),
-                                              [&](NodeId member) {
-                                                const auto i = static_cast<std::uint32_t>(std::ranges::find(ids, member) - ids.begin());
-                                                return i != left_out && named(*readers[i], oid);
-                                              }))
-      continue;
+    if (!vdi) return "object " + to_string(oid) + " is stored and its disk is gone";
+    if (vdi->deleting) continue;
+    // Named by no index: the first write of an object whose entry was lost with all power, unflushed like itself.
+    if (oid.is_data()) {
+      bool known = false;
+      for (const NodeId member : placement.acting(Oid::index_object(oid.vid(), oid.index() / limits::index_entries_per_object), vdi->copies)) {
+        const auto i = static_cast<std::uint32_t>(std::ranges::find(ids, member) - ids.begin());
+        known = known || i == left_out || named(*readers[i], oid);
+      }
+      if (!known) return "object " + to_string(oid) + " is stored and no index names it";
+    }
     const std::string name = "object " + to_string(oid);
+    const ActingSet acting = placement.acting(oid, vdi->copies);
+    for (std::uint32_t i = 0; i < world.config.nodes; ++i)
+      if (i != left_out && acting.size() == vdi->copies && std::ranges::find(acting, ids[i]) == acting.end() && readers[i]->query(oid).info.exists)
+        return name + " is still stored by " + world.nodes[i]->name() + ", where it does not belong";
     std::uint32_t first = world.config.nodes;
     std::vector<std::uint32_t> holders;
     ObjectInfo known;

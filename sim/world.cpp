@@ -115,6 +115,12 @@ bool World::clean() const {
   return true;
 }
 
+bool World::tidy() const {
+  for (const auto& machine : nodes)
+    if (!machine->node()->status(machine->local_time()).tidy) return false;
+  return true;
+}
+
 std::string World::troubles() const {
   std::string text;
   for (const auto& machine : nodes) {
@@ -184,7 +190,7 @@ void World::on_phase() {
       enter(Phase::redundancy, redundancy_limit);
       break;
     case Phase::redundancy:
-      if (!clean()) break;
+      if (!clean() || !tidy()) break;
       if (!config.final_power_loss || powered_off_) {
         enter(Phase::over, 0);
         break;

@@ -102,6 +102,7 @@ class World {
   void enter(Phase phase, Time limit);
   void check_models();
   void check_copies();
+  bool tidy() const;  // of a clean one: nobody stores what belongs elsewhere
 
   TraceSink* sink_;
   Phase phase_ = Phase::setup;

@@ -142,6 +142,7 @@ void Node::Impl::open_machines(Time now, Effects& fx) {
   store = std::make_unique<Store>(store_options(options), pool, rng.next());
   replica = std::make_unique<Replica>(id, pool, *store, cluster_state);
   gateway = std::make_unique<Gateway>(id, incarnation, pool, cluster_state, placement);
+  collector = std::make_unique<Collector>(id, *store, cluster_state, placement);
   raft->open(now, raft_fx);
   store->open(now, replica_fx.store);
   log(fx, LogLine::Level::info, "node " + std::to_string(id) + ", life " + std::to_string(incarnation) + ", at " + to_string(options.address));
@@ -199,6 +200,7 @@ void Node::Impl::tick(Time now, Effects& fx) {
   drop_stuck_links(now, fx);
   recover(now);
   purge_deleted(now);
+  collector->tick(now, serving, collector_fx);
 }
 
 // Carries effects from machine to machine until nothing is left to carry.
@@ -218,13 +220,12 @@ void Node::Impl::settle(Time now, Effects& fx) {
     if (!gateway_fx.volume.requests.empty()) {
       busy = true;
       requests.swap(gateway_fx.volume.requests);
-      const bool member = cluster_state.is_up(id, incarnation);
-      for (auto& [to, request] : requests) {
-        if (to == id) replica->on_request(now, id, std::move(request), member, replica_fx);
-        else outbox.emplace_back(to, std::move(request));
-      }
-      requests.clear();
-      replica->on_store(now, replica_fx);
+      send_object_requests(now, requests);
+    }
+    if (!collector_fx.empty()) {
+      busy = true;
+      requests.swap(collector_fx);
+      send_object_requests(now, requests);
     }
     if (!replica_fx.requests.empty()) {
       for (auto& [to, request] : replica_fx.requests) outbox.emplace_back(to, std::move(request));
@@ -237,6 +238,7 @@ void Node::Impl::settle(Time now, Effects& fx) {
         if (to != id) outbox.emplace_back(to, std::move(reply));
         else if (reply.id == stop_flush_id) phase = Phase::stopped;
         else if (reply.id == purge_id) on_purged(reply.vid);
+        else if (Collector::owns(reply.id)) collector->on_reply(now, id, std::move(reply), collector_fx);
         else gateway->on_object_reply(now, id, std::move(reply), gateway_fx);
       }
       replies.clear();
@@ -356,6 +358,7 @@ NodeStatus Node::Impl::status_at(Time now) const {
   s.requests = gateway->under_way();
   const auto stats = store->stats();
   s.objects = stats.objects;
+  s.tidy = collector->done();
   s.journal_used = stats.journal_used;
   s.dirty_bytes = stats.dirty_bytes;
   if (!s.open) s.trouble = "starting: reading the log and the journal";

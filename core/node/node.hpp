@@ -81,6 +81,7 @@ struct NodeStatus {
   NodeId leader_id = 0;
   std::uint64_t term = 0, commit_index = 0, applied_index = 0, last_index = 0;
   std::uint64_t objects = 0, journal_used = 0, dirty_bytes = 0;
+  bool tidy = false;           // what it stores that belongs elsewhere in this epoch, or nowhere, is removed
   std::uint64_t space_free = 0, space_total = 0;
   std::uint32_t nbd_connections = 0, client_connections = 0, peer_links = 0;
   std::uint64_t reads = 0, writes = 0, flushes = 0, read_bytes = 0, write_bytes = 0;

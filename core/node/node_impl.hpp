@@ -17,6 +17,7 @@
 #include "core/node/links.hpp"
 #include "core/node/node.hpp"
 #include "core/raft/raft.hpp"
+#include "core/replica/collector.hpp"
 #include "core/replica/replica.hpp"
 #include "core/store/store.hpp"
 
@@ -95,6 +96,8 @@ struct Node::Impl final : client::Backend {
   void send_proposals(Time now);
   void check_proposals(Time now);
   void recover(Time now);
+  // --- node_recovery.cpp
+  void send_object_requests(Time now, std::vector<std::pair<NodeId, peer::ObjectRequest>>& requests);
   void mark_clean(Time now);
   void purge_deleted(Time now);
   void on_purged(Vid vid);
@@ -146,6 +149,7 @@ struct Node::Impl final : client::Backend {
   std::unique_ptr<Store> store;
   std::unique_ptr<Replica> replica;
   std::unique_ptr<Gateway> gateway;
+  std::unique_ptr<Collector> collector;
   client::Service service;
   cluster::State cluster_state;
   cluster::Placement placement;
@@ -158,6 +162,7 @@ struct Node::Impl final : client::Backend {
   nbd::Effects nbd_fx;
   std::vector<std::pair<NodeId, peer::Message>> outbox;
   std::vector<std::pair<Endpoint, peer::Message>> outbox_by_address;
+  Collector::Requests collector_fx;
   std::string encoded;
 
   // --- Streams

@@ -177,7 +177,8 @@ void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& m
     if (phase < Phase::running) return;
     replica->on_request(now, node, std::move(*request), cluster_state.is_up(id, incarnation), replica_fx);
   } else if (auto* reply = std::get_if<peer::ObjectReply>(&message)) {
-    if (reply->id & Replica::own_request_bit) replica->on_reply(now, node, std::move(*reply), replica_fx);
+    if (Collector::owns(reply->id)) collector->on_reply(now, node, std::move(*reply), collector_fx);
+    else if (reply->id & Replica::own_request_bit) replica->on_reply(now, node, std::move(*reply), replica_fx);
     else gateway->on_object_reply(now, node, std::move(*reply), gateway_fx);
   } else if (auto* forwarded = std::get_if<peer::GatewayRequest>(&message)) {
     if (phase == Phase::running) gateway->on_request(now, node, std::move(*forwarded), gateway_fx);

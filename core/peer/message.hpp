@@ -82,6 +82,7 @@ struct ObjectRequest {
                  // those should be, `base` is the version of the chunk's last change
     remove,      // the object goes away (its VDI is deleted)
     mend,        // replace damaged blocks of [offset, offset + length) by what `helpers` have; answer: damaged if some stay so
+    collect,     // the object goes away if it is still at `version`, and is not being pulled
   };
   std::uint64_t id = 0;
   Op op{};

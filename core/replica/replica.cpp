@@ -145,6 +145,14 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
     case Request::Op::fetch:
       store_.read_chunk(now, id, oid, r.offset / limits::chunk_size, out.store);
       break;
+    case Request::Op::collect:
+      if (pulls_.contains(oid)) {
+        finish(id, Status::busy, nullptr, out);
+        break;
+      }
+      recent_.erase(oid);
+      store_.remove(now, id, oid, out.store, r.version);
+      break;
     case Request::Op::remove:
       recent_.erase(oid);
       store_.remove(now, id, oid, out.store);

@@ -170,6 +170,10 @@ Store::Impl::Executed Store::Impl::execute_update(Object& o, Op& op) {
     }
     case OpKind::remove:
       if (!o.exists) break;
+      if (op.mask != 0 && o.meta.version != op.version) {
+        finish(op.ticket, Status::behind, o);
+        return Executed::done;
+      }
       if (!admit(o, 1, 0)) return Executed::parked;
       record.kind = journal::Kind::remove;
       emit(o, record, {});

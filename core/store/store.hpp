@@ -28,6 +28,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -146,8 +147,8 @@ class Store {
   void write(Time now, std::uint64_t ticket, Oid oid, Version version, Version prev, std::uint32_t offset, Slice data, StoreEffects& effects);
   // Makes a range read as zeros; whole blocks give their space back.
   void zero(Time now, std::uint64_t ticket, Oid oid, Version version, Version prev, std::uint32_t offset, std::uint32_t length, StoreEffects& effects);
-  // Forgets the object; ok if there is none.
-  void remove(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects);
+  // Forgets the object; ok if there is none. With `only`: behind, and nothing happens, if its version is another one.
+  void remove(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects, std::optional<Version> only = {});
   // ok: all that was acknowledged before this call survives a loss of power.
   void flush(Time now, std::uint64_t ticket, StoreEffects& effects);
 

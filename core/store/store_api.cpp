@@ -64,8 +64,8 @@ void Store::zero(Time now, std::uint64_t ticket, Oid oid, Version version, Versi
   });
 }
 
-void Store::remove(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects) {
-  enter(*impl_, now, effects, [&] { impl_->submit({Impl::OpKind::remove, ticket, oid, {}, {}, 0, 0, 0, {}}); });
+void Store::remove(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects, std::optional<Version> only) {
+  enter(*impl_, now, effects, [&] { impl_->submit({Impl::OpKind::remove, ticket, oid, only.value_or(Version{}), {}, 0, 0, only ? std::uint16_t{1} : std::uint16_t{0}, {}}); });
 }
 
 void Store::flush(Time now, std::uint64_t ticket, StoreEffects& effects) {

@@ -50,7 +50,7 @@ struct Op {
   Version prev;              // end_sync: base
   std::uint32_t offset = 0;  // put_chunk, read_chunk: the chunk's number
   std::uint32_t length = 0;
-  std::uint16_t mask = 0;
+  std::uint16_t mask = 0;    // remove: not 0: only at `version`
   Slice data;
   std::uint16_t lost = 0;    // put_chunk ...
   Slice lost_crcs{};         // ... one block, see journal::Kind::lose
