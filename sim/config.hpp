@@ -37,11 +37,12 @@ enum class FaultClass : std::uint8_t {
   lone_owner,   // the owner of a disk and the guests are cut off from all other nodes for longer than its lease
   late_writes,  // likewise; then its words of that time reach the new owner, and the others only after a while
   lone_rot,     // a member is away while the others go on; what they have and it also has rots at each of them, just before it returns
+  relay,        // a member is away, another takes its place; when the first is just back, and behind, a third one dies
   count
 };
 constexpr std::size_t simple_faults = static_cast<std::size_t>(FaultClass::lone_witness);
 inline constexpr std::string_view fault_names[] = {"kill", "power", "power_all", "stop", "partition", "one_way", "bridge", "guest_cut", "reset", "flip",
-                                                   "slow_net", "pause", "slow_disk", "stall", "read_error", "rot", "full", "reconnect", "drift", "lone_witness", "lone_owner", "late_writes", "lone_rot"};
+                                                   "slow_net", "pause", "slow_disk", "stall", "read_error", "rot", "full", "reconnect", "drift", "lone_witness", "lone_owner", "late_writes", "lone_rot", "relay"};
 static_assert(std::size(fault_names) == static_cast<std::size_t>(FaultClass::count));
 constexpr std::uint32_t bit(FaultClass fault) { return 1u << static_cast<unsigned>(fault); }
 

@@ -13,7 +13,8 @@ constexpr std::uint32_t next_fault = UINT32_MAX;  // as an event's slot
 constexpr std::uint32_t cuts = bit(FaultClass::partition) | bit(FaultClass::one_way) | bit(FaultClass::bridge) | bit(FaultClass::lone_witness) |
                                bit(FaultClass::lone_owner) | bit(FaultClass::late_writes);
 constexpr std::uint32_t losses =
-    bit(FaultClass::kill) | bit(FaultClass::power) | bit(FaultClass::stop) | bit(FaultClass::power_all) | bit(FaultClass::lone_rot);
+    bit(FaultClass::kill) | bit(FaultClass::power) | bit(FaultClass::stop) | bit(FaultClass::power_all) | bit(FaultClass::lone_rot) |
+    bit(FaultClass::relay);
 
 std::string list(std::uint32_t targets) {
   std::string text;
@@ -164,6 +165,17 @@ bool Faults::leave_behind() {
   return true;
 }
 
+// Whoever stood in for the first holds what the third had, until the first has it.
+bool Faults::relay() {
+  const Config& config = world_.config;
+  if (config.copies < 2 || config.nodes - config.gateways < 4 || any_active(losses | cuts) || !world_.clean()) return false;
+  const auto one = static_cast<std::uint32_t>(choose(config.nodes - config.gateways));
+  world_.trace("faults", "node " + std::to_string(one) + " dies and will be behind");
+  world_.nodes[one]->die(false);
+  keep(FaultClass::relay, 1u << one, 0, config.lease + config.lease_margin + seconds(1) + any_length());
+  return true;
+}
+
 void Faults::rot_before_return(std::uint32_t returning) {
   // What two of those that stayed have, one may lose: nobody else need hold it.
   const std::uint32_t storing = world_.config.nodes - world_.config.gateways;
@@ -311,6 +323,7 @@ bool Faults::apply(FaultClass kind) {
     case FaultClass::lone_owner:
     case FaultClass::late_writes: return isolate_owner(kind);
     case FaultClass::lone_rot: return leave_behind();
+    case FaultClass::relay: return relay();
     case FaultClass::drift:
     case FaultClass::count: break;
   }
@@ -360,6 +373,23 @@ void Faults::undo(Active& fault) {
       break;
     case FaultClass::one_way: cut(fault.targets, fault.other, false); break;
     case FaultClass::lone_rot: rot_before_return(static_cast<std::uint32_t>(std::countr_zero(fault.targets))); break;
+    case FaultClass::relay: {
+      // The first comes back; soon after another dies; it comes back as well.
+      const auto one = static_cast<std::uint32_t>(std::countr_zero(fault.targets));
+      if (fault.other == 0) {
+        world_.nodes[one]->start();
+        const std::uint32_t storing = world_.config.nodes - world_.config.gateways;
+        const auto next = (one + 1 + static_cast<std::uint32_t>(choose(storing - 1))) % storing;
+        keep(FaultClass::relay, 1u << next, 1, milliseconds(20) + choose(milliseconds(1500)));
+      } else if (fault.other == 1) {
+        world_.trace("faults", "node " + std::to_string(one) + " dies");
+        world_.nodes[one]->die(false);
+        keep(FaultClass::relay, 1u << one, 2, world_.config.lease + world_.config.lease_margin + seconds(1) + any_length());
+      } else {
+        world_.nodes[one]->start();
+      }
+      break;
+    }
     case FaultClass::guest_cut:
       world_.network.set_blocked(world_.guests[fault.targets]->id(), fault.other, false);
       world_.network.set_blocked(fault.other, world_.guests[fault.targets]->id(), false);
@@ -380,7 +410,7 @@ void Faults::undo(Active& fault) {
 }
 
 void Faults::heal_all() {
-  for (unsigned stage = 0; stage < 2; ++stage)  // a late write has two
+  for (unsigned stage = 0; stage < 3; ++stage)  // a relay has three
     for (std::size_t i = 0; i < active_.size(); ++i)
       if (active_[i].used) undo(active_[i]);
   for (auto& node : world_.nodes) node->start();

@@ -44,6 +44,7 @@ class Faults {
   bool lone_witness();
   bool isolate_owner(FaultClass kind);
   bool leave_behind();
+  bool relay();
   void rot_before_return(std::uint32_t returning);
   std::uint32_t owner() const;     // of a disk, as a node that serves knows it; config.nodes: none
   void cut(std::uint32_t from_nodes, std::uint32_t to_nodes, bool blocked);

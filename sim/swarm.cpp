@@ -106,6 +106,11 @@ void draw_aim(Decisions& d, Config& config) {
     config.gateways = config.nodes - config.copies;
     load.readers = 0;
   }
+  if (aim == FaultClass::relay) {
+    config.nodes = config.zones = 4 + static_cast<std::uint32_t>(draw(2));
+    config.copies = 2;
+    config.chaos = seconds(20);
+  }
   const std::uint64_t objects = load.vdi_sectors / sectors_per_object;
   load.regions.clear();
   const std::uint64_t regions = 2 + draw(10);
