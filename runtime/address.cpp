@@ -118,6 +118,12 @@ bool is_loopback(const Endpoint& endpoint) {
   return endpoint.address == loopback.address;
 }
 
+std::uint32_t default_zone(const Endpoint& endpoint) {
+  std::uint32_t zone = 0;
+  for (std::size_t i = 12; i < 16; ++i) zone = zone << 8 | endpoint.address[i];
+  return is_loopback(endpoint) ? zone + endpoint.port : zone;
+}
+
 bool is_unspecified(const Endpoint& endpoint) {
   if (endpoint.is_v4()) return endpoint.address[12] == 0 && endpoint.address[13] == 0 && endpoint.address[14] == 0 && endpoint.address[15] == 0;
   return endpoint.address == Endpoint{}.address;

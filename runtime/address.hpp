@@ -19,6 +19,10 @@ std::expected<Endpoint, std::string> parse_address(std::string_view text, std::o
 std::optional<Endpoint> first_own_address(std::uint16_t port);
 
 bool is_loopback(const Endpoint& endpoint);
+// The failure zone of a node that is given none: the low four bytes of its address, since nodes on one machine fail together. On the loopback
+// address, where all nodes would coincide and nothing but tests runs, the port tells them apart.
+std::uint32_t default_zone(const Endpoint& endpoint);
+
 bool is_unspecified(const Endpoint& endpoint);  // 0.0.0.0 or ::
 
 // Fills `out`; returns the size in use. IPv4 addresses become AF_INET.

@@ -78,7 +78,8 @@ void Admin::answer(const client::SdResponse& response) {
   }
   if (const auto* failure = std::get_if<client::Failure>(&response.result)) {
     trouble_ = failure->message;
-    if (failure->error == client::SdError::vdi_exist) ++made_;
+    // (A format may find that there is one, too: the node asked before had not heard of it.)
+    if (failure->error == client::SdError::vdi_exist && std::holds_alternative<client::VdiCreate>(next_)) ++made_;
     next_ = client::ClusterStatus{};
     return again(pause);
   }

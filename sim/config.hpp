@@ -32,6 +32,8 @@ enum class FaultClass : std::uint8_t {
   full,         // a disk is full
   reconnect,    // a guest drops its connection and takes another gateway
   drift,        // clocks run at different speeds
+  drain,        // an operator drains a node, and takes it back
+  replace,      // a node is drained, taken away when it says that it may be, and comes back with an empty disk, as another node
   // Several at once, aimed at one promise:
   lone_witness, // a node loses its power just as another, which holds what the first had not flushed, is cut off and outlived by its return
   lone_owner,   // the owner of a disk and the guests are cut off from all other nodes for longer than its lease
@@ -40,9 +42,10 @@ enum class FaultClass : std::uint8_t {
   relay,        // a member is away, another takes its place; when the first is just back, and behind, a third one dies
   count
 };
+constexpr std::size_t random_faults = static_cast<std::size_t>(FaultClass::drain);  // those before this one are drawn one by one
 constexpr std::size_t simple_faults = static_cast<std::size_t>(FaultClass::lone_witness);
 inline constexpr std::string_view fault_names[] = {"kill", "power", "power_all", "stop", "partition", "one_way", "bridge", "guest_cut", "reset", "flip",
-                                                   "slow_net", "pause", "slow_disk", "stall", "read_error", "rot", "full", "reconnect", "drift", "lone_witness", "lone_owner", "late_writes", "lone_rot", "relay"};
+                                                   "slow_net", "pause", "slow_disk", "stall", "read_error", "rot", "full", "reconnect", "drift", "drain", "replace", "lone_witness", "lone_owner", "late_writes", "lone_rot", "relay"};
 static_assert(std::size(fault_names) == static_cast<std::size_t>(FaultClass::count));
 constexpr std::uint32_t bit(FaultClass fault) { return 1u << static_cast<unsigned>(fault); }
 
@@ -65,7 +68,8 @@ struct Workload {
 
 struct Config {
   std::uint32_t nodes = 3;
-  std::uint32_t gateways = 0;      // of the nodes: store nothing
+  std::uint32_t gateways = 0;      // of the nodes: the last ones store nothing
+  std::uint32_t witnesses = 0;     // of those: the last ones vote, and serve nobody
   std::uint32_t copies = 3;
   std::uint32_t zones = 3;
   std::uint32_t vdis = 1;
@@ -80,6 +84,7 @@ struct Config {
   NetworkConfig network;
   Time lease = seconds(3), lease_margin = milliseconds(500);
   Time heartbeat = milliseconds(100);
+  std::uint32_t grace_ms = 0;      // how long a node that is down keeps its share of the data
   std::uint64_t journal_bytes = 4u << 20, apply_bytes = 256u << 10, max_dirty_bytes = 1u << 20;
   std::uint32_t meta_cache = 64;
   std::uint32_t drift_ppm = 0;
@@ -89,7 +94,7 @@ struct Config {
 
 // The configuration that a seed draws, before overrides.
 Config draw_config(Decisions& decisions);
-// One `key=value`: nodes, gateways, copies, zones, vdis, guests, ops, depth, regions (how many of those drawn, or all of them as
+// One `key=value`: nodes, gateways, witnesses, copies, zones, vdis, guests, ops, depth, regions (how many of those drawn, or all of them as
 // first+sectors with commas), chaos_ms, faults (names with commas, or none), mix (likewise), final_power, check_every, and the keys of
 // full_text. False if it is not understood.
 bool apply_override(Config& config, std::string_view word);

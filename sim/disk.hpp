@@ -51,6 +51,9 @@ class SimDisk {
   void process_died();
   void power_lost();  // the process died with it
 
+  // Everything that was on it is gone. The machine must be off.
+  void wipe();
+
   // Flips one stored bit of a file of this kind; the copy on the medium, so that it stays. False if there is nothing to damage.
   bool flip_bit(FileKind kind);
 
@@ -59,7 +62,6 @@ class SimDisk {
   struct Image;
   std::shared_ptr<const Image> image() const;
   void restore(const Image& image);
-  void wipe();
 
   std::uint64_t used() const { return pages_ * page_size; }
   std::size_t in_flight() const { return in_flight_; }

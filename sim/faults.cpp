@@ -191,6 +191,48 @@ void Faults::rot_before_return(std::uint32_t returning) {
   world_.nodes[returning]->start();
 }
 
+bool Faults::order(cluster::CommandBody body) {
+  for (const auto& machine : world_.nodes)
+    if (machine->running() && machine->node()->status(machine->local_time()).serving) return machine->order(std::move(body));
+  return false;
+}
+
+bool Faults::drain(FaultClass kind) {
+  constexpr std::uint32_t drains = bit(FaultClass::drain) | bit(FaultClass::replace);
+  if (any_active(losses | drains) || !world_.clean()) return false;
+  const auto node = static_cast<std::uint32_t>(world_.decisions.choose(Site::fault_target, world_.config.nodes - world_.config.gateways));
+  if (!order(cluster::Drain{world_.nodes[node]->node()->status(world_.nodes[node]->local_time()).id, true})) return false;
+  world_.trace("faults", "node " + std::to_string(node) + " is to be drained");
+  keep(kind, 1u << node, 0, milliseconds(500) + any_length());
+  return true;
+}
+
+void Faults::undrain(Active& fault) {
+  for (const auto& machine : world_.nodes)
+    if ((fault.targets >> machine->id() & 1) && machine->running())
+      order(cluster::Drain{machine->node()->status(machine->local_time()).id, false});
+}
+
+// An operator waits until the node says that all its data is elsewhere, and that it has no vote; if that takes long he thinks better of it.
+void Faults::go_on_replacing(Active& fault) {
+  NodeMachine& machine = *world_.nodes[static_cast<std::uint32_t>(std::countr_zero(fault.targets))];
+  if (!machine.running()) {
+    if (fault.other == 1) machine.start();  // else it was lost by itself
+    return;
+  }
+  const NodeStatus status = machine.node()->status(machine.local_time());
+  if (status.serving && !status.voter && machine.node()->state().is_drained(status.id) && !any_active(losses) && !world_.healed()) {
+    world_.trace("faults", "node " + std::to_string(machine.id()) + " is taken away");
+    machine.die(true);
+    machine.wipe();
+    keep(FaultClass::replace, fault.targets, 1, milliseconds(100) + any_length());
+  } else if (fault.other < 20 && !world_.healed()) {
+    keep(FaultClass::replace, fault.targets, fault.other == 0 ? 2 : fault.other + 1, milliseconds(200));
+  } else {
+    undrain(fault);
+  }
+}
+
 void Faults::all_lose_power(Time longest_outage) {
   world_.trace("faults", "power loss of all nodes");
   for (auto& node : world_.nodes) node->die(true);
@@ -319,6 +361,8 @@ bool Faults::apply(FaultClass kind) {
     case FaultClass::reconnect:
       world_.guests[choose(world_.guests.size())]->change_gateway();
       return true;
+    case FaultClass::drain:
+    case FaultClass::replace: return drain(kind);
     case FaultClass::lone_witness: return lone_witness();
     case FaultClass::lone_owner:
     case FaultClass::late_writes: return isolate_owner(kind);
@@ -350,6 +394,8 @@ void Faults::undo(Active& fault) {
           world_.nodes[i]->start();
         }
       break;
+    case FaultClass::drain: undrain(fault); break;
+    case FaultClass::replace: go_on_replacing(fault); break;
     case FaultClass::late_writes: {
       // First one way, to whoever has taken over; then for all, in a second call.
       const std::uint32_t next = owner();

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/cluster/state.hpp"
 #include "sim/config.hpp"
 #include "sim/event_queue.hpp"
 
@@ -46,6 +47,10 @@ class Faults {
   bool leave_behind();
   bool relay();
   void rot_before_return(std::uint32_t returning);
+  bool order(cluster::CommandBody body);
+  bool drain(FaultClass kind);
+  void undrain(Active& fault);
+  void go_on_replacing(Active& fault);
   std::uint32_t owner() const;     // of a disk, as a node that serves knows it; config.nodes: none
   void cut(std::uint32_t from_nodes, std::uint32_t to_nodes, bool blocked);
   std::uint64_t choose(std::uint64_t bound);

@@ -30,7 +30,7 @@ std::uint64_t Guest::choose(std::uint64_t bound) { return world_.decisions.choos
 
 void Guest::start() {
   world_.network.process_started(id_, this);
-  gateway_ = static_cast<MachineId>((number_ + choose(world_.nodes.size())) % world_.nodes.size());
+  gateway_ = static_cast<MachineId>((number_ + choose(world_.gateways())) % world_.gateways());
   connect();
 }
 
@@ -83,7 +83,7 @@ void Guest::drop(const char* why) {
   }
   open_.clear();
   client_.reset();
-  gateway_ = pinned_ ? *pinned_ : static_cast<MachineId>((gateway_ + 1 + choose(world_.nodes.size())) % world_.nodes.size());
+  gateway_ = pinned_ ? *pinned_ : static_cast<MachineId>((gateway_ + 1 + choose(world_.gateways())) % world_.gateways());
   retry_at_ = world_.now + retry_pause + choose(retry_pause);
   wake(retry_at_);
 }

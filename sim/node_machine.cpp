@@ -122,6 +122,22 @@ void NodeMachine::stop() {
   after_step(2);
 }
 
+void NodeMachine::wipe() {
+  world_.trace(name_, "gets a new disk");
+  disk.wipe();
+  // Whoever founded the cluster has to find it now.
+  if (options_.seeds.empty())
+    for (const auto& other : world_.nodes)
+      if (other->id() != id_) options_.seeds.push_back(address_of(other->id()));
+}
+
+bool NodeMachine::order(cluster::CommandBody body) {
+  if (!node_ || stopping_) return false;
+  const bool taken = node_->order(local(now()), std::move(body), effects_);
+  after_step(11);
+  return taken;
+}
+
 void NodeMachine::tell_space() {
   if (!node_) return;
   const std::uint64_t used = disk.used();

@@ -29,6 +29,8 @@ class NodeMachine final : public Host {
   void set_drift(std::int64_t ppm);       // counted from now; clocks never go back
   void jump_clock(Time ahead);
   void set_seeds(const std::vector<MachineId>& nodes);  // from its next start on
+  void wipe();              // a new disk; the process must not run
+  bool order(cluster::CommandBody body);  // as an operator, through this node; false: it cannot
 
   void on_tick(const Event& event);
   void on_disk_done(const Event& event);

@@ -45,7 +45,7 @@ void draw_faults(Decisions& d, Config& config) {
   // One seed in eight knows no faults; the others have each class with a chance that they draw once.
   if (d.chance(Site::config, 1, 8)) return;
   const std::uint64_t density = 1 + d.choose(Site::config, 6);
-  for (std::size_t i = 0; i < simple_faults; ++i)
+  for (std::size_t i = 0; i < random_faults; ++i)
     if (d.chance(Site::config, density, 10)) config.faults |= 1u << i;
   const std::uint32_t node_losses = bit(FaultClass::kill) | bit(FaultClass::power) | bit(FaultClass::stop);
   if (config.copies == 1) config.faults &= ~(bit(FaultClass::power) | bit(FaultClass::rot) | bit(FaultClass::stop));
@@ -117,6 +117,23 @@ void draw_aim(Decisions& d, Config& config) {
   for (std::uint64_t i = 0; i < regions && i < objects; ++i) load.regions.push_back({sectors_per_object * i + 8 * draw(64), static_cast<std::uint32_t>(8 << draw(3))});
   if (aim == FaultClass::lone_rot)
     for (Region& region : load.regions) region.sectors = 512;
+}
+
+// What an operator does with members. From a site of its own as well.
+void draw_membership(Decisions& d, Config& config) {
+  const auto draw = [&](std::uint64_t bound) { return d.choose(Site::membership, bound); };
+  // A third of the runs each: data moves at once, after some time, or not within the run.
+  const std::uint64_t grace = draw(3);
+  config.grace_ms = grace == 0 ? 0 : grace == 1 ? static_cast<std::uint32_t>(100 + draw(4000)) : 600'000;
+  const bool aimed = config.faults >> simple_faults != 0;
+  if (!aimed && config.nodes <= 4 && config.gateways == 0 && draw(config.nodes == 2 ? 2 : 8) == 0) {
+    ++config.nodes;
+    config.gateways = config.witnesses = 1;
+  }
+  // A drained node's data needs a place to go.
+  if (aimed || config.faults == 0 || config.nodes - config.gateways <= config.copies || config.zones <= config.copies) return;
+  if (draw(3) == 0) config.faults |= bit(FaultClass::drain);
+  if (draw(3) == 0) config.faults |= bit(FaultClass::replace);
 }
 
 bool parse_names(std::string_view names, std::span<const std::string_view> known, std::uint32_t& mask) {
@@ -192,6 +209,7 @@ void each_number(Config& config, F field) {
   field("lease", config.lease);
   field("lease_margin", config.lease_margin);
   field("heartbeat", config.heartbeat);
+  field("grace_ms", config.grace_ms);
   field("journal_bytes", config.journal_bytes);
   field("apply_bytes", config.apply_bytes);
   field("max_dirty_bytes", config.max_dirty_bytes);
@@ -252,6 +270,7 @@ Config draw_config(Decisions& d) {
   draw_workload(d, config);
   draw_faults(d, config);
   draw_aim(d, config);
+  draw_membership(d, config);
   for (std::uint32_t i = 0; i < config.nodes; ++i) config.starts.push_back(d.choose(Site::config, milliseconds(500)));
   return config;
 }
@@ -280,11 +299,15 @@ bool apply_override(Config& config, std::string_view word) {
   if (key == "nodes" && n >= 1 && n <= 30) {
     config.nodes = n;
     config.gateways = std::min(config.gateways, n - 1);
+    config.witnesses = std::min(config.witnesses, config.gateways);
     config.copies = std::min(config.copies, n - config.gateways);
     config.zones = std::max(std::min(config.zones, n), config.copies);
   } else if (key == "gateways" && n < config.nodes) {
     config.gateways = n;
+    config.witnesses = std::min(config.witnesses, n);
     config.copies = std::min(config.copies, config.nodes - n);
+  } else if (key == "witnesses" && n <= config.gateways) {
+    config.witnesses = n;
   } else if (key == "copies" && n >= 1 && n <= config.nodes) {
     config.copies = n;
     config.zones = std::max(config.zones, n);
@@ -330,6 +353,7 @@ std::string shape_text(const Config& config) {
   std::string text;
   add(text, "nodes", config.nodes);
   add(text, "gateways", config.gateways);
+  add(text, "witnesses", config.witnesses);
   add(text, "copies", config.copies);
   add(text, "zones", config.zones);
   add(text, "vdis", config.vdis);
@@ -370,7 +394,7 @@ std::string to_text(const Config& config) {
   for (const Region& region : config.workload.regions) text += " " + std::to_string(region.first) + "+" + std::to_string(region.sectors);
   text += ", lease " + std::to_string(config.lease / 1'000'000) + "+" + std::to_string(config.lease_margin / 1'000'000) + " ms, journal " +
           std::to_string(config.journal_bytes >> 10) + " KB, meta cache " + std::to_string(config.meta_cache) + ", latency up to " +
-          std::to_string(config.network.path.latency_max / 1000) + " us, window " + std::to_string(config.network.window) + ", drift " +
+          std::to_string(config.network.path.latency_max / 1000) + " us, window " + std::to_string(config.network.window) + ", grace " + std::to_string(config.grace_ms) + " ms, drift " +
           std::to_string(config.drift_ppm) + " ppm, request timeout " + std::to_string(config.workload.op_timeout / 1'000'000) + " ms";
   return text;
 }

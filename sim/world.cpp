@@ -26,6 +26,8 @@ NodeOptions options_of(const Config& config, MachineId id) {
       if (other != id) options.seeds.push_back(NodeMachine::address_of(other));
   options.zone = id % config.zones;
   options.vnodes = id >= config.nodes - config.gateways ? 0 : 16;
+  options.witness = id >= config.nodes - config.witnesses;
+  options.voter_patience = config.lease / 2;
   options.default_copies = static_cast<std::uint8_t>(config.copies);
   options.lease = config.lease;
   options.lease_margin = config.lease_margin;
@@ -166,6 +168,7 @@ void World::on_phase() {
   switch (phase_) {
     case Phase::setup:
       if (!admin->done()) break;
+      nodes[0]->order(cluster::SetGrace{config.grace_ms});
       for (auto& guest : guests) guest->start();
       faults->begin(now + config.chaos);
       enter(Phase::chaos, config.chaos);

@@ -19,6 +19,8 @@ using nlohmann::json;
 std::string state_text(const client::ClusterReport& report) {
   if (!report.formatted) return "waiting for format";
   if (report.shut_down) return "shut down";
+  if (report.leader == 0) return "no majority";
+  if (!report.waits_for.empty()) return "waiting for nodes to join";
   return "running";
 }
 
@@ -31,11 +33,11 @@ void info(const Options& options, Client& client) {
                 {"copies", report.copies},      {"epoch", report.epoch},         {"clean_epoch", report.clean_epoch}, {"recovering", recovering},
                 {"nodes", report.nodes.size()}, {"nodes_up", up},                {"vdis", report.vdis},           {"vdi_bytes", report.vdi_bytes},
                 {"node", id_text(report.node)}, {"leader", id_text(report.leader)}, {"term", report.term},        {"serving", report.serving},
-                {"trouble", report.trouble}};
+                {"trouble", report.trouble}, {"waits_for", report.waits_for}, {"grace_s", report.grace_ms / 1000}};
     fmt::print("{}\n", out.dump(2));
     return;
   }
-  const bool running = report.formatted && !report.shut_down;
+  const bool running = report.formatted && !report.shut_down && report.leader != 0 && report.waits_for.empty();
   fmt::print("Cluster status: {}\n", toned(running ? Tone::good : Tone::warning, state_text(report)));
   if (report.formatted) {
     fmt::print("Cluster id:     {}\n", id_text(report.uuid));
@@ -44,6 +46,10 @@ void info(const Options& options, Client& client) {
   fmt::print("Epoch:          {}{}\n", report.epoch, recovering ? toned(Tone::warning, fmt::format(" (recovering since epoch {})", report.clean_epoch)) : "");
   fmt::print("Nodes:          {}\n", toned(up == report.nodes.size() ? Tone::plain : Tone::bad, fmt::format("{} of {} up", up, report.nodes.size())));
   fmt::print("Leader:         {}\n", report.leader ? id_text(report.leader) : toned(Tone::bad, "none"));
+  for (const auto& address : report.waits_for)
+    fmt::print("Waits for:      {}\n", toned(Tone::warning, address + (report.leader == 0 ? ", a voter" : ", which may hold data that no other node has")));
+  if (!report.waits_for.empty()) fmt::print("                (lost for good? dog cluster recover force)\n");
+  fmt::print("Grace time:     {}\n", counted(report.grace_ms / 1000, "second", "seconds"));
   fmt::print("VDIs:           {} ({} provisioned)\n", report.vdis, client::format_size(report.vdi_bytes));
   if (!report.serving && !report.trouble.empty()) fmt::print("This node:      {}\n", toned(Tone::bad, "does not serve: " + report.trouble));
   if (!report.formatted) fmt::print("\nFormat it with: dog cluster format -c COPIES\n");

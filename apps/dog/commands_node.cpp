@@ -12,13 +12,22 @@ namespace {
 
 using nlohmann::json;
 
+// "down" is a node in its grace time: its share of the data is kept for it. "out": others have taken its share.
+std::string state_text(const client::NodeEntry& node) {
+  std::string text = node.up ? "up" : node.placed ? "down (grace)" : "down (out)";
+  if (node.draining) text += node.drained && !node.voter ? ", drained" : ", draining";
+  if (node.awaited) text += ", awaited";
+  return text;
+}
+
 void list(const Options& options, Client& client) {
   const auto report = client.report<client::ClusterReport>(client::ClusterStatus{});
   if (options.json) {
     json nodes = json::array();
     for (const auto& node : report.nodes)
       nodes.push_back({{"id", id_text(node.id)}, {"address", node.address}, {"zone", node.zone}, {"vnodes", node.vnodes}, {"up", node.up},
-                       {"leader", node.leader}, {"starts", node.incarnation}});
+                       {"leader", node.leader}, {"starts", node.incarnation}, {"state", state_text(node)}, {"voter", node.voter}, {"witness", node.witness},
+                       {"draining", node.draining}, {"drained", node.drained && !node.voter}, {"placed", node.placed}, {"awaited", node.awaited}});
     fmt::print("{}\n", nodes.dump(2));
     return;
   }
@@ -29,10 +38,10 @@ void list(const Options& options, Client& client) {
   using Align = Table::Align;
   Table table({{"ID"}, {"ADDRESS"}, {"ZONE", Align::right}, {"VNODES", Align::right}, {"STATE"}, {"ROLE"}});
   for (const auto& node : report.nodes) {
-    std::string role = node.leader ? "leader" : "";
-    if (node.vnodes == 0) role += role.empty() ? "gateway" : ", gateway";
+    std::string role = node.leader ? "leader" : node.voter ? "voter" : "learner";
+    if (node.vnodes == 0) role += node.witness ? ", witness" : ", gateway";
     table.add({{id_text(node.id)}, {node.address}, {std::to_string(node.zone)}, {std::to_string(node.vnodes)},
-               {node.up ? "up" : "down", node.up ? Tone::good : Tone::bad}, {role}});
+               {state_text(node), !node.up ? Tone::bad : node.draining ? Tone::warning : Tone::good}, {role}});
   }
   fmt::print("{}", table.text());
 }
@@ -47,7 +56,7 @@ void info(const Options& options, Client& client) {
                       {"dirty_bytes", n.dirty_bytes}, {"space_free", n.space_free}, {"space_total", n.space_total},
                       {"nbd_connections", n.nbd_connections}, {"client_connections", n.client_connections}, {"peer_links", n.peer_links},
                       {"reads", n.reads}, {"writes", n.writes}, {"flushes", n.flushes}, {"read_bytes", n.read_bytes}, {"write_bytes", n.write_bytes},
-                      {"buffers", n.buffers}};
+                      {"buffers", n.buffers}, {"voter", n.voter}, {"waits_for", n.waits_for}};
     fmt::print("{}\n", out.dump(2));
     return;
   }
@@ -56,7 +65,8 @@ void info(const Options& options, Client& client) {
   line("Node", id_text(n.id));
   line("Address", fmt::format("{}, zone {}, {}", n.address, n.zone, n.vnodes == 0 ? "gateway" : fmt::format("{} vnodes", n.vnodes)));
   line("State", n.serving ? toned(Tone::good, "serving") : toned(Tone::bad, "not serving" + (n.trouble.empty() ? "" : ": " + n.trouble)));
-  line("Leader", n.leader ? "this node" : n.leader_id ? id_text(n.leader_id) : toned(Tone::bad, "none"));
+  for (const auto& address : n.waits_for) line("Waits for", toned(Tone::warning, address));
+  line("Leader", n.leader ? "this node, " + id_text(n.id) : n.leader_id ? id_text(n.leader_id) : toned(Tone::bad, "none"));
   line("Log", fmt::format("term {}, applied {} of {}", n.term, n.applied_index, n.last_index));
   line("Epoch", std::to_string(n.epoch));
   line("Space", n.space_total == 0 ? "unknown" : fmt::format("{} free of {}", format_size(n.space_free), format_size(n.space_total)));

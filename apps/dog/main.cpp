@@ -48,6 +48,7 @@ int run(int argc, char** argv) {
   Client client(options);
   add_cluster_commands(app, options, client);
   add_node_commands(app, options, client);
+  add_membership_commands(app, options, client);
   add_vdi_commands(app, options, client);
 
   try {

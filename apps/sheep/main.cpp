@@ -69,14 +69,6 @@ void define(CLI::App& app, Arguments& a) {
   app.add_option_function<std::uint64_t>("--random-seed", [&a](const std::uint64_t& seed) { a.random_seed = seed, a.has_seed = true; })->group("");
 }
 
-// The low four bytes of the address: nodes on one machine share a zone, since they fail together. On the loopback address, where all nodes
-// would coincide and nothing but tests runs, the port tells them apart.
-std::uint32_t zone_of(const sd::Endpoint& address) {
-  std::uint32_t zone = 0;
-  for (std::size_t i = 12; i < 16; ++i) zone = zone << 8 | address.address[i];
-  return sd::runtime::is_loopback(address) ? zone + address.port : zone;
-}
-
 std::uint64_t fresh_seed() {
   std::uint64_t seed = 0;
   if (::getrandom(&seed, sizeof seed, 0) != sizeof seed)
@@ -106,11 +98,11 @@ std::expected<sd::runtime::LoopOptions, std::string> loop_options(const Argument
   }
   o.node.local_only = a.cluster_driver == "local";
   o.listen_peers = !o.node.local_only;
-  o.node.zone = a.has_zone ? a.zone : zone_of(o.node.address);
+  o.node.zone = a.has_zone ? a.zone : sd::runtime::default_zone(o.node.address);
   o.node.vnodes = a.gateway ? 0 : a.vnodes;
   o.node.default_copies = static_cast<std::uint8_t>(a.copies);
   o.node.lease = sd::milliseconds(a.heartbeat_timeout_ms);
-  o.node.lease_margin = o.node.lease / 6;
+  o.node.lease_margin = o.node.lease / 20;  // clocks drift by much less than these 5%
   o.node.raft_heartbeat = sd::milliseconds(a.heartbeat_interval_ms);
   o.node.election_timeout_min = 5 * o.node.raft_heartbeat;
   o.node.election_timeout_max = 10 * o.node.raft_heartbeat;

@@ -12,6 +12,7 @@
 #include "child.hpp"
 #include "shrink.hpp"
 #include "sim/figure8.hpp"
+#include "sim/reconfiguration.hpp"
 #include "sim/recorded_history.hpp"
 #include "trace_page.hpp"
 
@@ -133,11 +134,12 @@ std::uint64_t seeds_to_catch(std::uint64_t first, std::uint64_t last, BatchOptio
 
 // A bug that runs of whole clusters cannot reach is looked for by a script, which must notice it and nothing else.
 bool try_script(const SimBugInfo& bug) {
-  if (bug.id != SimBug::raft_commit_old_term || !figure8().empty()) return false;
+  std::string (*script)() = bug.id == SimBug::raft_commit_old_term ? figure8 : bug.id == SimBug::raft_config_early ? early_reconfiguration : nullptr;
+  if (!script || !script().empty()) return false;
   plant(bug.id);
-  const std::string said = figure8();
+  const std::string said = script();
   plant(SimBug::count);
-  if (!said.empty()) fmt::print("{:<24} by the script of figure 8: {}\n", bug.name, said);
+  if (!said.empty()) fmt::print("{:<24} by a script: {}\n", bug.name, said);
   std::fflush(stdout);
   return !said.empty();
 }

@@ -20,7 +20,12 @@ class FakeBackend final : public Backend {
   }
 
   void join(NodeId id, std::uint32_t zone, bool up = true) {
-    cluster::Member member{id, 1, Endpoint::v4(10, 0, 0, static_cast<std::uint8_t>(id), 7000), zone, 128, true};
+    cluster::Member member;
+    member.id = id;
+    member.incarnation = 1;
+    member.address = Endpoint::v4(10, 0, 0, static_cast<std::uint8_t>(id), 7000);
+    member.zone = zone;
+    member.vnodes = 128;
     apply(cluster::Join{member});
     if (!up) apply(cluster::Remove{id, 1, false});
   }

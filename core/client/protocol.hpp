@@ -258,6 +258,23 @@ struct VdiDiscard {                 // -> Success; the range reads as zeros afte
   static void fields(auto& s, auto&& f) { f(s.name, s.offset, s.length); }
 };
 
+struct NodeDrain {                  // -> Success
+  static constexpr std::uint32_t number = 1020;
+  std::uint64_t id = 0;
+  bool on = false;
+  static void fields(auto& s, auto&& f) { f(s.id, s.on); }
+};
+struct GraceTime {                  // -> Success
+  static constexpr std::uint32_t number = 1021;
+  std::uint32_t milliseconds = 0;
+  static void fields(auto& s, auto&& f) { f(s.milliseconds); }
+};
+struct RecoverForce {               // -> Success
+  static constexpr std::uint32_t number = 1022;
+  bool new_configuration = false;   // the majority of the voters is lost too: this node alone goes on, under a new cluster log
+  static void fields(auto& s, auto&& f) { f(s.new_configuration); }
+};
+
 // A variant that this daemon does not take from clients: internal ones of the reference, and unknown ones. Its fields were not read.
 struct Unsupported {
   static constexpr std::uint32_t number = UINT32_MAX;
@@ -270,7 +287,8 @@ using SdRequest =
                  FlushVdi, DelVdi, GetNodeList, MakeFs, ShutdownCluster, StatSheep, StatCluster, GetStoreList, Snapshot, Cleanup, KillNode,
                  GetClusterInfo, AlterClusterCopy, AlterVdiCopy, EnableRecover, DisableRecover, CompleteRecovery, GetRecovery, SetRecovery,
                  FlushDelCache, DeleteCache, GetCacheInfo, CachePurge, MdInfo, MdPlug, MdUnplug, Reweight, GetLogLevel, SetLogLevel, Stat,
-                 ClusterStatus, VdiList, VdiRead, VdiWrite, VdiFlush, NodeDetail, ClusterCheck, VdiCreate, VdiDelete, VdiDiscard>;
+                 ClusterStatus, VdiList, VdiRead, VdiWrite, VdiFlush, NodeDetail, ClusterCheck, VdiCreate, VdiDelete, VdiDiscard,
+                 NodeDrain, GraceTime, RecoverForce>;
 
 template <typename T>
 inline constexpr bool carries_data = requires(T& request) { request.data; };
@@ -409,7 +427,13 @@ struct NodeEntry {
   std::uint32_t zone = 0;
   std::uint16_t vnodes = 0;  // 0: a gateway
   bool up = false, leader = false;
-  static void fields(auto& s, auto&& f) { f(s.id, s.incarnation, s.address, s.zone, s.vnodes, s.up, s.leader); }
+  bool placed = false;                     // its share of the data is kept for it, also while it is down
+  bool draining = false, drained = false;  // its data is to move away; all of it is elsewhere
+  bool witness = false, voter = false;     // votes and does nothing else; has a vote in the cluster log
+  bool awaited = false;                    // it is down, and may hold what no other node has
+  static void fields(auto& s, auto&& f) {
+    f(s.id, s.incarnation, s.address, s.zone, s.vnodes, s.up, s.leader, s.placed, s.draining, s.drained, s.witness, s.voter, s.awaited);
+  }
 };
 struct ClusterReport {
   bool formatted = false, shut_down = false;
@@ -421,9 +445,11 @@ struct ClusterReport {
   bool serving = false;
   std::string trouble;                           // why the answering node does not serve
   std::vector<NodeEntry> nodes;
+  std::uint32_t grace_ms = 0;                    // how long a node that is down keeps its share of the data
+  std::vector<std::string> waits_for;            // addresses: voters, if there is no leader; else nodes that may hold what no other has
   static void fields(auto& s, auto&& f) {
     f(s.formatted, s.shut_down, s.uuid, s.copies, s.epoch, s.clean_epoch, s.vdis, s.vdi_bytes, s.node, s.leader, s.term, s.serving, s.trouble,
-      s.nodes);
+      s.nodes, s.grace_ms, s.waits_for);
   }
 };
 struct VdiEntry {
@@ -453,10 +479,12 @@ struct NodeReport {
   std::uint32_t nbd_connections = 0, client_connections = 0, peer_links = 0;
   std::uint64_t reads = 0, writes = 0, flushes = 0, read_bytes = 0, write_bytes = 0, buffers = 0;
   std::string trouble;
+  bool witness = false, voter = false;
+  std::vector<std::string> waits_for;  // as in ClusterReport
   static void fields(auto& s, auto&& f) {
     f(s.id, s.incarnation, s.address, s.zone, s.vnodes, s.open, s.member, s.has_lease, s.serving, s.leader, s.leader_id, s.term, s.commit_index,
       s.applied_index, s.last_index, s.epoch, s.objects, s.journal_used, s.dirty_bytes, s.space_free, s.space_total, s.nbd_connections,
-      s.client_connections, s.peer_links, s.reads, s.writes, s.flushes, s.read_bytes, s.write_bytes, s.buffers, s.trouble);
+      s.client_connections, s.peer_links, s.reads, s.writes, s.flushes, s.read_bytes, s.write_bytes, s.buffers, s.trouble, s.witness, s.voter, s.waits_for);
   }
 };
 enum class Severity : std::uint32_t { note, warning, error, count_ };

@@ -42,6 +42,10 @@ class Backend {
   virtual std::uint64_t propose(cluster::CommandBody body) = 0; // then Service::on_proposed
   virtual std::uint64_t io(IoRequest request) = 0;              // then Service::on_io
   virtual Random& random() = 0;
+  // For an operator who has lost the majority of the voters for good: this node goes on alone. Empty, or why not.
+  virtual std::string force_new_configuration() { return "not possible here"; }
+  virtual std::vector<NodeId> voters() const { return {}; }              // of the cluster log
+  virtual std::vector<NodeId> unreachable_voters() const { return {}; }  // while there is no leader
 };
 
 struct ServiceEffects {

@@ -31,6 +31,18 @@ std::vector<SdNode> node_list(const cluster::State& state, const NodeStatus& sta
   return nodes;
 }
 
+// Addresses of those without whom the cluster, or some of its data, cannot go on.
+std::vector<std::string> waits_for(const Backend& backend) {
+  std::vector<NodeId> ids = backend.unreachable_voters();
+  if (ids.empty()) ids = backend.state().missing();
+  std::vector<std::string> addresses;
+  for (const NodeId id : ids) {
+    const cluster::Member* member = backend.state().member(id);
+    addresses.push_back(member ? to_string(member->address) : "node " + std::to_string(id));
+  }
+  return addresses;
+}
+
 std::size_t members_up(const cluster::State& state) {
   return static_cast<std::size_t>(std::ranges::count_if(state.members, [](const auto& entry) { return entry.second.up; }));
 }
@@ -429,7 +441,7 @@ void Service::Call::on(StatCluster&) {
   ReferenceClusterInfo info;
   info.epoch = state.epoch();
   info.nr_copies = state.copies;
-  info.status = !state.formatted ? State::wait_for_format : state.shut_down ? State::shutdown : State::ok;
+  info.status = !state.formatted ? State::wait_for_format : state.shut_down ? State::shutdown : waits_for(backend).empty() ? State::ok : State::wait_for_join;
   info.default_store = store_name;
   info.nodes = node_list(state, backend.status());
   done(Data{encode(info)});
@@ -496,8 +508,13 @@ void Service::Call::on(ClusterStatus&) {
   report.term = status.term;
   report.serving = status.serving;
   report.trouble = status.trouble;
+  const std::vector<NodeId> voters = backend.voters(), awaited = state.missing();
   for (const auto& [id, member] : state.members)
-    report.nodes.push_back({id, member.incarnation, to_string(member.address), member.zone, member.vnodes, member.up, id == status.leader_id});
+    report.nodes.push_back({id, member.incarnation, to_string(member.address), member.zone, member.vnodes, member.up, id == status.leader_id, member.placed,
+                            member.draining, state.is_drained(id), member.witness, std::ranges::binary_search(voters, id),
+                            std::ranges::binary_search(awaited, id)});
+  report.grace_ms = state.grace_ms;
+  report.waits_for = waits_for(backend);
   done(Data{bincode::to_bytes(report)});
 }
 
@@ -537,10 +554,37 @@ void Service::Call::on(NodeDetail&) {
   report.write_bytes = s.write_bytes;
   report.buffers = s.buffers;
   report.trouble = s.trouble;
+  report.voter = s.voter;
+  report.waits_for = waits_for(backend);
   done(Data{bincode::to_bytes(report)});
 }
 
 void Service::Call::on(ClusterCheck&) { done(Data{bincode::to_bytes(check_cluster(backend.state(), backend.status()))}); }
+
+void Service::Call::on(NodeDrain& request) {
+  const cluster::Member* member = backend.state().member(request.id);
+  if (!member) return fail(SdError::not_found, "no node has this id; `dog node list` shows those there are");
+  Waiting waiting;
+  waiting.what = (request.on ? "drain " : "undrain ") + to_string(member->address);
+  propose(cluster::Drain{request.id, request.on}, std::move(waiting));
+}
+
+void Service::Call::on(GraceTime& request) {
+  Waiting waiting;
+  waiting.what = "set the grace time";
+  propose(cluster::SetGrace{request.milliseconds}, std::move(waiting));
+}
+
+void Service::Call::on(RecoverForce& request) {
+  if (request.new_configuration) {
+    if (const std::string why = backend.force_new_configuration(); !why.empty()) return fail(SdError::invalid_parms, why);
+    return done(Success{});
+  }
+  if (backend.status().leader_id == 0) return fail(SdError::again, "no leader: a majority of the voters cannot be reached");
+  Waiting waiting;
+  waiting.what = "give up the nodes that are down";
+  propose(cluster::GiveUp{}, std::move(waiting));
+}
 
 // --- Health -------------------------------------------------------------------------------------------------------------------------
 
@@ -556,13 +600,20 @@ CheckReport check_cluster(const cluster::State& state, const NodeStatus& status)
   if (state.formatted && !state.shut_down && !status.serving && !status.trouble.empty())
     add(Severity::error, "the asked node does not serve: " + status.trouble);
 
-  std::size_t storing = 0, down = 0;
+  std::size_t down = 0;
   for (const auto& [id, member] : state.members) {
-    if (member.vnodes > 0) ++storing;
     if (member.up) continue;
     ++down;
-    if (down <= 64) add(Severity::error, "node " + to_string(member.address) + " is down; start it again");
+    const std::string what = !member.placed ? "; others hold its share of the data" : state.epochs.size() > 1 ? "" : "; its share of the data is kept for it";
+    if (down <= 64) add(Severity::error, "node " + to_string(member.address) + " is down; start it again" + what);
   }
+  for (const NodeId id : state.missing())
+    if (const cluster::Member* member = state.member(id))
+      add(Severity::error, "node " + to_string(member->address) + " may hold data that no other node has: objects that need it wait, and fail after 30 s; start it, or give it up: "
+                               "`dog cluster recover force`");
+  for (const auto& [id, member] : state.members)
+    if (member.draining && member.up)
+      add(Severity::note, "node " + to_string(member.address) + (state.is_drained(id) ? " is drained: it may be stopped" : " is being drained"));
   if (down > 64) add(Severity::error, "and " + std::to_string(down - 64) + " more nodes are down");
 
   const std::size_t zones = storing_zones(state, false);
@@ -578,7 +629,8 @@ CheckReport check_cluster(const cluster::State& state, const NodeStatus& status)
   if (status.space_total > 0 && status.space_free < status.space_total / 20)
     add(Severity::warning, "less than 5% of the asked node's disk is free; add a node or free some space");
   if (state.formatted && state.copies == 1) add(Severity::note, "new VDIs have one copy: losing one disk loses data");
-  if (storing > 1 && storing < 3) add(Severity::note, "two nodes are no safer than one against failures: one of them is no majority; add a third");
+  if (state.members.size() == 2)
+    add(Severity::note, "two nodes are no safer than one against failures: one of them is no majority; add a third, or a witness (`shepherd`)");
   CheckReport sorted;
   for (const Severity severity : {Severity::error, Severity::warning, Severity::note})
     std::ranges::copy_if(report.findings, std::back_inserter(sorted.findings), [&](const Finding& finding) { return finding.severity == severity; });

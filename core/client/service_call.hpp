@@ -70,6 +70,9 @@ struct Service::Call {
   void on(VdiCreate& request);
   void on(VdiDelete& request);
   void on(VdiDiscard& request);
+  void on(NodeDrain& request);
+  void on(GraceTime& request);
+  void on(RecoverForce& request);
 
   void done(const ResponseResult& result) { service.answer(stream, slot, result, effects); }
   void fail(SdError error, const std::string& message) { service.fail(stream, slot, error, message, effects); }

@@ -6,7 +6,7 @@ namespace sd::cluster {
 
 namespace {
 
-constexpr std::uint8_t state_format = 1;
+constexpr std::uint8_t state_format = 2;
 constexpr std::size_t max_epochs = 1u << 16;
 constexpr std::size_t max_outcomes = 64;
 
@@ -28,7 +28,11 @@ void put(Writer& w, const Member& m) {
   put(w, m.address);
   w.u32(m.zone);
   w.u16(m.vnodes);
+  w.boolean(m.witness);
   w.boolean(m.up);
+  w.boolean(m.placed);
+  w.boolean(m.draining);
+  w.boolean(m.left);
 }
 Member read_member(Reader& r) {
   Member m;
@@ -37,7 +41,11 @@ Member read_member(Reader& r) {
   m.address = endpoint(r);
   m.zone = r.u32();
   m.vnodes = r.u16();
+  m.witness = r.boolean();
   m.up = r.boolean();
+  m.placed = r.boolean();
+  m.draining = r.boolean();
+  m.left = r.boolean();
   return m;
 }
 
@@ -54,6 +62,10 @@ struct BodyWriter {
   void operator()(const MarkClean& b) { w.u32(b.epoch); }
   void operator()(const Shutdown&) {}
   void operator()(const Start& b) { w.u64(b.id); }
+  void operator()(const SetGrace& b) { w.u32(b.milliseconds); }
+  void operator()(const Expel& b) { w.u64(b.id); w.u64(b.incarnation); }
+  void operator()(const Drain& b) { w.u64(b.id); w.boolean(b.on); }
+  void operator()(const GiveUp&) {}
 };
 
 // The variant's index is the wire value, so alternatives are only ever appended.
@@ -70,6 +82,10 @@ std::optional<CommandBody> body(Reader& r, std::uint8_t kind) {
     case 8: return MarkClean{r.u32()};
     case 9: return Shutdown{};
     case 10: return Start{r.u64()};
+    case 11: return SetGrace{r.u32()};
+    case 12: { Expel b; b.id = r.u64(); b.incarnation = r.u64(); return b; }
+    case 13: { Drain b; b.id = r.u64(); b.on = r.boolean(); return b; }
+    case 14: return GiveUp{};
     default: return {};
   }
 }
@@ -105,6 +121,7 @@ void State::encode(std::string& out) const {
   w.boolean(shut_down);
   w.u64(uuid);
   w.u8(copies);
+  w.u32(grace_ms);
   w.u64(applied);
   w.u32(static_cast<std::uint32_t>(members.size()));
   for (const auto& [id, m] : members) put(w, m);
@@ -118,6 +135,8 @@ void State::encode(std::string& out) const {
       w.u64(m.incarnation);
       w.u32(m.zone);
       w.u16(m.vnodes);
+      w.boolean(m.up);
+      w.boolean(m.given_up);
     }
   }
   w.u32(static_cast<std::uint32_t>(vdis.size()));
@@ -152,6 +171,7 @@ std::optional<State> State::decode(std::string_view bytes) {
   s.shut_down = r.boolean();
   s.uuid = r.u64();
   s.copies = r.u8();
+  s.grace_ms = r.u32();
   s.applied = r.u64();
   for (auto n = r.count(limits::max_members); n > 0 && !r.failed(); --n) {
     Member m = read_member(r);
@@ -167,6 +187,8 @@ std::optional<State> State::decode(std::string_view bytes) {
       m.incarnation = r.u64();
       m.zone = r.u32();
       m.vnodes = r.u16();
+      m.up = r.boolean();
+      m.given_up = r.boolean();
       e.members.push_back(m);
     }
     s.epochs.push_back(std::move(e));

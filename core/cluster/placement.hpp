@@ -9,11 +9,21 @@ namespace sd::cluster {
 
 class Placement {
  public:
-  struct Period {
+  class Period {
+   public:
     EpochRecord record;
     Ring ring;
     // The life of a member in that epoch; 0: it was not part of it.
     Incarnation incarnation(NodeId id) const;
+    // Who took part in every write to the object in that epoch: those of its members that were up. Empty: it could not be written.
+    ActingSet acting(Oid oid, std::size_t copies) const;
+    // Nobody is to wait for what this member alone may hold.
+    bool given_up(NodeId id) const;
+
+   private:
+    friend class Placement;
+    bool all_up = true;
+    const RingMember* find(NodeId id) const;
   };
 
   Placement() = default;
@@ -23,7 +33,7 @@ class Placement {
   // From the oldest epoch whose writes may not be everywhere yet to the current one, which is the last.
   const std::vector<Period>& periods() const { return periods_; }
   const Period& current() const { return periods_.back(); }
-  ActingSet acting(Oid oid, std::size_t copies) const { return empty() ? ActingSet{} : current().ring.locate(oid, copies); }
+  ActingSet acting(Oid oid, std::size_t copies) const { return empty() ? ActingSet{} : current().acting(oid, copies); }
 
  private:
   std::vector<Period> periods_;

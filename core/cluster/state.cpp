@@ -93,7 +93,8 @@ void State::begin_epoch(std::uint64_t index) {
   record.epoch = epoch() + 1;
   record.log_index = index;
   for (const auto& [id, member] : members)
-    if (member.up && member.vnodes > 0) record.members.push_back({id, member.incarnation, member.zone, member.vnodes});
+    if (member.placed && !member.draining && member.vnodes > 0)
+      record.members.push_back({id, member.incarnation, member.zone, member.vnodes, member.up, false});
   if (!formatted) epochs.clear();  // no data yet, so no history either
   epochs.push_back(std::move(record));
 }
@@ -122,12 +123,13 @@ Result State::perform(std::uint64_t index, const Join& join) {
     if (members.size() >= limits::max_members) return {Status::busy};
   } else {
     if (wanted.incarnation < found->second.incarnation) return {Status::stale};
-    Member same = wanted;
-    same.up = true;
-    if (found->second == same) return {};
   }
-  members[wanted.id] = wanted;
-  members[wanted.id].up = true;
+  Member joined = wanted;
+  joined.up = joined.placed = true;
+  joined.left = false;
+  joined.draining = found != members.end() && found->second.draining;
+  if (found != members.end() && found->second == joined) return {};
+  members[wanted.id] = joined;
   shut_down = false;  // whoever joins after a shutdown means to serve again
   begin_epoch(index);
   return {};
@@ -138,6 +140,8 @@ Result State::perform(std::uint64_t index, const Remove& remove) {
   if (found == members.end()) return {Status::not_found};
   if (!found->second.up || found->second.incarnation != remove.incarnation) return {Status::stale};
   found->second.up = false;
+  found->second.left = remove.leave;
+  if (!formatted || grace_ms == 0) found->second.placed = false;
   begin_epoch(index);
   return {};
 }
@@ -212,6 +216,76 @@ Result State::perform(std::uint64_t, const Shutdown&) {
 
 Result State::perform(std::uint64_t, const Start&) {
   shut_down = false;
+  return {};
+}
+
+// --- Absence ------------------------------------------------------------------------------------------------------------------------------
+
+bool State::is_drained(NodeId id) const {
+  const Member* m = member(id);
+  return m && m->draining && (epochs.size() == 1 || SD_BUG(drained_too_early));
+}
+
+std::vector<NodeId> State::missing() const {
+  std::size_t fewest_copies = copies;
+  for (const auto& [vid, vdi] : vdis)
+    if (!vdi.deleting) fewest_copies = std::min<std::size_t>(fewest_copies, vdi.copies);
+  std::set<NodeId> missing;
+  for (std::size_t i = 0; i + 1 < epochs.size(); ++i) {
+    std::set<std::uint32_t> zones, lost;
+    for (const RingMember& m : epochs[i].members) {
+      zones.insert(m.zone);
+      if (!m.given_up && !(m.up && is_up(m.id, m.incarnation))) lost.insert(m.zone);
+    }
+    if (lost.empty() || lost.size() < std::min(fewest_copies, zones.size())) continue;
+    for (const RingMember& m : epochs[i].members)
+      if (const Member* now = member(m.id); m.up && !m.given_up && (!now || !now->up)) missing.insert(m.id);
+  }
+  return {missing.begin(), missing.end()};
+}
+
+Result State::perform(std::uint64_t, const SetGrace& set) {
+  grace_ms = set.milliseconds;
+  return {};
+}
+
+Result State::perform(std::uint64_t index, const Expel& expel) {
+  const auto found = members.find(expel.id);
+  if (found == members.end()) return {Status::not_found};
+  Member& member = found->second;
+  if (member.up || !member.placed || member.incarnation != expel.incarnation) return {Status::stale};
+  member.placed = false;
+  if (member.vnodes > 0 && !member.draining) begin_epoch(index);
+  return {};
+}
+
+Result State::perform(std::uint64_t index, const Drain& drain) {
+  const auto found = members.find(drain.id);
+  if (found == members.end()) return {Status::not_found};
+  Member& member = found->second;
+  if (member.draining == drain.on) return {};
+  if (drain.on && formatted && member.vnodes > 0) {
+    // Its data must have somewhere to go.
+    std::set<std::uint32_t> zones;
+    for (const auto& [id, other] : members)
+      if (id != drain.id && other.up && other.placed && !other.draining && other.vnodes > 0) zones.insert(other.zone);
+    std::size_t needed = copies;
+    for (const auto& [vid, vdi] : vdis)
+      if (!vdi.deleting) needed = std::max<std::size_t>(needed, vdi.copies);
+    if (zones.size() < needed) return {Status::not_enough_nodes};
+  }
+  member.draining = drain.on;
+  if (member.vnodes > 0 && member.placed) begin_epoch(index);
+  return {};
+}
+
+Result State::perform(std::uint64_t index, const GiveUp&) {
+  for (EpochRecord& record : epochs)
+    for (RingMember& m : record.members)
+      if (const Member* now = member(m.id); !now || !now->up) m.given_up = true;
+  for (auto& [id, member] : members)
+    if (!member.up) member.placed = false;
+  begin_epoch(index);
   return {};
 }
 

@@ -3,6 +3,7 @@
 // Promises:
 // - `apply` is a pure function of state and command: every node that applied the same log holds the same bytes (see `encode`).
 // - Each change of the data ring (a member up, down, or restarted under a new incarnation) is one new epoch.
+// - A member that goes down keeps its place on the ring until it is expelled: its objects go on with their other members, and no data moves.
 // - A command carries its proposer and a number; it takes effect at most once however often it is proposed.
 //
 // Nothing here knows of Raft, networks or time.
@@ -27,8 +28,12 @@ struct Member {
   Incarnation incarnation = 0;  // of its current or last life
   Endpoint address;             // the client port; the peer port is one above
   std::uint32_t zone = 0;       // copies of an object go to members of different zones
-  std::uint16_t vnodes = 0;     // points on the ring; 0: a gateway, which stores nothing
-  bool up = false;              // part of the current epoch
+  std::uint16_t vnodes = 0;     // points on the ring; 0: a gateway or a witness, which stores nothing
+  bool witness = false;         // votes, and does nothing else
+  bool up = false;              // it serves, in the current epoch
+  bool placed = false;          // its share of the data is kept for it: up, or down for less than the grace time
+  bool draining = false;        // it is to be taken away: up or not, it gets no share
+  bool left = false;            // down because it said so itself
   friend bool operator==(const Member&, const Member&) = default;
 };
 
@@ -38,12 +43,14 @@ struct RingMember {
   Incarnation incarnation = 0;
   std::uint32_t zone = 0;
   std::uint16_t vnodes = 0;
+  bool up = false;           // it takes part in every write of this epoch to the objects of its share
+  bool given_up = false;     // an operator has said that nobody is to wait for what it alone may hold
   friend bool operator==(const RingMember&, const RingMember&) = default;
 };
 struct EpochRecord {
   Epoch epoch = 0;
   std::uint64_t log_index = 0;       // of the command that began it
-  std::vector<RingMember> members;   // all that are up and store data, ordered by id
+  std::vector<RingMember> members;   // all that have a share of the data, ordered by id; those that are not up only keep their place
   friend bool operator==(const EpochRecord&, const EpochRecord&) = default;
 };
 
@@ -72,8 +79,13 @@ struct TakeOwnership { Vid vid = 0; NodeId node = 0; Incarnation incarnation = 0
 struct MarkClean { Epoch epoch = 0; };                                       // every object is redundant in this epoch: older ones are history
 struct Shutdown {};
 struct Start { NodeId id = 0; };                                             // ends a shutdown: the cluster serves again
+struct SetGrace { std::uint32_t milliseconds = 0; };                         // how long a member that is down keeps its share
+struct Expel { NodeId id = 0; Incarnation incarnation = 0; };                // its grace is over: others take its share
+struct Drain { NodeId id = 0; bool on = false; };                            // planned: its share moves away while it serves; or back
+struct GiveUp {};                                                            // an operator's: whoever is down now is not waited for
 
-using CommandBody = std::variant<Format, Join, Remove, CreateVdi, DeleteVdi, PurgeVdi, ResizeVdi, TakeOwnership, MarkClean, Shutdown, Start>;
+using CommandBody = std::variant<Format, Join, Remove, CreateVdi, DeleteVdi, PurgeVdi, ResizeVdi, TakeOwnership, MarkClean, Shutdown, Start,
+                                 SetGrace, Expel, Drain, GiveUp>;
 
 struct Command {
   NodeId proposer = 0;
@@ -96,6 +108,7 @@ class State {
   bool shut_down = false;
   std::uint64_t uuid = 0;     // drawn at format
   std::uint8_t copies = 0;    // default for new VDIs
+  std::uint32_t grace_ms = 600'000;  // long enough for a machine to restart, short against the time in which a second one fails
   std::uint64_t applied = 0;  // log index of the last entry seen (also of entries that are not commands)
   std::map<NodeId, Member> members;
   std::vector<EpochRecord> epochs;  // from the last clean one to the current one; never empty once a member joined
@@ -116,6 +129,11 @@ class State {
   const Vdi* find(std::string_view name) const;  // live ones only
   const Member* member(NodeId id) const;
   bool is_up(NodeId id, Incarnation incarnation) const;
+  // Whether every object has all its copies without this member: it was drained, and what it held is elsewhere.
+  bool is_drained(NodeId id) const;
+  // Those that are down and may hold what no other member has: so many of those who took part in some epoch that is not yet clean are
+  // down, or have restarted since, that they may have been all the members of an object. Ordered by id.
+  std::vector<NodeId> missing() const;
 
   void encode(std::string& out) const;                         // the whole state, for snapshots and comparisons
   static std::optional<State> decode(std::string_view bytes);
@@ -137,6 +155,10 @@ class State {
   Result perform(std::uint64_t index, const MarkClean&);
   Result perform(std::uint64_t index, const Shutdown&);
   Result perform(std::uint64_t index, const Start&);
+  Result perform(std::uint64_t index, const SetGrace&);
+  Result perform(std::uint64_t index, const Expel&);
+  Result perform(std::uint64_t index, const Drain&);
+  Result perform(std::uint64_t index, const GiveUp&);
 };
 
 }  // namespace sd::cluster

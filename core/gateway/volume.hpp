@@ -179,6 +179,7 @@ class Volume {
   void decide(Time now, Object& object, VolumeEffects& out);
   Request query_of(const Object& object) const;
   bool covered(Time now, const Object& object) const;
+  bool copies_given_up(const Object& object) const;
   void pull(Time now, Object& object, ActingSet laggards, VolumeEffects& out);
   static std::vector<NodeId> helpers_for(const Object& object, NodeId member, NodeId source);
   void ask_to_mend(const Object& object, NodeId member, const Op& op, VolumeEffects& out);

@@ -44,7 +44,9 @@ void Volume::peer(Time now, Object& object, VolumeEffects& out) {
   object.generation = generation_;
   object.acting = placement_.acting(object.oid, copies_);
   if (object.acting.empty()) {
+    // All its members are down, and others have yet to take its place.
     postpone(now, object);
+    if (now - generation_since_ >= patience) fail_waiting(now, object, Status::io_error, out);
     return;
   }
   Op op;
@@ -65,7 +67,7 @@ void Volume::peer(Time now, Object& object, VolumeEffects& out) {
     op.waiting_for.push_back(self_);
   } else {
     for (const auto& period : placement_.periods())
-      for (const NodeId member : period.ring.locate(object.oid, copies_)) {
+      for (const NodeId member : period.acting(object.oid, copies_)) {
         const auto* m = state_.member(member);
         if (m && m->up && !contains(op.waiting_for, member)) op.waiting_for.push_back(member);
       }
@@ -100,8 +102,10 @@ bool Volume::covered(Time now, const Object& object) const {
   const auto* vdi = state_.find(vid_);
   for (std::size_t i = 0; i + 1 < periods.size(); ++i) {
     if (periods[i + 1].record.log_index <= vdi->created_index) continue;  // over before the disk existed
-    const ActingSet acting = periods[i].ring.locate(object.oid, copies_);
-    if (acting.empty()) continue;
+    const ActingSet acting = SD_BUG(down_counts_as_up) ? periods[i].ring.locate(object.oid, copies_) : periods[i].acting(object.oid, copies_);
+    // What an operator has given up is not waited for.
+    const auto expected = static_cast<std::size_t>(std::ranges::count_if(acting, [&](NodeId m) { return !periods[i].given_up(m); }));
+    if (expected == 0) continue;
     bool kept = false;
     std::size_t restarted = 0;
     for (const Answer& answer : object.answers) {
@@ -113,10 +117,18 @@ bool Volume::covered(Time now, const Object& object) const {
       if (member->incarnation == periods[i].incarnation(answer.from)) kept = true;
     }
     if (SD_BUG(forget_incarnation) && restarted > 0) kept = true;
-    if (kept || (restarted > 0 && (restarted == acting.size() || now - generation_since_ >= patience))) continue;
+    if (kept || (restarted > 0 && (restarted >= expected || now - generation_since_ >= patience))) continue;
     return false;
   }
   return true;
+}
+
+// Whether all who held the object in some epoch were given up, so that "never written" is not to be believed.
+bool Volume::copies_given_up(const Object& object) const {
+  return std::ranges::any_of(placement_.periods(), [&](const auto& period) {
+    const ActingSet acting = period.acting(object.oid, copies_);
+    return !acting.empty() && std::ranges::all_of(acting, [&](NodeId m) { return period.given_up(m); });
+  });
 }
 
 void Volume::decide(Time now, Object& object, VolumeEffects& out) {
@@ -134,6 +146,12 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
     return;
   }
   object.winner = best->reply.version;
+  if (object.winner == Version{} && copies_given_up(object)) {
+    out.notices.push_back("object " + to_string(object.oid) + ": every copy was on nodes that were given up; requests for it fail");
+    postpone(now, object);
+    fail_waiting(now, object, Status::io_error, out);
+    return;
+  }
   object.adopted = object.winner;
   for (const auto& [version, stands_for] : object.established)
     if (version == object.winner) object.adopted = stands_for;
@@ -206,7 +224,7 @@ void Volume::on_pull_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&&
 
 bool Volume::all_asked_answered(const Object& object) const {
   for (const auto& period : placement_.periods())
-    for (const NodeId member : period.ring.locate(object.oid, copies_))
+    for (const NodeId member : period.acting(object.oid, copies_))
       if (std::ranges::find(object.answers, member, &Answer::from) == object.answers.end()) return false;
   return true;
 }

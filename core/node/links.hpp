@@ -23,7 +23,9 @@ struct OutLink {
   Time backoff = 0;
   std::uint64_t appended = 0, sent = 0;  // bytes of this connection; `sent` as of `progress_at`
   Time progress_at = 0;
-  bool refused = false;     // the last dial was answered: nobody listens there
+  bool refused = false;     // the last dial was answered: nobody listens there ...
+  Time refused_at = 0;      // ... at this time
+  Time probed_at = 0;       // dialled out of turn
 };
 
 // The receiving side of one connection. Nothing is known of the sender until its Hello.

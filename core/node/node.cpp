@@ -289,6 +289,7 @@ void Node::Impl::settle(Time now, Effects& fx) {
 
 void Node::Impl::stop(Time now, Effects& fx) {
   if (phase >= Phase::leaving) return;
+  housekeeping_at = join_asked = 0;
   if (phase < Phase::running) {
     phase = Phase::stopped;
     return;
@@ -350,6 +351,7 @@ NodeStatus Node::Impl::status_at(Time now) const {
   s.has_lease = now < lease_until;
   s.serving = may_serve(now);
   s.leader = raft->is_leader();
+  s.voter = raft->config().is_voter(id);
   s.leader_id = raft->leader();
   s.term = raft->term();
   s.commit_index = raft->commit_index();
@@ -406,6 +408,15 @@ void Node::stop(Time now, Effects& effects) {
   impl_->now_ = now;
   impl_->stop(now, effects);
   impl_->settle(now, effects);
+}
+
+bool Node::order(Time now, cluster::CommandBody body, Effects& effects) {
+  impl_->now_ = now;
+  if (!impl_->raft) return false;
+  impl_->refresh(now, effects);
+  const bool taken = impl_->propose(std::move(body)) != 0;
+  impl_->settle(now, effects);
+  return taken;
 }
 
 bool Node::stopped() const { return impl_->phase == Impl::Phase::stopped; }

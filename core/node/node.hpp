@@ -55,9 +55,11 @@ struct NodeOptions {
   bool local_only = false;         // --cluster-driver local: a cluster of this node alone
   std::uint32_t zone = 0;
   std::uint16_t vnodes = 128;      // 0: gateway only
+  bool witness = false;            // votes and does nothing else; vnodes is 0
   std::uint8_t default_copies = 0; // for a format that names none; 0: as many as nodes, at most 3
   Time lease = seconds(3);         // how long a member may serve after its last word with the leader
   Time lease_margin = milliseconds(500);  // allowed clock drift over one lease; a removal waits this much longer
+  Time voter_patience = seconds(10);      // a voter that is down for longer gives its vote to another member, if there is one
   Time raft_heartbeat = milliseconds(100);
   Time election_timeout_min = milliseconds(500), election_timeout_max = milliseconds(1000);
   std::uint64_t journal_bytes = 256u << 20;
@@ -78,6 +80,7 @@ struct NodeStatus {
   bool has_lease = false;
   bool serving = false;        // formatted, member, lease, not shut down
   bool leader = false;
+  bool voter = false;
   NodeId leader_id = 0;
   std::uint64_t term = 0, commit_index = 0, applied_index = 0, last_index = 0;
   std::uint64_t objects = 0, journal_used = 0, dirty_bytes = 0;
@@ -117,6 +120,10 @@ class Node {
   bool stopped() const;
   // A reason to end the process at once (identity file unreadable, log damaged, disk failed); empty if none.
   const std::string& fatal() const;
+
+  // What an operator orders through the client port, for drivers that have none at hand; repeated until it is done or 30 s have passed. False: too
+  // busy, or not running yet.
+  bool order(Time now, cluster::CommandBody body, Effects& effects);
 
   NodeStatus status(Time now) const;
   const cluster::State& state() const;

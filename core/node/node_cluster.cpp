@@ -12,9 +12,7 @@ constexpr Time proposal_repeat = milliseconds(500);
 constexpr Time proposal_give_up = seconds(30);
 constexpr std::size_t max_proposals = 32;        // of this node's clients; below the number of outcomes the state remembers
 constexpr Time join_repeat = milliseconds(300);
-constexpr Time internal_repeat = seconds(1);     // a leader's own proposals
-constexpr std::size_t max_voters = 5;
-constexpr std::uint64_t close_to_commit = 64;    // entries that a member may lack when it is let in
+constexpr Time refusal_counts = milliseconds(500);
 constexpr std::size_t recovery_budget = 16;      // objects of one disk peered at once by the sweep
 constexpr std::uint32_t max_purges_under_way = 64;
 constexpr Time shutdown_grace = milliseconds(1500);  // for the others to learn of it from the leader
@@ -24,7 +22,7 @@ constexpr Time shutdown_grace = milliseconds(1500);  // for the others to learn 
 
 void Node::Impl::settle_raft(Time now, Effects& fx) {
   const std::uint64_t before = cluster_state.applied;
-  while (!raft_fx.messages.empty() || !raft_fx.committed.empty() || raft_fx.install_snapshot) {
+  for (note_leader(now, fx); !raft_fx.messages.empty() || !raft_fx.committed.empty() || raft_fx.install_snapshot; note_leader(now, fx)) {
     auto messages = std::exchange(raft_fx.messages, {});
     auto committed = std::exchange(raft_fx.committed, {});
     auto snapshot = std::exchange(raft_fx.install_snapshot, {});
@@ -121,7 +119,8 @@ bool Node::Impl::may_grant(Time now, NodeId to, Incarnation life) const {
 void Node::Impl::ask_for_lease(Time now) {
   if (!cluster_state.is_up(id, incarnation)) return;
   if (raft->is_leader()) {
-    if (may_grant(now, id, incarnation)) lease_until = std::max(lease_until, now + options.lease);
+    // As long as from its last word with a majority: whoever leads next relies on that (see lease_bound).
+    if (may_grant(now, id, incarnation)) lease_until = std::max(lease_until, std::min(now, raft->quorum_contact(now)) + options.lease);
     clean_reports[id] = clean_reported;
     return;
   }
@@ -133,28 +132,6 @@ void Node::Impl::ask_for_lease(Time now) {
   outbox.emplace_back(raft->leader(), std::move(request));
 }
 
-void Node::Impl::remove_silent(Time now, Effects& fx) {
-  if (cluster_state.shut_down) return;
-  for (const auto& [node, member] : cluster_state.members) {
-    if (!member.up || node == id) continue;
-    auto& proposed = remove_proposed[node];
-    if (proposed != 0 && now - proposed < internal_repeat) continue;
-    const auto at = granted.find(node);
-    const Time last = std::max(leader_since, at == granted.end() ? 0 : at->second);
-    const Time patience = SD_BUG(remove_early) ? options.lease / 4 : options.lease + options.lease_margin;
-    Endpoint peer_address = member.address;
-    ++peer_address.port;
-    const auto link = links.find(peer_address);
-    // Nobody listens where it listened: the process is gone, and its lease with it.
-    const bool gone = link != links.end() && link->second.refused;
-    if (!gone && now < last + patience) continue;
-    proposed = now;
-    condemned[node] = member.incarnation;
-    log(fx, LogLine::Level::warning, "removing " + to_string(member.address) + (gone ? ": its process is gone" : ": it is silent"));
-    propose_untracked(now, cluster::Remove{node, member.incarnation, false});
-  }
-}
-
 // --- Leading -------------------------------------------------------------------------------------------------------------------------------
 
 void Node::Impl::lead(Time now, Effects& fx) {
@@ -164,40 +141,26 @@ void Node::Impl::lead(Time now, Effects& fx) {
   }
   if (!was_leader) {
     was_leader = true;
-    leader_since = now;
+    leader_since = raft->leader_since();
     granted.clear();
     condemned.clear();
-    for (auto& [to, link] : links) link.refused = false;  // what a follower noticed long ago says nothing about now
+    for (auto& [to, link] : links)
+      if (now - link.refused_at > refusal_counts) link.refused = false;  // what a follower noticed long ago says nothing about now
     remove_proposed.clear();
+    expel_proposed.clear();
+    absent_since.clear();
     clean_reports.clear();
     purge_reports.clear();
     log(fx, LogLine::Level::info, "leading, term " + std::to_string(raft->term()));
   }
+  watch_absent(now);
+  const auto* self = cluster_state.member(id);
+  if ((phase == Phase::leaving || (self && self->draining)) && hand_over(now)) return;
   manage_voters(now);
   remove_silent(now, fx);
+  expel_absent(now, fx);
   mark_clean(now);
   if (phase == Phase::leaving && cluster_state.is_up(id, incarnation)) propose_untracked(now, cluster::Remove{id, incarnation, true});
-}
-
-// Up to five voters, an odd number of them (an even one tolerates no more failures); with two members both vote, so that neither disk
-// holds the log alone.
-void Node::Impl::manage_voters(Time now) {
-  const raft::Config& config = raft->config();
-  std::size_t members = 0;
-  for (const auto& [node, member] : cluster_state.members)
-    if (member.up) ++members;
-  std::size_t wanted = std::min(members, max_voters);
-  if (wanted > 2 && wanted % 2 == 0) --wanted;
-  if (config.voters.size() >= wanted) return;
-  for (const NodeId node : config.learners) {
-    const auto* member = cluster_state.member(node);
-    if (!member || !member->up || raft->match(node) + close_to_commit < raft->commit_index()) continue;
-    raft::Config next = config;
-    std::erase(next.learners, node);
-    next.voters.insert(std::ranges::lower_bound(next.voters, node), node);
-    raft->propose_config(now, std::move(next), raft_fx);
-    return;
-  }
 }
 
 void Node::Impl::mark_clean(Time now) {
@@ -226,14 +189,14 @@ void Node::Impl::mark_clean(Time now) {
 // --- Joining -----------------------------------------------------------------------------------------------------------------------------
 
 void Node::Impl::ask_to_join(Time now) {
-  if (phase == Phase::leaving && cluster_state.is_up(id, incarnation) && !raft->is_leader() && now - join_asked >= join_repeat) {
+  if (phase == Phase::leaving && cluster_state.is_up(id, incarnation) && !raft->is_leader() && raft->leader() != 0 && now - join_asked >= join_repeat) {
     join_asked = now;
     propose_untracked(now, cluster::Remove{id, incarnation, true});
     return;
   }
   if (phase != Phase::running || cluster_state.is_up(id, incarnation) || now - join_asked < join_repeat) return;
   join_asked = now;
-  peer::JoinRequest request{id, incarnation, options.address, options.zone, options.vnodes, false};
+  peer::JoinRequest request{id, incarnation, options.address, options.zone, options.vnodes, options.witness, false};
   if (raft->is_leader()) {
     on_join_request(now, request);
     return;
@@ -269,7 +232,13 @@ void Node::Impl::on_join_request(Time now, peer::JoinRequest request) {
   proposed = now;
   condemned.erase(request.id);  // its removal is applied, and all that this leader proposed of it stands before this entry
   granted[request.id] = now;  // a member that was removed for its silence starts anew
-  cluster::Member member{request.id, request.incarnation, request.address, request.zone, request.vnodes, true};
+  cluster::Member member;
+  member.id = request.id;
+  member.incarnation = request.incarnation;
+  member.address = request.address;
+  member.zone = request.zone;
+  member.vnodes = request.witness ? 0 : request.vnodes;
+  member.witness = request.witness;
   propose_untracked(now, cluster::Join{member});
 }
 
@@ -327,7 +296,7 @@ void Node::Impl::check_proposals(Time) {
 
 void Node::Impl::recover(Time now) {
   if (!serving || cluster_state.epochs.size() < 2) return;
-  if (gateway->recover(now, recovery_budget, raft->is_leader(), gateway_fx)) clean_reported = cluster_state.applied;
+  if (gateway->recover(now, recovery_budget, adopts(), gateway_fx)) clean_reported = cluster_state.applied;
 }
 
 // Each node removes its own objects of deleted disks. Only as a member in this life: its view of the log then includes everything that it

@@ -139,7 +139,11 @@ void Node::on_closed(Time now, StreamId id, Effects& effects) {
     if (link != n.links.end() && link->second.stream == id) {
       n.link_lost(now, link->second);
       link->second.retry_at = now;  // find out at once whether the process is gone
+      n.probe(now, link->first, effects);
     }
+  }
+  if (at->second.kind == Impl::Stream::Kind::in_link && at->second.in->hello) {
+    if (const auto address = n.address_of(at->second.in->hello->node)) n.probe(now, *address, effects);
   }
   if (at->second.kind == Impl::Stream::Kind::client) n.service.on_closed(id, n.service_fx);
   if (at->second.kind == Impl::Stream::Kind::nbd && at->second.nbd->in_flight() > 0) {

@@ -1,6 +1,7 @@
 // The inside of Node, shared by its source files:
 //   node.cpp          life: identity, start, stop, and `settle`, which carries effects from machine to machine
-//   node_cluster.cpp  the log, membership, leases, recovery
+//   node_cluster.cpp  the log, leases, joining, proposals, recovery
+//   node_members.cpp  what a leader does about members that come and go, and voters
 //   node_peers.cpp    connections to other nodes, and messages
 //   node_fronts.cpp   NBD and the client port
 #pragma once
@@ -86,8 +87,6 @@ struct Node::Impl final : client::Backend {
   void refresh(Time now, Effects& fx);
   bool may_serve(Time now) const;
   void lead(Time now, Effects& fx);
-  void manage_voters(Time now);
-  void remove_silent(Time now, Effects& fx);
   bool may_grant(Time now, NodeId to, Incarnation life) const;
   void ask_for_lease(Time now);
   void ask_to_join(Time now);
@@ -102,6 +101,18 @@ struct Node::Impl final : client::Backend {
   void purge_deleted(Time now);
   void on_purged(Vid vid);
 
+  // --- node_members.cpp
+  void note_leader(Time now, Effects& fx);
+  void note_gone(Time now, const Endpoint& peer);
+  void watch_absent(Time now);
+  void manage_voters(Time now);
+  void remove_silent(Time now, Effects& fx);
+  void expel_absent(Time now, Effects& fx);
+  bool hand_over(Time now);
+  bool adopts() const;
+  Time absent_for(Time now, NodeId node) const;
+  Time lease_bound(NodeId node) const;
+
   // --- node_peers.cpp
   void send(Time now, NodeId to, const peer::Message& message, Effects& fx);
   void send_to(Time now, const Endpoint& to, const peer::Message& message, Effects& fx);
@@ -109,6 +120,7 @@ struct Node::Impl final : client::Backend {
   std::optional<Endpoint> address_of(NodeId id) const;
   void on_dialed(Time now, StreamId stream, DialResult result, Effects& fx);
   void link_lost(Time now, OutLink& link);
+  void probe(Time now, const Endpoint& peer, Effects& fx);
   void drop_stuck_links(Time now, Effects& fx);
   void on_peer_bytes(Time now, StreamId id, Stream& stream, std::size_t n, Effects& fx);
   void on_message(Time now, const peer::Hello& from, peer::Message&& message, Effects& fx);
@@ -132,6 +144,8 @@ struct Node::Impl final : client::Backend {
   std::uint64_t propose(cluster::CommandBody body) override;
   std::uint64_t io(client::IoRequest request) override;
   Random& random() override { return rng; }
+  std::vector<NodeId> voters() const override;
+  std::vector<NodeId> unreachable_voters() const override;
   NodeStatus status_at(Time now) const;
 
   // --- What it is
@@ -179,7 +193,11 @@ struct Node::Impl final : client::Backend {
   bool was_leader = false;
   Time leader_since = 0;
   std::map<NodeId, Time> granted;          // as leader: when each member was last given a lease
-  std::map<NodeId, Time> remove_proposed, join_proposed;
+  std::map<NodeId, Time> remove_proposed, join_proposed, expel_proposed;
+  std::map<NodeId, Time> absent_since;     // as leader: when it first saw each member of the group that is down
+  // The leader that this node followed last, since when, and in which term.
+  struct { NodeId id = 0; Time since = 0; std::uint64_t term = 0; } last_leader;
+  NodeId noted_leader = 0;
   std::map<NodeId, Incarnation> condemned; // as leader: their removal is proposed; they get no lease any more
   std::uint64_t applied_term = 0;          // of the last entry applied
   std::map<std::uint64_t, Proposal> proposals;
@@ -203,6 +221,8 @@ struct Node::Impl final : client::Backend {
   std::uint64_t space_free = UINT64_MAX, space_total = 0;
   std::uint64_t reads = 0, writes = 0, flushes = 0, read_bytes = 0, write_bytes = 0;
 
+  static constexpr Time internal_repeat = seconds(1);           // a leader's own proposals
+  static constexpr std::uint64_t close_to_commit = 64;          // entries that a member may lack when it is let in, or votes
   static constexpr std::uint64_t identity_tag = 0x03ull << 56;
   // Requests that the node itself makes of its replica.
   static constexpr std::uint64_t stop_flush_id = UINT64_MAX >> 1;

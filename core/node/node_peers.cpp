@@ -7,6 +7,7 @@
 namespace sd {
 
 namespace {
+constexpr Time probe_interval = milliseconds(500);
 constexpr Time first_backoff = milliseconds(50), last_backoff = seconds(1);
 constexpr std::size_t max_queue = 128u << 20;         // to one node; beyond it messages are dropped and repeated later
 constexpr std::size_t max_queue_dialing = 4u << 20;
@@ -101,12 +102,23 @@ void Node::Impl::link_lost(Time now, OutLink& link) {
   link.retry_at = now + link.backoff;
 }
 
+// Finds out at once whether the process at an address, of which a connection has just ended, is gone. Not too often: connections may also end
+// because the other side does not want them.
+void Node::Impl::probe(Time now, const Endpoint& peer, Effects& fx) {
+  if (phase != Phase::running) return;
+  const auto at = links.find(peer);
+  if (at == links.end() || at->second.state != OutLink::State::idle || now - at->second.probed_at < probe_interval) return;
+  at->second.probed_at = now;
+  dial(now, peer, at->second, fx);
+}
+
 void Node::Impl::on_dialed(Time now, StreamId stream, DialResult result, Effects& fx) {
   const auto at = streams.find(stream);
   if (at == streams.end() || at->second.kind != Stream::Kind::out_link) return;
   OutLink& link = links.at(at->second.to);
   if (link.stream != stream) return;
   link.refused = result == DialResult::refused;
+  if (link.refused) link.refused_at = now;
   if (result == DialResult::connected) {
     link.state = OutLink::State::up;
     link.backoff = 0;
@@ -115,8 +127,11 @@ void Node::Impl::on_dialed(Time now, StreamId stream, DialResult result, Effects
   }
   link_lost(now, link);
   // A process that is gone stays quickly noticed, and one that comes back quickly found.
-  if (link.refused) link.retry_at = now + first_backoff;
+  const Endpoint to = at->second.to;
   streams.erase(at);
+  if (!link.refused) return;
+  link.retry_at = now + first_backoff;
+  note_gone(now, to);
 }
 
 void Node::Impl::on_peer_bytes(Time now, StreamId stream_id, Stream& stream, std::size_t n, Effects& fx) {

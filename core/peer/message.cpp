@@ -37,7 +37,7 @@ struct Put {
   void operator()(const Hello& m) { w.u64(m.group); w.u64(m.node); w.u64(m.incarnation); put(w, m.address); }
   void operator()(const RaftFrame& m) { w.raw(m.bytes); }
   void operator()(const JoinRequest& m) {
-    w.u64(m.id); w.u64(m.incarnation); put(w, m.address); w.u32(m.zone); w.u16(m.vnodes); w.boolean(m.relayed);
+    w.u64(m.id); w.u64(m.incarnation); put(w, m.address); w.u32(m.zone); w.u16(m.vnodes); w.boolean(m.witness); w.boolean(m.relayed);
   }
   void operator()(const LeaseRequest& m) {
     w.u64(m.incarnation); w.u64(m.sent); w.u64(m.recovered); w.u32(static_cast<std::uint32_t>(m.purged.size()));
@@ -75,7 +75,7 @@ struct Get {
   void operator()(Hello& m) { m.group = r.u64(); m.node = r.u64(); m.incarnation = r.u64(); get(r, m.address); }
   void operator()(RaftFrame& m) { m.bytes = rest(r); }
   void operator()(JoinRequest& m) {
-    m.id = r.u64(); m.incarnation = r.u64(); get(r, m.address); m.zone = r.u32(); m.vnodes = r.u16(); m.relayed = r.boolean();
+    m.id = r.u64(); m.incarnation = r.u64(); get(r, m.address); m.zone = r.u32(); m.vnodes = r.u16(); m.witness = r.boolean(); m.relayed = r.boolean();
   }
   void operator()(LeaseRequest& m) {
     m.incarnation = r.u64(); m.sent = r.u64(); m.recovered = r.u64();

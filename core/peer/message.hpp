@@ -47,6 +47,7 @@ struct JoinRequest {
   Endpoint address;
   std::uint32_t zone = 0;
   std::uint16_t vnodes = 0;
+  bool witness = false;
   bool relayed = false;
 };
 

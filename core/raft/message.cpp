@@ -108,7 +108,7 @@ std::optional<Message> decode(std::span<const std::byte> bytes) {
   Message m;
   if (in.u8() != wire_version) return std::nullopt;
   const auto type = in.u8();
-  if (type > static_cast<std::uint8_t>(Message::Type::snapshot_reply)) return std::nullopt;
+  if (type > static_cast<std::uint8_t>(Message::Type::take_over)) return std::nullopt;
   m.type = static_cast<Message::Type>(type);
   m.reject = in.boolean();
   m.group = in.u64();

@@ -71,6 +71,7 @@ struct Message {
     append_reply,
     snapshot,        // a part of the leader's snapshot
     snapshot_reply,  // how much of it has arrived; the end is answered by append_reply
+    take_over,       // the sender, leader of this term, has just stepped down: campaign at once
   };
   Type type = Type::append;
   std::uint64_t group = 0;
@@ -81,7 +82,7 @@ struct Message {
   Term log_term = 0;        // of `index`; vote, append, snapshot
   Index commit = 0;         // the leader's; append
   Index hint = 0;           // append_reply with reject: try from the entry after this; snapshot_reply: bytes that have arrived
-  bool reject = false;      // replies
+  bool reject = false;      // replies; vote: the leader of the term before has stepped down, so nobody has to keep faith with it
   Time sent = 0;            // the requester's clock when it sent the request; replies give it back
   std::uint64_t snapshot_offset = 0;  // of `snapshot` in the whole
   std::uint64_t snapshot_size = 0;    // of the whole

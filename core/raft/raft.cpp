@@ -80,7 +80,7 @@ void Raft::on_message(Time now, Message&& m, Effects& out) {
   using Type = Message::Type;
   if (m.type == Type::pre_vote) {
     on_pre_vote(now, m, out);
-  } else if (m.type == Type::vote && hears_leader(now)) {
+  } else if (m.type == Type::vote && hears_leader(now) && !(m.reject && role_ != Role::leader && m.term == term_ + 1)) {
     // The leader's lease: not even the term is taken over.
   } else {
     // A granted pre-vote carries the term asked about, which nobody is in yet.
@@ -98,6 +98,7 @@ void Raft::on_message(Time now, Message&& m, Effects& out) {
       case Type::append_reply: on_append_reply(now, m, out); break;
       case Type::snapshot: on_snapshot(now, std::move(m), out); break;
       case Type::snapshot_reply: on_snapshot_reply(now, m, out); break;
+      case Type::take_over: on_take_over(now, m, out); break;
     }
   }
   finish(now, out);
@@ -189,7 +190,8 @@ void Raft::on_election_timeout(Time now, Effects& out) {
   campaign(now, !sole_voter(), out);
 }
 
-void Raft::campaign(Time now, bool pre, Effects& out) {
+void Raft::campaign(Time now, bool pre, Effects& out, bool take_over) {
+  took_over_ = take_over;
   leader_ = 0;
   votes_.clear();
   role_ = pre ? Role::pre_candidate : Role::candidate;
@@ -199,11 +201,12 @@ void Raft::campaign(Time now, bool pre, Effects& out) {
     held_.clear();
     save_hard_state();
   }
-  reset_election_timer(now);
+  reset_election_timer(now, pre);  // votes have to be stored first
   Message request = make(pre ? Message::Type::pre_vote : Message::Type::vote, pre ? term_ + 1 : term_);
   request.index = last_index();
   request.log_term = term_at(last_index());
   request.sent = now;
+  request.reject = take_over;
   for (const NodeId to : config().voters) {
     if (to == options_.id) continue;
     if (pre) out.messages.emplace_back(to, request);
@@ -212,6 +215,35 @@ void Raft::campaign(Time now, bool pre, Effects& out) {
   Message own = make(pre ? Message::Type::pre_vote_reply : Message::Type::vote_reply, request.term);
   if (pre) on_vote_reply(now, own, out);
   else hold(options_.id, std::move(own), out);
+}
+
+// The leader of this term has stepped down, and said so to this node: no other could lead this term.
+void Raft::on_take_over(Time now, const Message& m, Effects& out) {
+  if (m.term != term_ || role_ != Role::follower || !config().is_voter(options_.id)) return;
+  campaign(now, false, out, true);
+}
+
+bool Raft::hand_over(Time now, NodeId to, Effects& out) {
+  if (!ready() || role_ != Role::leader) return false;
+  NodeId best = 0;
+  for (const auto& [id, peer] : peers_)
+    if ((to == 0 || id == to) && config().is_voter(id) && peer.match == last_index() && peer.contact + options_.election_timeout_min > now &&
+        (best == 0 || peers_.at(best).contact < peer.contact))
+      best = id;
+  if (best == 0) return false;
+  out.messages.emplace_back(best, make(Message::Type::take_over, term_));
+  become_follower(now, term_, 0);
+  finish(now, out);
+  return true;
+}
+
+void Raft::leader_gone(Time now, NodeId leader) {
+  if (!ready() || leader == 0 || leader != leader_ || role_ != Role::follower) return;
+  leader_ = 0;
+  heard_leader_.reset();
+  if (!config().is_voter(options_.id)) return;
+  hurry_until_ = now + options_.election_timeout_max;
+  reset_election_timer(now);
 }
 
 void Raft::become_leader(Time now, Effects& out) {
@@ -263,7 +295,7 @@ void Raft::on_vote(Time now, const Message& m, Effects& out) {
   }
   role_ = Role::follower;
   votes_.clear();
-  reset_election_timer(now);
+  reset_election_timer(now, false);
   hold(m.from, std::move(reply), out);
 }
 
@@ -281,6 +313,7 @@ void Raft::on_vote_reply(Time now, const Message& m, Effects& out) {
   } else if (votes_.size() - granted > config().voters.size() - majority) {
     role_ = Role::follower;  // lost; the election timer runs on
     votes_.clear();
+    if (now < hurry_until_) reset_election_timer(now);
   }
 }
 
@@ -288,7 +321,11 @@ void Raft::on_vote_reply(Time now, const Message& m, Effects& out) {
 
 bool Raft::sole_voter() const { return config().voters.size() == 1 && config().voters.front() == options_.id; }
 
-void Raft::reset_election_timer(Time now) {
+void Raft::reset_election_timer(Time now, bool hurry) {
+  if (hurry && now < hurry_until_ && !heard_leader_) {
+    election_deadline_ = now + 1 + random_.below(options_.heartbeat);
+    return;
+  }
   election_deadline_ = now + options_.election_timeout_min + random_.below(options_.election_timeout_max - options_.election_timeout_min);
 }
 

@@ -7,6 +7,7 @@
 // - a leader lease: from the time a voter hears from a leader it refuses every other candidate for election_timeout_min. A node that
 //   starts, and a leader that steps down, count as having heard just then. So until quorum_contact() + election_timeout_min (on clocks
 //   of the same speed) there is no other leader;
+// - that lease ends early only by the leader's own word (hand_over) or when its process is known to be gone (leader_gone);
 // - a node that was cut off does not disturb (pre-vote), and a leader that was cut off steps down by itself (check-quorum);
 // - membership changes one node at a time, in effect as soon as appended; learners hold the log and never vote for themselves.
 //
@@ -94,6 +95,11 @@ class Raft {
   std::optional<Index> propose(Time now, std::string command, Effects& out);
   // One step from config(). False: not the leader, not one step, the change before not committed, or nothing of this term committed yet.
   bool propose_config(Time now, Config config, Effects& out);
+  // Leader: steps down now in favour of a voter whose log is complete, the one heard last if none is named; that one campaigns at once. False:
+  // not the leader, or no such voter; nothing happened.
+  bool hand_over(Time now, NodeId to, Effects& out);
+  // The caller knows that the process of the leader of this term is gone: nothing has to wait for its lease. Ignored if `leader` does not lead.
+  void leader_gone(Time now, NodeId leader);
   // More than snapshot_threshold applied entries are in the log, and no live peer is being sent the snapshot that compaction would replace (or it is much too long).
   bool wants_compaction(Time now) const;
   // `state` is the state machine after applying `through`, which must have been handed out as committed. Old values are ignored.
@@ -124,6 +130,10 @@ class Raft {
   Time quorum_contact(Time now) const;
   // Leader: the latest sending time of what this peer acknowledged; 0: none. `now` for this node.
   Time contact(NodeId peer, Time now) const;
+  // Leader: when it was elected.
+  Time leader_since() const { return leader_since_; }
+  // Leader: no leader of an earlier term heard a majority after this time (on clocks of the same speed).
+  Time earlier_contact_bound() const { return took_over_ ? leader_since_ : leader_since_ - std::min(leader_since_, options_.election_timeout_min); }
   // Leader: how far a peer's log is known to match, durably. 0 if unknown.
   Index match(NodeId peer) const;
 
@@ -157,7 +167,8 @@ class Raft {
   void finish(Time now, Effects& out);
   void on_durable(Time now, Effects& out);
   void become_follower(Time now, Term term, NodeId leader);
-  void campaign(Time now, bool pre, Effects& out);
+  void campaign(Time now, bool pre, Effects& out, bool take_over = false);
+  void on_take_over(Time now, const Message& m, Effects& out);
   void become_leader(Time now, Effects& out);
   void on_election_timeout(Time now, Effects& out);
   void on_vote(Time now, const Message& m, Effects& out);
@@ -166,7 +177,7 @@ class Raft {
   bool hears_leader(Time now) const;
   bool sole_voter() const;
   bool up_to_date(const Message& m) const;
-  void reset_election_timer(Time now);
+  void reset_election_timer(Time now, bool hurry = true);
   void save_hard_state();
   Message make(Message::Type type, Term term) const;
   void hold(NodeId to, Message&& m, Effects& out);
@@ -215,6 +226,7 @@ class Raft {
   std::uint64_t seen_durable_ = 0;
   std::vector<Held> held_;
   Time election_deadline_ = never;
+  Time hurry_until_ = 0;  // elections come in quick succession: the leader's process is gone
   std::optional<Time> heard_leader_;
 
   // Candidate.
@@ -223,6 +235,7 @@ class Raft {
   // Leader.
   std::map<NodeId, Peer> peers_;
   Time leader_since_ = 0;
+  bool took_over_ = false;  // the leader before stepped down in favour of this node
   Time heartbeat_deadline_ = never;
   std::size_t uncommitted_bytes_ = 0;
 

@@ -90,7 +90,7 @@ bool Raft::propose_config(Time now, Config next, Effects& out) {
   if (!ready() || role_ != Role::leader || !well_formed(next) || !one_step_apart(config(), next)) return false;
   // A change may start only from a configuration that is committed, by a leader that has committed in its own term: else two leaders
   // could each start from a different one, with majorities that do not meet.
-  if (config_index() > commit_ || term_at(commit_) != term_) return false;
+  if ((config_index() > commit_ || term_at(commit_) != term_) && !SD_BUG(raft_config_early)) return false;
   append_entry({.term = term_, .index = last_index() + 1, .kind = Entry::Kind::config, .data = to_bytes(next)});
   broadcast(now, out);
   advance_commit(now, out);
@@ -138,6 +138,8 @@ void Raft::advance_commit(Time now, Effects& out) {
   std::vector<Index> matches;
   for (const NodeId id : config().voters) matches.push_back(match(id));
   const auto middle = matches.begin() + static_cast<std::ptrdiff_t>(matches.size() / 2);
+  if (SD_BUG(raft_learner_counts))
+    for (const NodeId id : config().learners) matches.push_back(match(id));
   std::nth_element(matches.begin(), middle, matches.end(), std::greater<>());
   const Index index = *middle;
   if (index <= commit_) return;

@@ -116,6 +116,61 @@ TEST(Raft, a_group_elects_a_new_leader_and_the_old_one_follows) {
   EXPECT_EQ(c.violation, "");
 }
 
+TEST(Raft, a_leader_hands_over_to_a_voter_without_a_pause) {
+  TestCluster c(5);
+  form(c, 4, 3);
+  const NodeId old = c.leader()->id();
+  ASSERT_TRUE(c.hand_over(old));
+  EXPECT_FALSE(c.nodes.at(old).raft->is_leader());
+  ASSERT_TRUE(c.run_until([&] { return c.leader() && c.leader()->id() != old; }, milliseconds(100))) << "no election timeout passes";
+  EXPECT_NE(c.leader()->id(), 4u) << "a learner does not lead";
+  EXPECT_EQ(c.leader()->earlier_contact_bound(), c.leader()->leader_since()) << "voters did not keep faith with the one before";
+  EXPECT_TRUE(c.run_until([&] { return c.settled(); }, seconds(5)));
+  EXPECT_EQ(c.violation, "");
+}
+
+TEST(Raft, a_leader_without_a_voter_that_is_up_to_date_does_not_hand_over) {
+  TestCluster c(6);
+  form(c, 3, 3);
+  const NodeId old = c.leader()->id();
+  c.isolate(old);
+  ASSERT_TRUE(c.propose(old, "x"));
+  EXPECT_FALSE(c.hand_over(old));
+  EXPECT_TRUE(c.nodes.at(old).raft->is_leader());
+}
+
+TEST(Raft, a_late_word_to_take_over_is_ignored) {
+  TestCluster c(7);
+  form(c, 3, 3);
+  Message m;
+  m.type = Message::Type::take_over;
+  m.group = c.group;
+  m.from = c.leader()->id();
+  m.term = c.leader()->term() - 1;
+  const NodeId other = c.leader()->id() == 1 ? 2 : 1;
+  const Term term = c.nodes.at(other).raft->term();
+  c.tell(other, std::move(m));
+  EXPECT_EQ(c.nodes.at(other).raft->term(), term);
+  EXPECT_EQ(c.nodes.at(other).raft->role(), Role::follower);
+}
+
+TEST(Raft, nobody_waits_for_a_leader_whose_process_is_gone) {
+  TestCluster c(8);
+  form(c, 3, 3);
+  const NodeId old = c.leader()->id();
+  c.crash(old, false);
+  for (auto& [id, n] : c.nodes)
+    if (n.raft) n.raft->leader_gone(c.local(n), old);
+  ASSERT_TRUE(c.run_until([&] { return c.leader() != nullptr; }, milliseconds(300)));
+  EXPECT_EQ(c.violation, "");
+  // Of one that does not lead it is no news.
+  Raft& leader = *c.leader();
+  for (auto& [id, n] : c.nodes)
+    if (n.raft) n.raft->leader_gone(c.local(n), old);
+  c.run_for(seconds(3));
+  EXPECT_TRUE(leader.is_leader());
+}
+
 TEST(Raft, a_node_that_was_cut_off_does_not_disturb) {
   TestCluster c(4);
   form(c, 3, 3);
@@ -358,7 +413,7 @@ TEST(RaftMessage, rubbish_is_refused_or_harmless) {
   m.snapshot = "snapshot";
   std::size_t decoded = 0;
   for (int i = 0; i < 100'000; ++i) {
-    m.type = static_cast<Message::Type>(random.below(8));
+    m.type = static_cast<Message::Type>(random.below(9));
     m.term = random.below(10) == 0 ? node.term() + random.below(3) : node.term();
     m.index = random.below(node.last_index() + 3);
     m.log_term = random.below(node.term() + 1);
@@ -415,7 +470,7 @@ Outcome chaos(std::uint64_t seed, NodeId voters, NodeId spare, Time duration) {
   c.faults.repeat_percent = random.below(2) * random.below(20);
   c.faults.delay_max = random.below(3) == 0 ? milliseconds(120) : milliseconds(4);
   c.faults.stall_percent = random.below(2) * random.below(8);
-  const std::uint64_t crash_rate = random.below(25), cut_rate = random.below(25), config_rate = random.below(30);
+  const std::uint64_t crash_rate = random.below(25), cut_rate = random.below(25), config_rate = random.below(30), hand_over_rate = random.below(2) * random.below(60);
   std::size_t proposed = 0, configs = 0;
 
   const Time end = c.now + duration;
@@ -443,6 +498,10 @@ Outcome chaos(std::uint64_t seed, NodeId voters, NodeId spare, Time duration) {
       }
     }
     if (random.below(30) == 0) c.heal();
+    if (node.raft && random.below(2000) < hand_over_rate) c.hand_over(any);
+    // Some notice, sooner or later, that a leader's process is gone.
+    if (node.raft && node.raft->leader() != 0 && !c.nodes.at(node.raft->leader()).raft && random.below(4) == 0)
+      node.raft->leader_gone(c.local(node), node.raft->leader());
     for (auto& [id, other] : c.nodes) {
       if (!other.raft || !other.raft->is_leader()) continue;
       for (std::uint64_t k = random.below(4); k > 0; --k) proposed += c.propose(id, std::string(random.below(300), static_cast<char>('a' + proposed % 26))).has_value();
@@ -527,6 +586,8 @@ void catch_bug(SimBug bug) {
 
 TEST(RaftBugDeathTest, voting_twice_is_caught) { EXPECT_DEATH(catch_bug(SimBug::raft_vote_twice), "caught|invariant broken"); }
 TEST(RaftBugDeathTest, answering_before_the_disk_is_caught) { EXPECT_DEATH(catch_bug(SimBug::raft_skip_persist), "caught|invariant broken"); }
+TEST(RaftBugDeathTest, counting_learners_is_caught) { EXPECT_DEATH(catch_bug(SimBug::raft_learner_counts), "caught|invariant broken"); }
+TEST(RaftBugDeathTest, changing_the_members_too_early_is_caught) { EXPECT_DEATH(catch_bug(SimBug::raft_config_early), "caught|invariant broken"); }
 // Too rare for chaos to find: a leader sends its own first entry together with the older ones.
 TEST(RaftBug, committing_an_older_term_is_caught) {
   TestCluster c(14);

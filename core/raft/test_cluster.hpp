@@ -125,6 +125,13 @@ class TestCluster {
     perform(n, out);
     return ok;
   }
+  bool hand_over(NodeId id) {
+    Node& n = nodes.at(id);
+    Effects out;
+    const bool ok = n.raft->hand_over(local(n), 0, out);
+    perform(n, out);
+    return ok;
+  }
   // Hands a message to a node, whatever the network thinks.
   void tell(NodeId id, Message&& m) {
     Node& n = nodes.at(id);

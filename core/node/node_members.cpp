@@ -1,0 +1,162 @@
+// Members that come and go, as their leader sees them: who is taken out, whose share others get, and who votes.
+#include <algorithm>
+
+#include "core/base/sim_bug.hpp"
+#include "core/cluster/voters.hpp"
+#include "core/node/node_impl.hpp"
+
+namespace sd {
+
+// Called whenever the log may have moved: a change of the leader is acted on at once.
+void Node::Impl::note_leader(Time now, Effects& fx) {
+  const NodeId leader = raft->leader();
+  if (leader != 0 && leader != id && (leader != last_leader.id || raft->term() != last_leader.term)) last_leader = {leader, now, raft->term()};
+  if (leader == noted_leader) return;
+  noted_leader = leader;
+  if (phase < Phase::running) return;
+  if (leader == 0) log(fx, LogLine::Level::warning, "no leader: " + std::to_string(raft->config().voters.size() / 2 + 1) + " of the " +
+                                                      std::to_string(raft->config().voters.size()) + " voters have to reach each other");
+  if (raft->is_leader() != was_leader) lead(now, fx);
+  housekeeping_at = std::min(housekeeping_at, now);  // it may wait for a word of ours
+}
+
+// Somebody's peer port says that nobody listens there.
+void Node::Impl::note_gone(Time now, const Endpoint& peer) {
+  if (!raft || phase < Phase::running) return;
+  const NodeId leader = raft->leader();
+  if (leader != 0 && leader != id && address_of(leader) == peer) raft->leader_gone(now, leader);
+  if (raft->is_leader()) housekeeping_at = std::min(housekeeping_at, now);
+}
+
+// --- Removal -------------------------------------------------------------------------------------------------------------------------------
+
+// Until when, by this leader's clock, a lease may have been given to a member by others. A leader gives leases only while no other can have
+// been elected. What it has itself ends with its last word with a majority; and that was an election timeout before this node was elected.
+Time Node::Impl::lease_bound(NodeId node) const {
+  if (node != last_leader.id || last_leader.term + 1 != raft->term()) return leader_since;
+  return std::min(leader_since, std::max(raft->earlier_contact_bound(), last_leader.since));
+}
+
+void Node::Impl::remove_silent(Time now, Effects& fx) {
+  if (cluster_state.shut_down) return;
+  for (const auto& [node, member] : cluster_state.members) {
+    if (!member.up || node == id) continue;
+    auto& proposed = remove_proposed[node];
+    if (proposed != 0 && now - proposed < internal_repeat) continue;
+    const auto at = granted.find(node);
+    const Time last = std::max(lease_bound(node), at == granted.end() ? 0 : at->second);
+    const Time patience = SD_BUG(remove_early) ? options.lease / 4 : options.lease + options.lease_margin;
+    Endpoint peer_address = member.address;
+    ++peer_address.port;
+    const auto link = links.find(peer_address);
+    // Nobody listens where it listened: the process is gone, and its lease with it.
+    const bool gone = link != links.end() && link->second.refused;
+    if (!gone && now < last + patience) continue;
+    proposed = now;
+    condemned[node] = member.incarnation;
+    log(fx, LogLine::Level::warning, "removing " + to_string(member.address) + (gone ? ": its process is gone" : ": it is silent"));
+    propose_untracked(now, cluster::Remove{node, member.incarnation, false});
+  }
+}
+
+// --- Absence -------------------------------------------------------------------------------------------------------------------------------
+
+// Counted from when this leader first saw it, since no clock is shared: a new leader begins anew, which makes an absence longer, never shorter.
+void Node::Impl::watch_absent(Time now) {
+  const auto note = [&](NodeId node) {
+    const auto* member = cluster_state.member(node);
+    if (member && member->up) absent_since.erase(node);
+    else absent_since.try_emplace(node, now);
+  };
+  for (const auto& [node, member] : cluster_state.members) note(node);
+  for (const NodeId node : raft->config().voters) note(node);
+}
+
+Time Node::Impl::absent_for(Time now, NodeId node) const {
+  const auto at = absent_since.find(node);
+  return at == absent_since.end() ? 0 : now - at->second;
+}
+
+void Node::Impl::expel_absent(Time now, Effects& fx) {
+  if (cluster_state.shut_down) return;
+  for (const auto& [node, member] : cluster_state.members) {
+    if (member.up || !member.placed || absent_for(now, node) < milliseconds(cluster_state.grace_ms)) continue;
+    auto& proposed = expel_proposed[node];
+    if (proposed != 0 && now - proposed < internal_repeat) continue;
+    proposed = now;
+    log(fx, LogLine::Level::warning, to_string(member.address) + " has been away for longer than the grace time: others take its share of the data");
+    propose_untracked(now, cluster::Expel{node, member.incarnation});
+  }
+}
+
+// --- Voters --------------------------------------------------------------------------------------------------------------------------------
+
+void Node::Impl::manage_voters(Time now) {
+  const raft::Config& config = raft->config();
+  if (raft->config_index() > raft->commit_index()) return;  // one change at a time
+  std::vector<cluster::VoterCandidate> candidates;
+  const auto add = [&](NodeId node, bool voter) {
+    cluster::VoterCandidate c;
+    c.id = node;
+    c.voter = voter;
+    c.leads = node == id;
+    c.ready = raft->match(node) + close_to_commit >= raft->commit_index();
+    const auto* member = cluster_state.member(node);
+    if (member) {
+      c.zone = member->zone;
+      c.up = member->up;
+      c.draining = member->draining;
+    }
+    c.gone = !c.up && ((member && member->left) || absent_for(now, node) >= options.voter_patience);
+    candidates.push_back(c);
+  };
+  for (const NodeId node : config.voters) add(node, true);
+  for (const NodeId node : config.learners) add(node, false);
+  std::ranges::sort(candidates, {}, &cluster::VoterCandidate::id);
+  const auto change = cluster::next_voter_change(candidates);
+  if (!change) return;
+  raft::Config next = config;
+  auto& from = change->promote ? next.learners : next.voters;
+  auto& to = change->promote ? next.voters : next.learners;
+  std::erase(from, change->id);
+  to.insert(std::ranges::lower_bound(to, change->id), change->id);
+  raft->propose_config(now, std::move(next), raft_fx);
+}
+
+// To a voter that is to stay, if there is one that can take over at once.
+bool Node::Impl::hand_over(Time now) {
+  for (const NodeId node : raft->config().voters) {
+    const auto* member = cluster_state.member(node);
+    if (node == id || !member || !member->up || member->draining) continue;
+    if (raft->hand_over(now, node, raft_fx)) return true;
+  }
+  return false;
+}
+
+// One member takes the disks whose owner is gone, so that recovery reaches them: the leader, unless it holds no data and never should.
+bool Node::Impl::adopts() const {
+  const auto* leader = cluster_state.member(raft->leader());
+  if (!leader) return false;
+  if (!leader->witness) return raft->is_leader();
+  for (const auto& [node, member] : cluster_state.members)
+    if (member.up && !member.witness) return node == id;
+  return false;
+}
+
+// --- For operators -------------------------------------------------------------------------------------------------------------------------
+
+std::vector<NodeId> Node::Impl::voters() const { return raft ? raft->config().voters : std::vector<NodeId>{}; }
+
+std::vector<NodeId> Node::Impl::unreachable_voters() const {
+  std::vector<NodeId> missing;
+  if (!raft || raft->leader() != 0) return missing;
+  for (const NodeId node : raft->config().voters) {
+    if (node == id) continue;
+    const auto address = address_of(node);
+    const auto link = address ? links.find(*address) : links.end();
+    if (link == links.end() || link->second.state != OutLink::State::up) missing.push_back(node);
+  }
+  return missing;
+}
+
+}  // namespace sd
