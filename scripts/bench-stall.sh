@@ -34,24 +34,25 @@ node_of_address() { local i; for i in $(all_nodes); do [[ $(node_address "$i"):$
 json_of() { "$SD_PYTHON" -c "import json, sys; print(next((e['$2'] for e in json.load(sys.stdin) if $1), ''))"; }
 leader() { node_of_address "$(dog_on 0 --json node list | json_of "e['leader']" address)"; }
 owner() { node_of_address "$(dog_on 0 --json vdi list | json_of "e['name'] == 'bench'" owner)"; }
+disk_mb=128
 
 start_cluster || die "the nodes do not start"
 format_cluster 3 >/dev/null || die "no format"
-dog_on 0 vdi create bench 256M >/dev/null || die "no disk"
-fio --name=fill --ioengine=nbd --uri="$(nbd_uri 0 bench)" --rw=write --bs=1M --size=256M --iodepth=8 --thread --end_fsync=1 >/dev/null || die "the disk cannot be filled"
 
 # run_case CASE ROUND: sets `stall`, in ms. (Not in a subshell: the nodes are children of this one.)
 run_case() {
   local way=${1%-*} role=${1#*-} gateway victim own led pid code=0
   led=$(leader)
-  # The first to write owns the disk; who leads must be somebody else, unless that is the point.
+  # The node through which a disk is first used owns it; who leads must be another, unless that is the point.
   case $role in
     member) own=$(( (led + 1) % 3 )) victim=$(( (led + 2) % 3 )) gateway=$own ;;
     leader) own=$(( (led + 1 + $2 % 2) % 3 )) victim=$led gateway=$own ;;
     owner) own=$(( (led + 1) % 3 )) victim=$own gateway=$(( (led + 2) % 3 )) ;;
   esac
-  move_to "$own" || return 1
-  fio --name=stall --ioengine=nbd --uri="$(nbd_uri "$gateway" bench)" --rw=randwrite --bs=4k --iodepth=32 --size=256M --thread --time_based \
+  dog_on 0 vdi create bench ${disk_mb}M >/dev/null || return 1
+  fio --name=fill --ioengine=nbd --uri="$(nbd_uri "$own" bench)" --rw=write --bs=1M --size=${disk_mb}M --iodepth=8 --thread --end_fsync=1 >/dev/null || return 1
+  [[ $(owner) == "$own" && $(leader) == "$led" ]] || warn "$1: the disk belongs to node $(owner) instead of $own, and node $(leader) leads"
+  fio --name=stall --ioengine=nbd --uri="$(nbd_uri "$gateway" bench)" --rw=randwrite --bs=4k --iodepth=32 --size=${disk_mb}M --thread --time_based \
     --runtime=$(( timeout_ms / 1000 + 5 )) --eta=always --eta-interval=500ms --output-format=json --output="$SD_STATE/fio.json" >"$SD_STATE/fio.out" 2>&1 &
   pid=$!
   wait_until 30 "fio to write" grep -q 'w(1)' "$SD_STATE/fio.out" && sleep 1.5
@@ -65,6 +66,7 @@ run_case() {
     stop) kill -CONT "$(node_pid "$victim")" ;;
   esac
   wait_healthy 0 || return 1
+  dog_on 0 vdi delete bench >/dev/null || return 1
   (( code == 0 )) || { echo "fio failed: $(tail -c 400 "$SD_STATE/fio.json")" >&2; return 1; }
   stall=$("$SD_PYTHON" - "$SD_STATE/fio.json" <<'PY'
 import json, sys
@@ -74,17 +76,6 @@ print(int(write['clat_ns']['max'] / 1e6))
 PY
   ) && [[ -n $stall ]]
 }
-# A disk belongs to the node through which it was used first; it moves when that one restarts.
-move_to() {
-  local own
-  own=$(owner)
-  [[ $own == "$1" ]] && return 0
-  if [[ -n $own ]]; then stop_node "$own" && start_node "$own" && wait_healthy 0 || return 1; fi
-  qemu-io -f raw -c 'write 0 4k' "$(nbd_uri "$1" bench)" >/dev/null || return 1
-  own=$(owner)
-  [[ $own == "$1" ]] || warn "the disk belongs to node $own instead of $1"
-}
-
 phase "The longest stall under 4 KB random writes at depth 32, three nodes, three copies, heartbeat timeout $timeout_ms ms"
 missed=0
 printf '%-14s %12s %10s   %s\n' case 'longest (ms)' 'aim (ms)' 'each round'

@@ -19,7 +19,7 @@
 # veth, iptables; where they are missing it says so and exits with 77, having tested nothing.
 set -uo pipefail
 
-kinds=(kill kill_two kill_leader pause pause_leader cut split oneway_in oneway_out bridge slow full restart power wipe)
+kinds=(kill kill_two kill_leader pause pause_leader cut split oneway_in oneway_out bridge slow full restart storm power wipe)
 seconds=600 short=0 seed='' nodes=4 only='' KEEP=${KEEP:-0}
 arguments=("$@")
 while (( $# )); do
@@ -264,6 +264,23 @@ fault_full() {
     last_for
   fi
   rm -f "$(node_dir "$v")/filler"
+}
+# One thing after the other, and no time to recover in between.
+fault_storm() {
+  concerns || return 1
+  draw 4 8; local left=$REPLY v w
+  while (( left-- > 0 )); do
+    draw_node; v=$REPLY; draw 1 $(( SD_NODES - 1 )); w=$(( (v + REPLY) % SD_NODES ))
+    draw 0 15; pause=$(( REPLY / 10 )).$(( REPLY % 10 ))
+    draw 0 5
+    case $REPLY in
+      0 | 1) tells "kill $v, $pause s"; kill_node $v && sleep "$pause" && start_again $v || return 1 ;;
+      2) tells "kill $v and $w, $pause s"; kill_node $v && kill_node $w && sleep "$pause" && restart_nodes $w $v || return 1 ;;
+      3) tells "stop $v, $pause s"; kill -STOP "$(node_pid $v)" && sleep "$pause" && kill -CONT "$(node_pid $v)" || return 1 ;;
+      4) tells "cut $v from $w, $pause s"; drop_between $v $w && sleep "$pause" || return 1 ;;
+      5) tells "mend, $pause s"; heal_network && sleep "$pause" || return 1 ;;
+    esac
+  done
 }
 fault_restart() { draw_node; local v=$REPLY; concerns "$v" && stop_node "$v" && last_for && start_again "$v"; }
 fault_power() {
