@@ -347,6 +347,7 @@ bool Faults::apply(FaultClass kind) {
     case FaultClass::full: {
       if (any_active(bit(kind))) return false;
       SimDisk& disk = world_.nodes[bad_disk_]->disk;
+      if (disk.used() < world_.config.journal_bytes) return false;  // a new node needs room to begin with
       const std::uint64_t left = choose(1u << 20);
       disk.config.capacity = disk.used() + (left % 4 == 0 ? left % 16384 : left);  // often not even a block is left
       world_.trace("faults", "disk of node " + std::to_string(bad_disk_) + " is full");

@@ -13,6 +13,7 @@ constexpr std::size_t looks_per_tick = 4096;
 constexpr unsigned max_mends = 3;
 constexpr Time repeat_after = seconds(1);
 constexpr Time pass_every = seconds(3600);
+constexpr Time pass_again = seconds(5);
 }  // namespace
 
 bool Collector::still_valid() const {
@@ -28,6 +29,7 @@ void Collector::begin(Time) {
   page_ = {};
   candidates_.clear();
   stats_.kept = 0;
+  again_ = false;
 }
 
 void Collector::tick(Time now, bool may, Requests& out) {
@@ -38,7 +40,7 @@ void Collector::tick(Time now, bool may, Requests& out) {
   }
   if (!running_) {
     if (!may || placement_.empty() || (state_.epochs.size() != 1 && !SD_BUG(collect_early))) return;
-    if (done_index_ == state_.epochs.back().log_index && now - pass_done_at_ < pass_every) return;
+    if (done_index_ == state_.epochs.back().log_index && now - pass_done_at_ < (again_ ? pass_again : pass_every)) return;
     if (placement_.current().record.log_index != state_.epochs.back().log_index) return;
     begin(now);
   }
@@ -191,13 +193,17 @@ void Collector::on_reply(Time now, NodeId from, peer::ObjectReply&& reply, Reque
     case Candidate::Step::verify:
       if (!reply.exists || reply.incomplete || reply.version < candidate.info.version) {
         ++stats_.kept;
+        again_ = true;
         break;
       }
       candidate.left.pop_back();
       proceed(candidate.left.empty() ? Candidate::Step::collect : Candidate::Step::verify);
       break;
     case Candidate::Step::collect:
-      if (reply.status != Status::ok) break;  // changed meanwhile: another pass will look again
+      if (reply.status != Status::ok) {  // changed meanwhile
+        again_ = true;
+        break;
+      }
       ++(candidate.why == Why::elsewhere ? stats_.removed : candidate.why == Why::leftover ? stats_.leftovers : stats_.orphans);
       break;
   }

@@ -10,7 +10,8 @@
 // entry is set on all members before the first write of its object is sent, so an object that was there before its entry was
 // looked up, and is not named then, is one whose entry was lost together with the power, unflushed like the object.
 //
-// One pass looks at every object once; there is one for each epoch that becomes clean, and now and then another.
+// One pass looks at every object once; there is one for each epoch that becomes clean, another soon if a copy had to be kept because its
+// members did not have it just then, and now and then one more.
 #pragma once
 #include <map>
 #include <vector>
@@ -41,7 +42,7 @@ class Collector {
   void on_reply(Time now, NodeId from, peer::ObjectReply&& reply, Requests& out);
   static bool owns(std::uint64_t request_id) { return (request_id & 0xffffffff) == id_mark; }
   // Nothing is left to look at in this epoch.
-  bool done() const { return !state_.epochs.empty() && state_.epochs.size() == 1 && done_index_ == state_.epochs.back().log_index; }
+  bool done() const { return !running_ && !again_ && !state_.epochs.empty() && state_.epochs.size() == 1 && done_index_ == state_.epochs.back().log_index; }
   const CollectorStats& stats() const { return stats_; }
 
  private:
@@ -84,6 +85,7 @@ class Collector {
   const cluster::State& state_;
   const cluster::Placement& placement_;
   bool running_ = false;
+  bool again_ = false;                             // something could not be judged in the last pass
   std::uint64_t pass_index_ = 0, done_index_ = 0;  // of the epoch, in the log
   Time pass_done_at_ = 0;
   std::vector<Oid> todo_;
