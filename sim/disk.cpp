@@ -4,13 +4,18 @@
 #include <cstring>
 
 #include "core/base/assert.hpp"
+#include "core/base/limits.hpp"
 
 namespace sd::sim {
 
 namespace {
 // What a power loss does to volatile sectors: usually one of the extremes, which find the most mistakes.
 enum : unsigned { lose_all, keep_all, keep_some };
+
+bool all_zero(const std::byte* bytes, std::size_t n) { return bytes[0] == std::byte{0} && std::memcmp(bytes, bytes + 1, n - 1) == 0; }
 }  // namespace
+
+constinit SimDisk::Bytes SimDisk::shared_zeros{};
 
 Time SimDisk::latency(DiskOp::Kind kind) {
   Time low = config.write_min;
@@ -28,18 +33,31 @@ Time SimDisk::latency(DiskOp::Kind kind) {
 
 SimDisk::Memory SimDisk::new_page() {
   ++pages_;
-  if (spare_.empty()) return std::make_unique<Bytes>();
+  if (spare_.empty()) return Memory(new Bytes{});
   Memory memory = std::move(spare_.back());
   spare_.pop_back();
   memory->fill(std::byte{0});
   return memory;
 }
 
+SimDisk::Memory SimDisk::zero_page() {
+  ++pages_;
+  return Memory(&shared_zeros);
+}
+
+// Before its bytes are changed.
+void SimDisk::unshare(Memory& memory) {
+  if (memory.get() != &shared_zeros) return;
+  recycle(std::move(memory));
+  memory = new_page();
+}
+
 SimDisk::Memory SimDisk::copy_page(const Memory& page) {
   if (!page) return {};
   Memory memory;
+  if (page.get() == &shared_zeros) return zero_page();
   if (spare_.empty()) {
-    memory = std::make_unique<Bytes>(*page);
+    memory.reset(new Bytes(*page));
   } else {
     memory = std::move(spare_.back());
     spare_.pop_back();
@@ -52,12 +70,12 @@ SimDisk::Memory SimDisk::copy_page(const Memory& page) {
 void SimDisk::recycle(Memory&& memory) {
   if (!memory) return;
   --pages_;
-  if (spare_.size() < 1024) spare_.push_back(std::move(memory));
+  if (memory.get() != &shared_zeros && spare_.size() < 1024) spare_.push_back(std::move(memory));
   else memory.reset();
 }
 
-// The page's current bytes, after saving what a crash could bring back. `whole`: every byte is about to be replaced.
-SimDisk::Bytes& SimDisk::writable(File& file, std::uint64_t number, bool whole) {
+// The page, after saving what a crash could bring back. `whole`: every byte is about to be replaced.
+SimDisk::Page& SimDisk::page_to_write(File& file, std::uint64_t number, bool whole) {
   Page& page = file.pages[number];
   if (!page.dirty) {
     page.dirty = true;
@@ -68,7 +86,13 @@ SimDisk::Bytes& SimDisk::writable(File& file, std::uint64_t number, bool whole) 
     page.has_middle = true;
     page.middle = copy_page(page.current);
   }
-  if (!page.current) page.current = new_page();
+  if (!page.current) page.current = zero_page();
+  return page;
+}
+
+SimDisk::Bytes& SimDisk::writable(File& file, std::uint64_t number, bool whole) {
+  Page& page = page_to_write(file, number, whole);
+  unshare(page.current);
   return *page.current;
 }
 
@@ -105,7 +129,15 @@ void SimDisk::write_range(File& file, const DiskOp& op, const std::vector<bool>*
         wanted = (*sectors)[at / sector - op.offset / sector];
       }
       if (wanted) {
-        std::memcpy(writable(file, at / page_size, n == page_size).data() + inside, from, n);
+        if (n == page_size && all_zero(from, n)) {
+          Memory& current = page_to_write(file, at / page_size, true).current;
+          if (current.get() != &shared_zeros) {
+            recycle(std::move(current));
+            current = zero_page();
+          }
+        } else {
+          std::memcpy(writable(file, at / page_size, n == page_size).data() + inside, from, n);
+        }
         file.size = std::max(file.size, at + n);
       }
       at += n;
@@ -244,23 +276,46 @@ void SimDisk::drop_pages_from(File& file, std::uint64_t size) {
       recycle(std::move(at->second.current));
       at = file.pages.erase(at);
     } else {
-      if (at->second.current) std::memset(at->second.current->data() + (size - begin), 0, page_size - (size - begin));
+      if (at->second.current && at->second.current.get() != &shared_zeros)
+        std::memset(at->second.current->data() + (size - begin), 0, page_size - (size - begin));
       ++at;
     }
   }
 }
 
+bool SimDisk::holds_zeros(const File& file, std::uint64_t offset, std::size_t length) const {
+  for (auto at = file.pages.lower_bound(offset / page_size); at != file.pages.end() && at->first * page_size < offset + length; ++at)
+    if (at->second.current && at->second.current.get() != &shared_zeros) return false;
+  return true;
+}
+
 void SimDisk::read_into(const File& file, std::uint64_t offset, std::byte* out, std::size_t length) const {
+  auto at = file.pages.lower_bound(offset / page_size);
   while (length > 0) {
     const std::size_t inside = offset % page_size;
     const std::size_t n = std::min(length, page_size - inside);
-    const auto at = file.pages.find(offset / page_size);
-    if (at == file.pages.end() || !at->second.current) std::memset(out, 0, n);
-    else std::memcpy(out, at->second.current->data() + inside, n);
+    const Bytes* bytes = nullptr;
+    if (at != file.pages.end() && at->first == offset / page_size) {
+      bytes = at->second.current.get();
+      ++at;
+    }
+    if (!bytes || bytes == &shared_zeros) std::memset(out, 0, n);
+    else std::memcpy(out, bytes->data() + inside, n);
     offset += n;
     out += n;
     length -= n;
   }
+}
+
+// Most of what is read at a start is journal that was never written to; nobody writes to what a disk returned.
+Slice SimDisk::read_slice(const File& file, std::uint64_t offset, std::size_t length) {
+  if (length > limits::block_size && holds_zeros(file, offset, length)) {
+    if (zeros_.size() < length) zeros_ = pool_.zeros(length);
+    return zeros_.part(0, length);
+  }
+  Slice data = pool_.allocate(length);
+  read_into(file, offset, data.mutable_data(), length);
+  return data;
 }
 
 SimDisk::Started SimDisk::start(Time now, DiskOp&& op) {
@@ -319,10 +374,7 @@ DiskDone SimDisk::finish(std::uint32_t number) {
       }
       const File& file = at->second;
       const std::uint64_t end = std::min<std::uint64_t>(op.offset + op.length, file.size);
-      if (end > op.offset) {
-        done.data = pool_.allocate(end - op.offset);
-        read_into(file, op.offset, done.data.mutable_data(), done.data.size());
-      }
+      if (end > op.offset) done.data = read_slice(file, op.offset, end - op.offset);
       break;
     }
     case DiskOp::Kind::write: done.status = perform_write(op, nullptr); break;
@@ -453,6 +505,7 @@ bool SimDisk::flip_bit(FileKind kind) {
   if (candidates.empty()) return false;
   const auto [id, number] = candidates[decisions_.choose(Site::disk_fault, candidates.size())];
   const std::uint64_t bit = decisions_.choose(Site::disk_fault, page_size * 8);
+  unshare(files_[id].pages[number].current);
   (*files_[id].pages[number].current)[bit / 8] ^= std::byte{1} << (bit % 8);
   ++stats_.flipped_bits;
   return true;

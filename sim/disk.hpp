@@ -78,7 +78,14 @@ class SimDisk {
   static constexpr std::size_t page_size = 4096;
   static constexpr std::size_t sector = 512;
   using Bytes = std::array<std::byte, page_size>;
-  using Memory = std::unique_ptr<Bytes>;  // null: zeros
+  // All pages that were written with zeros only share one, which is never written: a journal that was just made takes no memory.
+  static Bytes shared_zeros;
+  struct Free {
+    void operator()(Bytes* page) const {
+      if (page != &shared_zeros) delete page;
+    }
+  };
+  using Memory = std::unique_ptr<Bytes, Free>;  // null: a hole, which reads as zeros
 
   struct Page {
     Memory current;
@@ -111,8 +118,11 @@ class SimDisk {
 
   Time latency(DiskOp::Kind kind);
   Memory new_page();
+  Memory zero_page();
   Memory copy_page(const Memory& page);
   void recycle(Memory&& memory);
+  void unshare(Memory& memory);
+  Page& page_to_write(File& file, std::uint64_t number, bool whole);
   Bytes& writable(File& file, std::uint64_t number, bool whole);
   void drop_pages_from(File& file, std::uint64_t size);
   void zero_range(File& file, std::uint64_t begin, std::uint64_t end);
@@ -124,6 +134,8 @@ class SimDisk {
   void end_sync(File& file, bool ok);
   void settle(File& file, unsigned mode);
   void settle_page(Page& page, unsigned mode);
+  bool holds_zeros(const File& file, std::uint64_t offset, std::size_t length) const;
+  Slice read_slice(const File& file, std::uint64_t offset, std::size_t length);
   void read_into(const File& file, std::uint64_t offset, std::byte* out, std::size_t length) const;
   void free_file(File& file);
   void kill_in_flight();
@@ -135,6 +147,7 @@ class SimDisk {
   std::vector<Slot> slots_;
   std::vector<std::uint32_t> free_slots_;
   std::vector<Memory> spare_;
+  Slice zeros_;  // made when first needed
   std::uint64_t stamp_ = 0;
   std::uint64_t pages_ = 0;
   std::size_t in_flight_ = 0;

@@ -1,5 +1,6 @@
 // The log's part of Raft: proposing, copying to the other members, committing, snapshots.
 #include <algorithm>
+#include <boost/container/small_vector.hpp>
 #include <functional>
 
 #include "core/base/assert.hpp"
@@ -113,8 +114,9 @@ void Raft::refresh_peers() {
 
 Time Raft::quorum_contact(Time now) const {
   if (role_ != Role::leader) return 0;
-  std::vector<Time> contacts;
+  boost::container::small_vector<Time, 8> contacts;  // asked after every step
   for (const NodeId id : config().voters) contacts.push_back(contact(id, now));
+  SD_ASSERT(!contacts.empty(), "a leader has voters");
   const auto middle = contacts.begin() + static_cast<std::ptrdiff_t>(contacts.size() / 2);
   std::nth_element(contacts.begin(), middle, contacts.end(), std::greater<>());
   return *middle;
