@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -19,9 +20,10 @@ constexpr std::size_t alignment = 4096;
 constexpr std::size_t max_idle_tasks = 256;
 // Writes up to this size are copied into the page cache in place; larger ones keep the loop free for others meanwhile.
 constexpr std::size_t max_write_in_place = 256u << 10;
-// A write into the page cache that took this long was throttled by the kernel, which has too much left to write back. For a while
-// writes then go to the engine, so that the loop goes on.
-constexpr std::uint64_t throttled_ns = 5'000'000, throttled_for_ns = 1'000'000'000;
+// A write into the page cache that took this long was throttled by the kernel, which has too much left to write back; or this thread
+// lost the processor, which looks the same. Writes then go to the engine for a while, so that the loop goes on: for ten times as long,
+// since the engine costs two switches of thread for each write, and a busy machine is no reason to pay them for a whole second.
+constexpr std::uint64_t throttled_ns = 5'000'000, throttled_factor = 10, throttled_for_most_ns = 1'000'000'000;
 
 std::uint64_t now_ns() {
   timespec t;
@@ -211,7 +213,8 @@ bool DiskDriver::transfer_in_place(DiskTask& task) {
     if (task.result < 0 || !advance(task)) break;
   }
   const std::uint64_t after = now_ns();
-  if (after - before > throttled_ns) writes_in_engine_until_ = after + throttled_for_ns;
+  if (const std::uint64_t took = after - before; took > throttled_ns)
+    writes_in_engine_until_ = after + std::min(took * throttled_factor, throttled_for_most_ns);
   return true;
 }
 

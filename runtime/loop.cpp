@@ -98,12 +98,12 @@ void Loop::Impl::settle() {
   const Time began = steady_now();
   for (;;) {
     perform();
+    if (disk->pending()) streams.send();  // the other members write while this one does
     done.clear();
     disk->poll(done, disk_budget);
     if (!done.empty()) {
       const Time now = steady_now();
       for (DiskDone& d : done) node.on_disk(now, std::move(d), effects);
-      if (disk->pending()) streams.flush();
     } else {
       streams.flush();
       if (empty(effects) && !disk->pending()) break;

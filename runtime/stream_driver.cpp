@@ -298,7 +298,7 @@ void StreamDriver::note_output(StreamId id) {
 
 void StreamDriver::note_close(StreamId id) { to_close_.push_back(id); }
 
-void StreamDriver::flush() {
+void StreamDriver::send() {
   while (!to_write_.empty()) {
     writing_.swap(to_write_);
     for (const StreamPtr& stream : writing_) {
@@ -307,6 +307,10 @@ void StreamDriver::flush() {
     }
     writing_.clear();
   }
+}
+
+void StreamDriver::flush() {
+  send();
   for (std::size_t i = 0; i < to_close_.size(); ++i)
     if (const StreamPtr stream = find(to_close_[i])) begin_close(stream);
   to_close_.clear();

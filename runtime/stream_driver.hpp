@@ -36,7 +36,9 @@ class StreamDriver {
   void note_output(StreamId id);
   void note_close(StreamId id);
   void note_resume(StreamId id);
-  // Sends what was noted, closes what was noted and has nothing left to send.
+  // Sends what was noted.
+  void send();
+  // Sends, closes what was noted and has nothing left to send, and waits for input again. Once per turn, at its end.
   void flush();
 
  private:
