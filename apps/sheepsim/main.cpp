@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "child.hpp"
+#include "epochs.hpp"
 #include "shrink.hpp"
 #include "sim/figure8.hpp"
 #include "sim/reconfiguration.hpp"
@@ -215,6 +216,7 @@ int main(int argc, char** argv) {
   bool do_shrink = false;
   bool stop_at_first = false;
   bool keep = false;
+  bool epochs = false;
   auto* seed_option = app.add_option("--seed", seed, "run one seed");
   auto* range_option = app.add_option("--seeds", range, "run many: A..B");
   app.add_option("--jobs", options.jobs, "processes for --seeds")->check(CLI::Range(1, 64));
@@ -229,6 +231,7 @@ int main(int argc, char** argv) {
   app.add_option("--replay", replay_file, "run a regression file");
   app.add_option("--check-history", history_file, "judge what real clients recorded (sim/recorded_history.hpp has the format); - is standard input");
   app.add_option("--trace", page_file, "with --seed: write the run as a web page");
+  app.add_flag("--epoch-costs", epochs, "measure what a change of the cluster costs a node, at 10, 50 and 200 members");
   app.add_flag("--log", log, "with --seed: print every event");
   app.add_option("overrides", options.overrides, "key=value: nodes, gateways, copies, zones, vdis, guests, ops, depth, regions, chaos_ms, gap_ms, length_ms, "
                                                  "final_power, check_every; faults=a,b or none; mix=a,b");
@@ -237,6 +240,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 1;
   }
+  if (epochs) return measure_epochs();
   if (!history_file.empty()) return check_history(history_file);
   if (!replay_file.empty()) {
     std::ifstream in(replay_file);

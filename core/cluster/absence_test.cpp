@@ -32,8 +32,8 @@ class Absence : public testing::Test {
 
 TEST_F(Absence, MovesNothingDuringTheGraceTime) {
   cluster(5, 2);
-  std::vector<ActingSet> before;
-  for (std::uint32_t i = 0; i < 200; ++i) before.push_back(acting(i, 2));
+  std::vector<ActingSet> before(200);
+  for (std::uint32_t i = 0; i < 200; ++i) before[i] = acting(i, 2);
   run(Remove{3, 1, false});
   for (std::uint32_t i = 0; i < 200; ++i) {
     ActingSet rest = before[i];

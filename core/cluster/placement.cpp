@@ -4,15 +4,31 @@
 
 namespace sd::cluster {
 
-Placement::Placement(const State& state) {
+void Placement::follow(const State& state) {
+  std::vector<Period> before = std::move(periods_);
+  periods_.clear();
+  periods_.reserve(state.epochs.size());
   std::vector<RingNode> nodes;
+  auto old = before.begin();
   for (const EpochRecord& record : state.epochs) {
-    nodes.clear();
-    for (const RingMember& m : record.members) nodes.push_back({m.id, m.zone, m.vnodes});
+    // Both lists are in order. A snapshot may bring other epochs under the same numbers, and an operator's word changes past ones.
+    while (old != before.end() && old->record.epoch < record.epoch) ++old;
+    if (old != before.end() && old->record == record) {
+      periods_.push_back(std::move(*old++));
+      continue;
+    }
     Period period;
     period.record = record;
-    period.ring = Ring(nodes);
     period.all_up = std::ranges::all_of(record.members, &RingMember::up);
+    // Most epochs only say who is up; the shares, and so the ring, are those of the epoch before.
+    const auto same_share = [](const RingMember& a, const RingMember& b) { return a.id == b.id && a.zone == b.zone && a.vnodes == b.vnodes; };
+    if (!periods_.empty() && std::ranges::equal(periods_.back().record.members, record.members, same_share)) {
+      period.ring = periods_.back().ring;
+    } else {
+      nodes.clear();
+      for (const RingMember& m : record.members) nodes.push_back({m.id, m.zone, m.vnodes});
+      period.ring = Ring(nodes);
+    }
     periods_.push_back(std::move(period));
   }
 }

@@ -1,4 +1,4 @@
-// Who holds what, now and in every epoch that still matters: the rings of the cluster state, built once for each change of the epoch list.
+// Who holds what, now and in every epoch that still matters: the rings of the cluster state, built once for each epoch.
 #pragma once
 #include <vector>
 
@@ -27,7 +27,9 @@ class Placement {
   };
 
   Placement() = default;
-  explicit Placement(const State& state);
+  explicit Placement(const State& state) { follow(state); }
+  // Makes it that of `state`, keeping what it has already: the cost is one ring for each epoch that is new and moved data.
+  void follow(const State& state);
 
   bool empty() const { return periods_.empty(); }
   // From the oldest epoch whose writes may not be everywhere yet to the current one, which is the last.

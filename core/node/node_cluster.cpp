@@ -70,7 +70,7 @@ void Node::Impl::state_changed(Time now, Effects& fx) {
   const std::uint64_t index = cluster_state.epochs.empty() ? 0 : cluster_state.epochs.back().log_index;
   if (index != seen_epoch_index || placement.periods().size() != cluster_state.epochs.size()) {
     seen_epoch_index = index;
-    placement = cluster::Placement(cluster_state);
+    placement.follow(cluster_state);
     if (cluster_state.epoch() != seen_epoch) {
       seen_epoch = cluster_state.epoch();
       std::string text = "epoch " + std::to_string(seen_epoch) + ": ";

@@ -2,11 +2,12 @@
 //
 // Every member has `vnodes` points on a circle of 64-bit numbers; an object's copies go to the first members found clockwise from the
 // object's own number, one for each zone. A member that joins or leaves moves only the objects next to its own points. A pure function
-// of the member list: every node computes the same answer.
+// of the member list: every node computes the same answer. Copies share the points, which never change.
 //
 // Point and object hashes are the original Sheepdog's (FNV-1a, hashed twice); node seeds hash the member's identity.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -31,7 +32,7 @@ class Ring {
 
   // The members that hold `oid`, the first being the one to read from by preference: at most `copies`, fewer when there are fewer zones.
   ActingSet locate(Oid oid, std::size_t copies) const;
-  bool empty() const { return points_.empty(); }
+  bool empty() const { return !points_; }
   std::size_t zones() const { return zones_; }
 
  private:
@@ -40,7 +41,7 @@ class Ring {
     NodeId id;
     std::uint32_t zone;
   };
-  std::vector<Point> points_;  // by hash, ties by id
+  std::shared_ptr<const std::vector<Point>> points_;  // by hash, ties by id; null if there is none
   std::size_t zones_ = 0;
 };
 
