@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Compares sheep with nbdkit's file plugin and with qemu-nbd on a raw file: the same fio jobs, in turn, on the same file system, in
-# one run. Prints a table of medians and the ratios. Numbers of different runs or machines do not compare; the ratios do.
+# one run. Prints a table of medians and the ratios. Numbers of different runs or machines do not compare; the ratios do. On a machine that
+# others use too, run it as `chrt -r 1 scripts/bench.sh`: servers and fio then go before everybody else.
 #
 #   scripts/bench.sh [options]
 #     --servers LIST   of nbdkit,qemu-nbd,sheep1,sheep3 (default: all four; sheep1 is one node with one copy, sheep3 three with three)
@@ -134,11 +135,19 @@ for server in "${server_list[@]}"; do
   run_fio "$server" "$top/fio.json" --rw=write --bs=1M --iodepth=8 --end_fsync=1
 done
 
+# Every server begins with its data in the page cache: a machine that gives idle pages back would else decide who has to read the disk.
+warm() {
+  if [[ $1 == sheep* ]]; then cat "$top/$1"/node*/obj/* >/dev/null
+  else cat "$top/$1.raw" >/dev/null
+  fi
+}
+
 phase "$rounds rounds of $seconds s for each of ${#row_list[@]} rows and ${#server_list[@]} servers"
 for (( round = 1; round <= rounds; round++ )); do
   for row in "${row_list[@]}"; do
     for server in "${server_list[@]}"; do
       sync  # what one left to be written must not slow the next
+      warm "$server"
       # shellcheck disable=SC2046
       run_fio "$server" "$top/fio.json" $(job "$row") --time_based --ramp_time=1 --runtime="$seconds"
       "$SD_PYTHON" - "$top/fio.json" "$round" "$row" "$server" >>"$measurements" <<'PY' || die "fio's output is unreadable: $top/fio.json"
