@@ -117,7 +117,7 @@ void Loop::Impl::settle() {
   }
   if (!node.fatal().empty()) {
     perform();  // the log says why
-    exit_code = 1;
+    exit_code = exit_gave_up;
     return;
   }
   if (node.stopped() && exit_code < 0) {

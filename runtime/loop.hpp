@@ -23,14 +23,16 @@ struct LoopOptions {
   std::string nbd_socket;          // path of a Unix socket; empty: none
 };
 
+inline constexpr int exit_gave_up = 3;
+
 class Loop {
  public:
   // Listens on every port. The error is a sentence for the user.
   static std::expected<std::unique_ptr<Loop>, std::string> create(LoopOptions options, Log log);
   ~Loop();
 
-  // Runs the node until SIGTERM or SIGINT has stopped it (0), or it failed (1: a fatal error, a second signal, or a stop that took too
-  // long). After 1 operations may still be in flight and destruction may wait for them: leave the process at once.
+  // Runs the node until SIGTERM or SIGINT has stopped it (0), it was told a second time or the stop took too long (1), or it gave up
+  // (exit_gave_up: its disk failed or its files are damaged; the log says which). Unless it is 0 operations may still be in flight and destruction may wait for them: leave the process at once.
   int run();
 
   struct Impl;

@@ -86,6 +86,7 @@ SimDisk::Page& SimDisk::page_to_write(File& file, std::uint64_t number, bool who
     page.has_middle = true;
     page.middle = copy_page(page.current);
   }
+  if (whole) page.unreadable = false;
   if (!page.current) page.current = zero_page();
   return page;
 }
@@ -109,7 +110,7 @@ void SimDisk::zero_range(File& file, std::uint64_t begin, std::uint64_t end) {
     ++at;
     const std::uint64_t from = std::max(begin, number * page_size) - number * page_size;
     const std::uint64_t to = std::min(end, (number + 1) * page_size) - number * page_size;
-    Bytes& bytes = writable(file, number, false);
+    Bytes& bytes = writable(file, number, from == 0 && to == page_size);
     std::memset(bytes.data() + from, 0, to - from);
     if (from == 0 && to == page_size) recycle(std::move(file.pages[number].current));
   }
@@ -334,6 +335,8 @@ SimDisk::Started SimDisk::start(Time now, DiskOp&& op) {
   slot.busy = true;
   slot.stamp = ++stamp_;
   slot.fails = op.kind == DiskOp::Kind::read && decisions_.chance(Site::disk_fault, config.read_error_per_million, 1'000'000);
+  if (op.kind == DiskOp::Kind::write || op.kind == DiskOp::Kind::sync)
+    slot.fails = decisions_.chance(Site::disk_fault, config.write_error_per_million, 1'000'000);
   slot.op = std::move(op);
   if (slot.op.kind == DiskOp::Kind::sync) {
     ++stats_.syncs;
@@ -360,12 +363,13 @@ DiskDone SimDisk::finish(std::uint32_t number) {
   DiskDone done;
   done.tag = op.tag;
   done.kind = op.kind;
-  if (slot.fails) {
+  const auto at = files_.find(op.file);
+  if (slot.fails || (op.kind == DiskOp::Kind::read && !readable(op.file, op.offset, op.length))) {
     ++stats_.injected_errors;
     done.status = Status::io_error;
+    if (op.kind == DiskOp::Kind::sync && at != files_.end() && at->second.running_sync == number + 1) end_sync(at->second, false);
     return done;
   }
-  const auto at = files_.find(op.file);
   switch (op.kind) {
     case DiskOp::Kind::read: {
       if (at == files_.end()) {
@@ -495,15 +499,21 @@ void SimDisk::power_lost() {
   graves_.clear();
 }
 
-bool SimDisk::flip_bit(FileKind kind) {
+// Number 0 of no file if there is none.
+std::pair<FileId, std::uint64_t> SimDisk::any_stored_page(FileKind kind) {
   std::vector<std::pair<FileId, std::uint64_t>> candidates;
   for (const auto& [id, file] : files_) {
     if (id.kind != kind) continue;
     for (const auto& [number, page] : file.pages)
       if (page.current && !page.dirty && number * page_size < file.size) candidates.emplace_back(id, number);
   }
-  if (candidates.empty()) return false;
-  const auto [id, number] = candidates[decisions_.choose(Site::disk_fault, candidates.size())];
+  if (candidates.empty()) return {};
+  return candidates[decisions_.choose(Site::disk_fault, candidates.size())];
+}
+
+bool SimDisk::flip_bit(FileKind kind) {
+  const auto [id, number] = any_stored_page(kind);
+  if (id == FileId{}) return false;
   const std::uint64_t bit = decisions_.choose(Site::disk_fault, page_size * 8);
   unshare(files_[id].pages[number].current);
   (*files_[id].pages[number].current)[bit / 8] ^= std::byte{1} << (bit % 8);
@@ -554,6 +564,21 @@ void SimDisk::restore(const Image& image) {
       file.pages[number].current = std::move(memory);
     }
   }
+}
+
+bool SimDisk::spoil_page(FileKind kind) {
+  const auto [id, number] = any_stored_page(kind);
+  if (id == FileId{}) return false;
+  files_[id].pages[number].unreadable = true;
+  return true;
+}
+
+bool SimDisk::readable(FileId id, std::uint64_t offset, std::uint64_t length) const {
+  const auto file = files_.find(id);
+  if (file == files_.end()) return true;
+  for (auto at = file->second.pages.lower_bound(offset / page_size); at != file->second.pages.end() && at->first * page_size < offset + length; ++at)
+    if (at->second.unreadable) return false;
+  return true;
 }
 
 std::vector<FileId> SimDisk::files() const {

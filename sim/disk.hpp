@@ -27,6 +27,7 @@ struct DiskConfig {
   Time sync_min = microseconds(100), sync_max = milliseconds(2);
   std::uint32_t slow_factor = 1;          // multiplies every latency
   std::uint32_t read_error_per_million = 0;
+  std::uint32_t write_error_per_million = 0;  // of writes and syncs
   std::uint32_t stall_per_thousand = 0;   // of syncs that take `stall`
   Time stall = seconds(1);
   std::uint64_t capacity = 1ull << 40;    // bytes of pages that may be in use
@@ -56,6 +57,8 @@ class SimDisk {
 
   // Flips one stored bit of a file of this kind; the copy on the medium, so that it stays. False if there is nothing to damage.
   bool flip_bit(FileKind kind);
+  // Makes a stored page of a file of this kind unreadable, until all of it is written again. False if there is none.
+  bool spoil_page(FileKind kind);
 
   // The whole disk as it is now, and a machine that finds an earlier (or another's, or an empty) one when it comes back. Only
   // while no process uses the disk, and with nothing volatile left: after `power_lost`.
@@ -65,6 +68,7 @@ class SimDisk {
 
   std::uint64_t used() const { return pages_ * page_size; }
   std::size_t in_flight() const { return in_flight_; }
+  bool readable(FileId file, std::uint64_t offset, std::uint64_t length) const;
   std::vector<FileId> files() const;
   // Damages a block of an object file that `other` holds with the same contents.
   bool flip_bit_held_by(const SimDisk& other);
@@ -94,6 +98,7 @@ class SimDisk {
     bool dirty = false;
     bool in_sync = false; // covered by the running sync
     bool has_middle = false;
+    bool unreadable = false;  // until it is written
   };
   struct File {
     std::map<std::uint64_t, Page> pages;
@@ -128,6 +133,7 @@ class SimDisk {
   void zero_range(File& file, std::uint64_t begin, std::uint64_t end);
   void write_range(File& file, const DiskOp& op, const std::vector<bool>* sectors);
   File& file_for_write(FileId id);
+  std::pair<FileId, std::uint64_t> any_stored_page(FileKind kind);
   Status perform_write(const DiskOp& op, const std::vector<bool>* sectors);
   void perform_remove(FileId id);
   void begin_sync(File& file, std::uint32_t slot);

@@ -189,6 +189,22 @@ TEST(SimDisk, FlippedBitsStay) {
   EXPECT_NE(f.read(object, 0, 4096), std::string(4096, 'a'));
 }
 
+TEST(SimDisk, ASpoiltPageCannotBeReadUntilItIsWritten) {
+  Fixture f;
+  const FileId object{FileKind::object, 0, 1};
+  EXPECT_FALSE(f.disk.spoil_page(FileKind::object));
+  f.write(object, 0, 4096, 'a');
+  f.sync(object);
+  EXPECT_TRUE(f.disk.spoil_page(FileKind::object));
+  EXPECT_FALSE(f.disk.readable(object, 0, 512));
+  EXPECT_TRUE(f.disk.readable(object, 4096, 512));
+  EXPECT_EQ(f.run(Fixture::simple(DiskOp::Kind::sync, object)).status, Status::ok);
+  f.write(object, 0, 512, 'b');
+  EXPECT_FALSE(f.disk.readable(object, 0, 512)) << "a part of it does not mend it";
+  f.write(object, 0, 4096, 'b');
+  EXPECT_EQ(f.read(object, 0, 4096), std::string(4096, 'b'));
+}
+
 TEST(SimDisk, EveryPageIsGivenBack) {
   Fixture f;
   const FileId object{FileKind::object, 0, 1};

@@ -111,6 +111,15 @@ void Faults::lose_nodes(FaultClass kind) {
   keep(kind, targets, 0, milliseconds(60) + any_length());
 }
 
+// Writes and syncs of a node fail: it must give up, and what it had not made durable is gone as with its power.
+bool Faults::failing_disk() {
+  const std::uint32_t node = any_node();
+  world_.nodes[node]->disk.config.write_error_per_million = 1000u << world_.decisions.choose(Site::disk_fault, 10);
+  world_.trace("faults", "writes fail at node " + std::to_string(node));
+  keep(FaultClass::power, 1u << node, 0, milliseconds(60) + any_length());
+  return true;
+}
+
 std::uint32_t Faults::owner() const {
   for (const auto& machine : world_.nodes) {
     if (!machine->running() || !machine->node()->status(machine->local_time()).serving) continue;
@@ -248,6 +257,7 @@ bool Faults::apply(FaultClass kind) {
     case FaultClass::power:
     case FaultClass::stop:
       if (any_active(losses) || !world_.clean()) return false;
+      if (kind == FaultClass::power && config.copies > 1 && world_.decisions.choose(Site::disk_fault, 4) == 0) return failing_disk();
       lose_nodes(kind);
       return true;
     case FaultClass::power_all:
@@ -342,8 +352,15 @@ bool Faults::apply(FaultClass kind) {
       return true;
     case FaultClass::rot:
       if (!world_.clean()) return false;
+    {
+      const FileKind kind_of_file = choose(4) == 0 ? FileKind::object_meta : FileKind::object;
+      if (kind_of_file == FileKind::object && world_.decisions.choose(Site::disk_fault, 3) == 0) {
+        world_.trace("faults", "a page cannot be read any more at node " + std::to_string(bad_disk_));
+        return world_.nodes[bad_disk_]->disk.spoil_page(kind_of_file);
+      }
       world_.trace("faults", "a bit rots at node " + std::to_string(bad_disk_));
-      return world_.nodes[bad_disk_]->disk.flip_bit(choose(4) == 0 ? FileKind::object_meta : FileKind::object);
+      return world_.nodes[bad_disk_]->disk.flip_bit(kind_of_file);
+    }
     case FaultClass::full: {
       if (any_active(bit(kind))) return false;
       SimDisk& disk = world_.nodes[bad_disk_]->disk;
@@ -384,6 +401,7 @@ void Faults::undo(Active& fault) {
     case FaultClass::power_all:
       for (std::uint32_t i = 0; i < world_.config.nodes; ++i)
         if (fault.targets >> i & 1) {
+          world_.nodes[i]->disk.config.write_error_per_million = 0;
           world_.nodes[i]->crash_if_armed();
           world_.nodes[i]->start();
         }

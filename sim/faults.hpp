@@ -41,6 +41,7 @@ class Faults {
   void undo(Active& fault);
   bool any_active(std::uint32_t classes) const;
   void keep(FaultClass kind, std::uint32_t targets, std::uint32_t other, Time length);
+  bool failing_disk();
   void lose_nodes(FaultClass kind);
   bool lone_witness();
   bool isolate_owner(FaultClass kind);

@@ -52,7 +52,8 @@ void draw_faults(Decisions& d, Config& config) {
   if (config.copies == 1 && config.nodes > 1) config.faults &= ~bit(FaultClass::kill);
   // A rotten block counts as a lost copy until it is read or scrubbed; so nothing else may take the others away meanwhile.
   const std::uint32_t removals = bit(FaultClass::partition) | bit(FaultClass::one_way) | bit(FaultClass::bridge) | bit(FaultClass::slow_net) | bit(FaultClass::pause) |
-                                 bit(FaultClass::slow_disk) | bit(FaultClass::stall) | bit(FaultClass::full) | bit(FaultClass::flip);
+                                 bit(FaultClass::slow_disk) | bit(FaultClass::stall) | bit(FaultClass::full) | bit(FaultClass::flip) |
+                                 bit(FaultClass::reset);
   if (config.faults & bit(FaultClass::rot)) {
     config.faults &= ~removals;
     if (config.copies < 3) config.faults &= ~(node_losses | bit(FaultClass::power_all));

@@ -41,7 +41,8 @@ void define(CLI::App& app, Arguments& a) {
       "  sheep -b 127.0.0.1 -p 7020 --seed 127.0.0.1:7000 /var/lib/sheep/2\n"
       "  dog cluster format --copies 3 && dog vdi create disk 10G\n"
       "  qemu-system-x86_64 -drive file=nbd://127.0.0.1:10809/disk,format=raw,if=virtio\n"
-      "Port PORT serves clients, PORT + 1 the other nodes.");
+      "Port PORT serves clients, PORT + 1 the other nodes.\n"
+      "Exit code: 0 stopped, 1 stopped in a hurry, 2 cannot start, 3 gave up (its disk failed or its files are damaged), 64 wrong usage.");
   app.add_option("DIR", a.directory, "Directory for this node's data; created if missing")->required();
   app.add_option("-b,--bind-addr", a.bind_address, "Address to listen on")->capture_default_str();
   app.add_option("-p,--port", a.port, "Client port; other nodes connect to the next one")->capture_default_str()->check(CLI::Range(1, 65534));

@@ -279,10 +279,11 @@ void Node::Impl::settle(Time now, Effects& fx) {
   replica_fx.store.notices.clear();
   for (auto& text : gateway_fx.volume.notices) log(fx, LogLine::Level::warning, std::move(text));
   gateway_fx.volume.notices.clear();
+  replica->set_full(store->space_left() < options.reserve_bytes);
   flush_outbox(now, fx);
   advance_stop(now);
   if (raft->corrupt()) fail("the cluster log cannot be used: " + raft->reason(), fx);
-  if (store->failed()) fail("the disk failed; this node stops so that the others can take over", fx);
+  if (store->failed()) fail("the disk of the journal or of the objects failed; this node stops so that the others can take over", fx);
 }
 
 // --- Stop --------------------------------------------------------------------------------------------------------------------------------
@@ -401,7 +402,6 @@ void Node::set_space(std::uint64_t free_bytes, std::uint64_t total_bytes) {
   impl_->space_total = total_bytes;
   if (!impl_->store) return;
   impl_->store->set_space(free_bytes, total_bytes);
-  impl_->replica->set_full(free_bytes < impl_->options.reserve_bytes);
 }
 
 void Node::stop(Time now, Effects& effects) {

@@ -1,4 +1,5 @@
 // Reads: from the overlays and the file, every block from the file checked against its checksum.
+#include <algorithm>
 #include <bit>
 
 #include "core/base/assert.hpp"
@@ -24,6 +25,7 @@ Store::Impl::PendingRead& Store::Impl::new_read(Object& o, PendingRead::Purpose 
   r.status = Status::ok;
   r.info = info_of(o);
   r.generation = o.read_generation;
+  r.split = false;
   return r;
 }
 
@@ -142,6 +144,27 @@ bool Store::Impl::fetch_edges(Object& o, std::span<const std::uint32_t> blocks) 
   return false;
 }
 
+// What cannot be read together may be readable in part.
+void Store::Impl::read_one_by_one(PendingRead& r, std::uint32_t index) {
+  const PendingRead::Piece whole = r.pieces[index];
+  Object& o = *r.object;
+  r.pieces[index].count = 1;
+  r.split = true;
+  for (std::uint32_t i = 0; i < whole.count; ++i) {
+    const std::size_t at = i == 0 ? index : r.pieces.size();
+    if (i > 0) {
+      PendingRead::Piece& piece = r.pieces.emplace_back();
+      piece.first = whole.first + i;
+      piece.count = 1;
+      piece.from_disk = true;
+      piece.crc_at = whole.crc_at + i;
+    }
+    ++r.outstanding;
+    ++o.reads[r.generation];
+    disk(DiskOp::Kind::read, object_file(o.oid), make_tag(Tag::read, r.id, at), std::uint64_t{whole.first + i} * block_size, block_size);
+  }
+}
+
 void Store::Impl::on_read(std::uint32_t id, std::uint32_t index, DiskDone&& done) {
   PendingRead& r = *reads[id];
   Object& o = *r.object;
@@ -151,8 +174,15 @@ void Store::Impl::on_read(std::uint32_t id, std::uint32_t index, DiskDone&& done
   --r.outstanding;
   --o.reads[generation];
   if (done.status != Status::ok && done.status != Status::not_found) {
-    if (r.status == Status::ok) r.status = Status::io_error;
-    notice("object " + to_string(o.oid) + ": read error at block " + std::to_string(piece.first));
+    if (piece.count > 1) {
+      read_one_by_one(r, index);
+      return;
+    }
+    // Like damage: another member has what this disk cannot read any more, and writing it again mends most disks.
+    r.status = Status::damaged;
+    if (r.purpose == PendingRead::Purpose::read_chunk) r.damaged |= static_cast<std::uint16_t>(1u << (piece.first % blocks_per_chunk));
+    ++counts.unreadable;
+    notice("object " + to_string(o.oid) + ": the disk cannot read block " + std::to_string(piece.first));
   } else {
     std::uint32_t bad = 0;
     std::uint32_t first_bad = 0;
@@ -194,6 +224,7 @@ void Store::Impl::take_good_blocks(const PendingRead& r, StoreDone& d) {
 void Store::Impl::complete_read(PendingRead& r) {
   Object& o = *r.object;
   const auto purpose = r.purpose;
+  if (r.split) std::ranges::sort(r.pieces, {}, &PendingRead::Piece::first);
   if (purpose == PendingRead::Purpose::edges) {
     o.edge_status = r.status;
     if (r.status == Status::ok)

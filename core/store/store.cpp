@@ -204,7 +204,7 @@ Store::Impl::Executed Store::Impl::execute_update(Object& o, Op& op) {
 }
 
 bool Store::Impl::refuse_for_space(const Object& o, std::uint32_t first, std::uint32_t count) const {
-  return (disk_full || free_bytes < options.reserve_bytes) && count > 0 && !o.meta.all_allocated(first, count);
+  return (disk_full || space_left() < options.reserve_bytes) && count > 0 && !o.meta.all_allocated(first, count);
 }
 
 namespace {
@@ -264,6 +264,7 @@ Store::Impl::Executed Store::Impl::execute_write(Object& o, Op& op) {
   record.prev = op.prev;
   record.first = static_cast<std::uint16_t>(first);
   record.count = static_cast<std::uint16_t>(end - first);
+  if (!o.meta.all_allocated(first, end - first)) space_spent += std::uint64_t{end - first} * block_size;
   emit(o, record, slices);
   acknowledge(o, op.ticket);
   return Executed::done;
@@ -332,6 +333,7 @@ Store::Impl::Executed Store::Impl::execute_put_chunk(Object& o, Op& op) {
   record.count = blocks_per_chunk;
   record.mask = op.mask;
   const Slice data = aligned_for_disk(op.data, pool);
+  space_spent += data.size();
   emit(o, record, {&data, data.empty() ? 0u : 1u});
   if (op.lost != 0) {
     record.kind = journal::Kind::lose;

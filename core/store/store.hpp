@@ -115,6 +115,7 @@ struct StoreStats {
   std::uint64_t applies = 0;
   std::uint64_t checkpoints = 0;
   std::uint64_t damaged_blocks = 0;
+  std::uint64_t unreadable = 0;       // reads of object files that the disk failed
 };
 
 class Store {
@@ -135,6 +136,8 @@ class Store {
   // Sends the records gathered so far as a batch, unless enough batches are in flight (they go out when one of those completes).
   void flush_batch(Time now, StoreEffects& effects);
   void set_space(std::uint64_t free_bytes, std::uint64_t total_bytes);
+  // What was last said to be free, less what the updates taken since then will need.
+  std::uint64_t space_left() const;
 
   // Updates by clients. `version` must follow `prev`, the object's current version ({0, 0} creates the object).
   //  ok          done, or a duplicate: `version` is not newer than the current one, and the update was acknowledged before
@@ -152,7 +155,8 @@ class Store {
   // ok: all that was acknowledged before this call survives a loss of power.
   void flush(Time now, std::uint64_t ticket, StoreEffects& effects);
 
-  // Reading. read: not_found if there is no such object, behind if it is incomplete, damaged, invalid, io_error. Unallocated ranges
+  // Reading. read: not_found if there is no such object, behind if it is incomplete, damaged (a
+  // checksum does not fit, or the disk cannot read it), invalid, io_error. Unallocated ranges
   // read as zeros.
   void read(Time now, std::uint64_t ticket, Oid oid, std::uint32_t offset, std::uint32_t length, StoreEffects& effects);
   // Always ok (with info.exists false if there is no such object), or io_error.

@@ -33,7 +33,11 @@ Store::~Store() = default;
 
 bool Store::ready() const { return impl_->state == Impl::State::running; }
 bool Store::failed() const { return impl_->state == Impl::State::failed; }
-void Store::set_space(std::uint64_t free_bytes, std::uint64_t) { impl_->free_bytes = free_bytes; }
+void Store::set_space(std::uint64_t free_bytes, std::uint64_t) {
+  impl_->free_bytes = free_bytes;
+  impl_->space_spent = impl_->dirty_bytes;  // not in files yet
+}
+std::uint64_t Store::space_left() const { return impl_->space_left(); }
 
 void Store::open(Time now, StoreEffects& effects) {
   SD_ASSERT(impl_->state == Impl::State::fresh, "a store is opened once");

@@ -159,6 +159,7 @@ struct PendingRead {
   std::uint8_t generation = 0;
   std::uint32_t outstanding = 0;
   Status status = Status::ok;
+  bool split = false;          // pieces are out of order
   std::vector<Piece> pieces;
   std::vector<std::uint32_t> crcs;
 };
@@ -240,6 +241,7 @@ struct Store::Impl {
   PendingRead& new_read(Object& o, PendingRead::Purpose purpose);
   void add_pieces(PendingRead& r, std::uint32_t first, std::uint32_t count);
   void start_read(PendingRead& r);
+  void read_one_by_one(PendingRead& r, std::uint32_t index);
   void on_read(std::uint32_t id, std::uint32_t piece, DiskDone&& done);
   void complete_read(PendingRead& r);
   static void take_good_blocks(const PendingRead& r, StoreDone& d);
@@ -303,6 +305,7 @@ struct Store::Impl {
     const std::uint64_t left = super.capacity - position % super.capacity;
     return bytes <= left ? position : position + left;
   }
+  std::uint64_t space_left() const { return free_bytes - std::min(free_bytes, space_spent); }
   bool fits(std::uint64_t bytes) const { return place(head, bytes) + bytes - tail <= super.capacity; }
   std::uint64_t max_batch_payload() const { return std::min<std::uint64_t>(options.max_batch_bytes, super.capacity / 4); }
 
@@ -315,6 +318,7 @@ struct Store::Impl {
   State state = State::fresh;
   std::uint32_t disk_in_flight = 0;
   std::uint64_t free_bytes = UINT64_MAX;
+  std::uint64_t space_spent = 0;  // of free_bytes, by updates since it was told
   StoreStats counts;
 
   // Objects.

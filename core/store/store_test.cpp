@@ -261,6 +261,20 @@ TEST(Store, WritesThatNeedSpaceAreRefusedBelowTheReserve) {
   EXPECT_EQ(t.write(a, {1, 4}, {1, 3}, block, t.pattern(block, 2)).status, Status::ok);
 }
 
+TEST(Store, TheReserveIsKeptBetweenTwoLooksAtTheDisk) {
+  StoreOptions o = small();
+  o.reserve_bytes = 64 * block;
+  StoreBench t(o);
+  t.store->set_space(80 * block, 1u << 30);
+  Version last{};
+  std::uint32_t taken = 0;
+  while (t.write(a, {1, taken + 1}, last, taken * block, t.pattern(block, 1)).status == Status::ok) last = {1, ++taken};
+  EXPECT_EQ(taken, 17u) << "down to the reserve, whether applied or not";
+  EXPECT_EQ(t.write(a, {1, 100}, last, 0, t.pattern(block, 2)).status, Status::ok) << "it has its block already";
+  t.store->set_space(80 * block, 1u << 30);
+  EXPECT_LT(t.store->space_left(), 80 * block) << "what waits in memory will need its space";
+}
+
 TEST(Store, AJournalWithoutSpaceFailsItsWritesAndGoesOn) {
   // Two batches in flight, the first of three blocks and the second of two; one of them finds no space, in either order of completion.
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
@@ -329,14 +343,25 @@ TEST(Store, AFailedJournalWriteOrSyncStopsTheStore) {
   }
 }
 
-TEST(Store, AReadErrorIsThatReadsOwn) {
+TEST(Store, WhatTheDiskCannotReadIsDamagedAndCanBeWrittenAgain) {
   StoreBench t(small());
-  t.write(a, {1, 1}, {}, 0, t.pattern(block, 1));
+  t.write(a, {1, 1}, {}, 0, t.pattern(2 * block, 1));
   t.checkpoint();
-  t.disk.inject = [&](const DiskOp& op) { return op.kind == DiskOp::Kind::read && op.file == data_file(a) ? Status::io_error : Status::ok; };
-  EXPECT_EQ(t.read(a, 0, block).status, Status::io_error);
+  bool bad = true;  // a sector of the first block, until it is written
+  t.disk.inject = [&](const DiskOp& op) {
+    if (op.file != data_file(a) || op.offset > 0) return Status::ok;
+    if (op.kind == DiskOp::Kind::write) bad = false;
+    return op.kind == DiskOp::Kind::read && bad ? Status::io_error : Status::ok;
+  };
+  EXPECT_EQ(t.read(a, 0, 2 * block).status, Status::damaged);
+  EXPECT_EQ(t.read(a, block, block).status, Status::ok);
+  EXPECT_EQ(t.write(a, {1, 2}, {1, 1}, 7, t.pattern(5, 2)).status, Status::damaged) << "its neighbours are not known";
+  t.store->read_chunk(t.now, ++t.ticket, a, 0, t.fx);
+  EXPECT_EQ(t.wait(t.ticket).status, Status::damaged);
   EXPECT_FALSE(t.store->failed());
   EXPECT_EQ(t.write(a, {1, 2}, {1, 1}, 0, t.pattern(block, 2)).status, Status::ok);
+  t.checkpoint();
+  EXPECT_EQ(t.read(a, 0, 2 * block).status, Status::ok);
 }
 
 TEST(Store, DamageInTheMiddleOfTheJournalIsReportedAndNothingBehindItIsTaken) {
