@@ -87,6 +87,7 @@ struct Config {
   std::uint32_t grace_ms = 0;      // how long a node that is down keeps its share of the data
   std::uint64_t journal_bytes = 4u << 20, apply_bytes = 256u << 10, max_dirty_bytes = 1u << 20;
   std::uint32_t meta_cache = 64;
+  std::uint32_t remembered_writes = 256;
   std::uint32_t drift_ppm = 0;
   std::uint32_t check_every = 4;   // steps of a node between two checks of its invariants
   std::vector<Time> starts;        // of each node, after the beginning; nodes beyond these start at once

@@ -215,6 +215,7 @@ void each_number(Config& config, F field) {
   field("apply_bytes", config.apply_bytes);
   field("max_dirty_bytes", config.max_dirty_bytes);
   field("meta_cache", config.meta_cache);
+  field("remembered_writes", config.remembered_writes);
   field("drift_ppm", config.drift_ppm);
   field("read_min", config.disk.read_min);
   field("read_max", config.disk.read_max);
@@ -273,6 +274,7 @@ Config draw_config(Decisions& d) {
   draw_aim(d, config);
   draw_membership(d, config);
   for (std::uint32_t i = 0; i < config.nodes; ++i) config.starts.push_back(d.choose(Site::config, milliseconds(500)));
+  config.remembered_writes = d.chance(Site::limits, 1, 2) ? 256 : static_cast<std::uint32_t>(2 << d.choose(Site::limits, 3));
   return config;
 }
 

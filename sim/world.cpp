@@ -39,6 +39,7 @@ NodeOptions options_of(const Config& config, MachineId id) {
   options.max_dirty_bytes = config.max_dirty_bytes;
   options.reserve_bytes = 1u << 20;
   options.meta_cache = config.meta_cache;
+  options.remembered_writes = config.remembered_writes;
   options.max_streams = 256;
   return options;
 }

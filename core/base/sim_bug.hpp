@@ -35,6 +35,7 @@
   X(raft_config_early, "a leader changes the voters before the change before is committed, or anything of its term") \
   X(down_counts_as_up, "a member that is down but keeps its place is taken for one that holds every write")          \
   X(drained_too_early, "a member counts as drained before others hold its share")                                    \
+  X(forget_silently, "a write that comes late is carried out though nobody remembers if it was before")              \
 
 namespace sd {
 

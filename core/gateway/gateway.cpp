@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/assert.hpp"
+#include "core/base/sim_bug.hpp"
 
 namespace sd {
 
@@ -180,6 +181,7 @@ void Gateway::collect(Time now, GatewayEffects& out) {
     for (IoDone& done : batch) {
       if (done.status == Status::stale) {
         if (Pending* p = pending_.find(done.ticket); p && p->from != 0) finish(now, done.ticket, Status::stale, {}, out);
+        else if (p && p->abandoned) finish(now, done.ticket, Status::unavailable, {}, out);
         else if (p) {
           p->where = Pending::Where::waiting;
           waiting_.insert(done.ticket);
@@ -196,8 +198,11 @@ void Gateway::collect(Time now, GatewayEffects& out) {
 
 void Gateway::abandon(std::uint64_t ticket, GatewayEffects& out) {
   std::vector<std::uint64_t> waiting;
-  for (const std::uint64_t id : waiting_)
-    if (const Pending* p = pending_.find(id); p && p->from == 0 && p->ticket == ticket) waiting.push_back(id);
+  pending_.each([&](std::uint64_t id, Pending& p) {
+    if (p.from != 0 || p.ticket != ticket) return;
+    p.abandoned = !SD_BUG(forget_silently);
+    if (waiting_.contains(id)) waiting.push_back(id);
+  });
   for (const std::uint64_t id : waiting) finish(0, id, Status::unavailable, {}, out);
 }
 
@@ -223,6 +228,10 @@ void Gateway::on_state(Time now, GatewayEffects& out) {
   }
   for (const std::uint64_t id : lost) {
     Pending& p = *pending_.find(id);
+    if (p.abandoned) {
+      finish(now, id, Status::unavailable, {}, out);
+      continue;
+    }
     forwarded_.erase(std::exchange(p.number, 0));
     p.where = Pending::Where::waiting;
     waiting_.insert(id);

@@ -27,7 +27,8 @@ class Gateway {
 
   // done: ok, io_error, no_space, not_found (no such disk), invalid (outside the disk), unavailable (gave up).
   void submit(Time now, std::uint64_t ticket, IoRequest&& request, GatewayEffects& out);
-  // Whoever asked is gone. What has not been started is not started any more: its client may write the same place through another gateway.
+  // Whoever asked is gone. What has not been started is not started any more, and what was is not repeated to another owner: its client
+  // may write the same place through another gateway.
   void abandon(std::uint64_t ticket, GatewayEffects& out);
   void on_request(Time now, NodeId from, peer::GatewayRequest&& request, GatewayEffects& out);
   void on_reply(Time now, NodeId from, peer::GatewayReply&& reply, GatewayEffects& out);
@@ -56,6 +57,7 @@ class Gateway {
     NodeId sent_to = 0;
     std::uint64_t number = 0;        // of a forwarded request
     Time sent = 0;
+    bool abandoned = false;
   };
   // What is known of another gateway's requests.
   struct Forwarder {

@@ -175,7 +175,7 @@ bool Volume::has_work(const Object& object) const {
   return !object.writes.empty() || !object.waiting.empty() || object.reads > 0 || object.peering != 0;
 }
 
-bool Volume::can_forget(const Object& object) const { return !has_work(object) && object.damaged.empty() && object.known.empty(); }
+bool Volume::can_forget(const Object& object) const { return !has_work(object) && object.damaged.empty() && object.known.empty() && object.forgotten.empty(); }
 
 void Volume::enqueue(Time now, Object& object, std::uint64_t id, VolumeEffects& out) {
   ops_.find(id)->object = &object;
@@ -214,6 +214,12 @@ void Volume::pump(Time now, Object& object, VolumeEffects& out) {
     if (!object.known.empty() && std::ranges::binary_search(object.known, op.origin)) {
       // An earlier owner carried it out, and others may have seen that: doing it again could undo what was written since.
       finish_op(now, id, Status::ok, {}, out);
+      continue;
+    }
+    if (peer::may_be_forgotten(object.forgotten, op.origin)) {
+      // So late that nobody can say whether it was. An error leaves that open, as it is; carrying it out could undo what was written since.
+      out.notices.push_back("object " + to_string(object.oid) + ": a write came too late to know whether it was carried out before; it fails");
+      finish_op(now, id, Status::io_error, {}, out);
       continue;
     }
     if (op.kind == Op::Kind::zero && object.version == Version{}) {

@@ -128,6 +128,7 @@ class Volume {
     std::uint64_t peering = 0;            // the op of the query or pull
     std::vector<Answer> answers;
     std::vector<Origin> known;            // writes that the winner holds already, ordered: asked for again, they are done
+    std::vector<Origin> forgotten;        // others that it may hold: nobody remembers
     ActingSet damaged;                    // members whose damaged blocks are to be replaced
     ActingSet bad_sources;                // a pull from them failed: they cannot read their copy
     NodeId source = 0;

@@ -40,6 +40,7 @@ void Volume::postpone(Time now, Object& object) {
 void Volume::peer(Time now, Object& object, VolumeEffects& out) {
   drop_peering(object);
   object.known.clear();
+  object.forgotten.clear();
   object.retry_at = never;
   object.generation = generation_;
   object.acting = placement_.acting(object.oid, copies_);
@@ -281,8 +282,10 @@ void Volume::ready(Time now, Object& object, VolumeEffects& out) {
   object.state = Object::State::ready;
   object.version = object.winner;
   for (const Answer& answer : object.answers)
-    if (!answer.reply.incomplete && answer.reply.version == object.winner)  // others may hold writes that were discarded
-      object.known.insert(object.known.end(), answer.reply.recent.begin(), answer.reply.recent.end());
+    if (!answer.reply.incomplete && answer.reply.version == object.winner) {  // others may hold writes that were discarded
+      object.known.insert(object.known.end(), answer.reply.recent.last.begin(), answer.reply.recent.last.end());
+      for (const Origin& origin : answer.reply.recent.forgotten) peer::forget(object.forgotten, origin);
+    }
   std::ranges::sort(object.known);
   object.known.erase(std::ranges::unique(object.known).begin(), object.known.end());
   if (object.winner.log_index() == generation_) object.round = std::max(object.round, object.winner.round());

@@ -140,7 +140,7 @@ void Node::Impl::open_machines(Time now, Effects& fx) {
   r.heartbeat = options.raft_heartbeat;
   raft = std::make_unique<raft::Raft>(r, pool, rng.next());
   store = std::make_unique<Store>(store_options(options), pool, rng.next());
-  replica = std::make_unique<Replica>(id, pool, *store, cluster_state);
+  replica = std::make_unique<Replica>(id, pool, *store, cluster_state, options.remembered_writes);
   gateway = std::make_unique<Gateway>(id, incarnation, pool, cluster_state, placement);
   collector = std::make_unique<Collector>(id, *store, cluster_state, placement);
   raft->open(now, raft_fx);

@@ -21,6 +21,7 @@
 #include "core/base/time.hpp"
 #include "core/cluster/state.hpp"
 #include "core/disk/disk.hpp"
+#include "core/peer/message.hpp"
 
 namespace sd {
 
@@ -66,6 +67,7 @@ struct NodeOptions {
   std::uint64_t apply_bytes = 32u << 20;        // unapplied journal data that starts a write-back
   std::uint64_t max_dirty_bytes = 96u << 20;    // bound of memory held by unapplied writes
   std::uint64_t reserve_bytes = 64u << 20;      // free space below which writes that allocate are refused
+  std::size_t remembered_writes = peer::max_recent;  // to each object, by whose they were
   std::size_t meta_cache = 2048;                // objects whose checksums stay in memory
   std::size_t max_streams = 4096;
   std::uint32_t nbd_preferred_block = 4096;

@@ -1,5 +1,7 @@
 #include "core/peer/message.hpp"
 
+#include <algorithm>
+
 #include "core/base/codec.hpp"
 #include "core/base/crc32c.hpp"
 #include "core/base/limits.hpp"
@@ -56,8 +58,10 @@ struct Put {
     w.u64(m.chunks); w.boolean(m.exists); w.boolean(m.incomplete); w.boolean(m.full); w.u32(m.offset); w.u16(m.damaged);
     w.u32(static_cast<std::uint32_t>(m.crcs.size()));
     for (const std::uint32_t crc : m.crcs) w.u32(crc);
-    w.u32(static_cast<std::uint32_t>(m.recent.size()));
-    for (const Origin& o : m.recent) { w.u64(o.gateway); w.u64(o.number); }
+    for (const auto* origins : {&m.recent.last, &m.recent.forgotten}) {
+      w.u32(static_cast<std::uint32_t>(origins->size()));
+      for (const Origin& o : *origins) { w.u64(o.gateway); w.u64(o.number); }
+    }
   }
   void operator()(const GatewayRequest& m) {
     w.u64(m.id); w.u64(m.oldest); w.u64(m.origin); w.u8(static_cast<std::uint8_t>(m.op)); w.u32(m.vid); w.u64(m.offset); w.u32(m.length); w.boolean(m.fua); w.boolean(m.keep_allocated);
@@ -94,10 +98,14 @@ struct Get {
     m.id = r.u64(); m.vid = r.u32(); get_enum(r, m.status, Status::read_only); m.generation = r.u64(); get(r, m.version); get(r, m.base);
     m.chunks = r.u64(); m.exists = r.boolean(); m.incomplete = r.boolean(); m.full = r.boolean(); m.offset = r.u32(); m.damaged = r.u16();
     for (auto n = r.count(limits::chunk_size / limits::block_size); n > 0 && !r.failed(); --n) m.crcs.push_back(r.u32());
-    for (auto n = r.count(max_recent); n > 0 && !r.failed(); --n) {
-      const auto gateway = r.u64();
-      m.recent.push_back({gateway, r.u64()});
-    }
+    const auto get_origins = [this](std::vector<Origin>& origins, std::size_t most) {
+      for (auto n = r.count(most); n > 0 && !r.failed(); --n) {
+        const auto gateway = r.u64();
+        origins.push_back({gateway, r.u64()});
+      }
+    };
+    get_origins(m.recent.last, max_recent);
+    get_origins(m.recent.forgotten, max_forgotten);
   }
   void operator()(GatewayRequest& m) {
     m.id = r.u64(); m.oldest = r.u64(); m.origin = r.u64(); get_enum(r, m.op, GatewayRequest::Op::map); m.vid = r.u32(); m.offset = r.u64(); m.length = r.u32();
@@ -124,6 +132,19 @@ bool emplace_type(Message& message, std::uint8_t type) {
 Payload* mutable_payload(Message& message) { return const_cast<Payload*>(payload_of(message)); }
 
 }  // namespace
+
+void forget(std::vector<Origin>& forgotten, const Origin& origin) {
+  const auto at = std::ranges::find(forgotten, origin.gateway, &Origin::gateway);
+  if (at != forgotten.end()) at->number = std::max(at->number, origin.number);
+  else if (may_be_forgotten(forgotten, origin)) return;
+  else if (forgotten.size() < max_forgotten) forgotten.push_back(origin);
+  else forgotten.assign(1, Origin{});
+}
+
+bool may_be_forgotten(const std::vector<Origin>& forgotten, const Origin& origin) {
+  return origin.gateway != 0 &&
+         std::ranges::any_of(forgotten, [&](const Origin& o) { return o.gateway == 0 || (o.gateway == origin.gateway && origin.number <= o.number); });
+}
 
 const Payload* payload_of(const Message& message) {
   return std::visit(

@@ -66,7 +66,19 @@ struct LeaseGrant { Incarnation incarnation = 0; Time sent = 0; };
 struct Propose { std::string command; };
 
 inline constexpr std::size_t max_helpers = 32;
-inline constexpr std::size_t max_recent = 256;  // as many as an owner has under way on one object
+// What a member remembers of the writes to one object, by whose they were: so that an owner does not carry one out again that an earlier
+// owner had carried out.
+inline constexpr std::size_t max_recent = 256;    // as many as an owner has under way on one object
+inline constexpr std::size_t max_forgotten = 64;
+struct RecentWrites {
+  std::vector<Origin> last;       // oldest first, at most max_recent
+  std::vector<Origin> forgotten;  // for each gateway the highest number that `last` once held, at most max_forgotten; {0, 0}: any number of any
+  friend bool operator==(const RecentWrites&, const RecentWrites&) = default;
+};
+// Afterwards `forgotten` says that this write, and any of that gateway before it, may have been carried out.
+void forget(std::vector<Origin>& forgotten, const Origin& origin);
+// Whether it is among them.
+bool may_be_forgotten(const std::vector<Origin>& forgotten, const Origin& origin);
 
 // An owner's (or a re-synchronising member's) request about one object, and its answer. `generation` fences: see cluster::State.
 struct ObjectRequest {
@@ -112,7 +124,7 @@ struct ObjectReply {
   std::uint32_t offset = 0;      // the request's
   std::uint16_t damaged = 0;             // fetch
   std::vector<std::uint32_t> crcs;
-  std::vector<Origin> recent;    // query, fetch_info: the last writes that this member holds, at most max_recent
+  RecentWrites recent;           // query, fetch_info
   Payload payload;
 };
 

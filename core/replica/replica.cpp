@@ -15,7 +15,8 @@ constexpr std::size_t max_recent_objects = 16384;
 constexpr std::size_t max_fences = 65536;     // tidied beyond this
 }  // namespace
 
-Replica::Replica(NodeId self, BufferPool& pool, Store& store, const cluster::State& state) : self_(self), pool_(pool), store_(store), state_(state) {}
+Replica::Replica(NodeId self, BufferPool& pool, Store& store, const cluster::State& state, std::size_t remembered)
+    : self_(self), pool_(pool), store_(store), state_(state), remembered_(remembered) {}
 
 bool Replica::leftover(const ObjectInfo& info, Vid vid) const {
   const auto* vdi = state_.find(vid);
@@ -163,17 +164,25 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
 void Replica::remember(Oid oid, const Origin& origin) {
   if (origin.gateway == 0) return;
   auto& recent = recents_of(oid);
-  if (std::ranges::find(recent, origin) != recent.end()) return;
-  if (recent.size() >= peer::max_recent) recent.erase(recent.begin());
-  recent.push_back(origin);
+  if (std::ranges::find(recent.last, origin) != recent.last.end()) return;
+  if (recent.last.size() >= remembered_) {
+    if (!SD_BUG(forget_silently)) peer::forget(recent.forgotten, recent.last.front());
+    recent.last.erase(recent.last.begin());
+  }
+  recent.last.push_back(origin);
 }
 
-std::vector<Origin>& Replica::recents_of(Oid oid) {
+peer::RecentWrites& Replica::recents_of(Oid oid) {
   const auto [at, fresh] = recent_.try_emplace(oid);
   if (fresh) {
+    at->second.forgotten = forgotten_;
     recent_order_.push_back(oid);
     while (recent_order_.size() > max_recent_objects) {
-      if (recent_order_.front() != oid) recent_.erase(recent_order_.front());
+      if (const auto old = recent_.find(recent_order_.front()); old != recent_.end() && old != at) {
+        for (const Origin& origin : old->second.last) peer::forget(forgotten_, origin);
+        for (const Origin& origin : old->second.forgotten) peer::forget(forgotten_, origin);
+        recent_.erase(old);
+      }
       recent_order_.pop_front();
     }
   }
@@ -300,7 +309,7 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
       pull_more(now, id, job, out);
       break;
     case Job::Step::pull_end:
-      if (done.status == Status::ok && !job.recent.empty()) recents_of(r.oid) = std::move(job.recent);
+      if (done.status == Status::ok && job.recent != peer::RecentWrites{}) recents_of(r.oid) = std::move(job.recent);
       pulls_.erase(r.oid);
       finish(id, done.status, &done, out);
       break;
@@ -328,8 +337,10 @@ void Replica::answer(Job& job, Status status, const StoreDone* done, ReplicaEffe
     reply.base = done->info.base;
     reply.chunks = done->chunks;
     if (status == Status::ok && (r.op == Request::Op::write || r.op == Request::Op::zero)) remember(r.oid, r.origin);
-    if (status == Status::ok && (r.op == Request::Op::query || r.op == Request::Op::fetch_info))
+    if (status == Status::ok && (r.op == Request::Op::query || r.op == Request::Op::fetch_info)) {
       if (const auto at = recent_.find(r.oid); at != recent_.end()) reply.recent = at->second;
+      else reply.recent.forgotten = forgotten_;
+    }
     if (status == Status::ok || (r.op == Request::Op::fetch && status == Status::damaged)) {
       reply.payload.assign(done->data.begin(), done->data.end());
       if (r.op == Request::Op::fetch) {

@@ -34,7 +34,8 @@ class Replica {
   // Set in the id of every request a replica makes, so that answers find their way back here and not to an owner.
   static constexpr std::uint64_t own_request_bit = 1ull << 63;
 
-  Replica(NodeId self, BufferPool& pool, Store& store, const cluster::State& state);
+  // `remembered`: of how many writes to an object it is remembered whose they were, at most peer::max_recent.
+  Replica(NodeId self, BufferPool& pool, Store& store, const cluster::State& state, std::size_t remembered = peer::max_recent);
 
   // `member`: this node is up in the cluster state, in this life.
   void on_request(Time now, NodeId from, peer::ObjectRequest&& request, bool member, ReplicaEffects& out);
@@ -85,7 +86,7 @@ class Replica {
     std::uint32_t fetching = 0, storing = 0;    // asked for; being stored
     std::uint64_t asked[8] = {};                // chunk + 1 of each fetch under way, by place
     Version base;
-    std::vector<Origin> recent;
+    peer::RecentWrites recent;
     Time last_progress = 0, last_asked = 0;
     std::vector<Gather> gathers;                // chunks with damaged blocks; one at a time
     // Of a mend:
@@ -97,7 +98,7 @@ class Replica {
 
   void start(Time now, NodeId from, Request&& request, ReplicaEffects& out);
   void remember(Oid oid, const Origin& origin);
-  std::vector<Origin>& recents_of(Oid oid);
+  peer::RecentWrites& recents_of(Oid oid);
   void fence(Oid oid, std::uint64_t generation);
   void write(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
   void on_store_done(Time now, StoreDone&& done, ReplicaEffects& out);
@@ -141,8 +142,10 @@ class Replica {
   std::map<Oid, std::vector<std::pair<NodeId, Request>>> looking_;  // writes behind a first write that is being looked into
   // The last writes of each object that were asked for by gateways, oldest first. Forgotten with the process: by then whoever asked for
   // them has asked again, or is gone.
-  std::map<Oid, std::vector<Origin>> recent_;
+  std::map<Oid, peer::RecentWrites> recent_;
   std::deque<Oid> recent_order_;  // by first use; the oldest is forgotten first
+  std::vector<Origin> forgotten_;  // of the objects of which nothing is remembered, all together
+  std::size_t remembered_;
   std::map<Oid, std::uint64_t> fences_;  // the lowest generation that may still write, where it is not that of the log
   std::vector<std::pair<NodeId, Request>> parked_;
   std::size_t parked_bytes_ = 0;
