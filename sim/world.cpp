@@ -41,6 +41,9 @@ NodeOptions options_of(const Config& config, MachineId id) {
   options.meta_cache = config.meta_cache;
   options.remembered_writes = config.remembered_writes;
   options.max_streams = 256;
+  options.recovery_rates = {8u << 20, 64u << 20};
+  options.scrub_rate = 64u << 20;
+  options.scrub_every = config.faults & (bit(FaultClass::rot) | bit(FaultClass::lone_rot)) ? seconds(5) : seconds(3600);
   return options;
 }
 
@@ -118,10 +121,17 @@ bool World::clean() const {
   return true;
 }
 
-bool World::tidy() const {
-  for (const auto& machine : nodes)
-    if (!machine->node()->status(machine->local_time()).tidy) return false;
-  return true;
+bool World::tidy() {
+  bool all = true;
+  const bool first = scrubs_wanted_.empty();
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    const RecoveryStatus recovery = nodes[i]->node()->status(nodes[i]->local_time()).recovery;
+    // A pass that is under way may have been where a block rotted since.
+    if (first) scrubs_wanted_.push_back(recovery.scrub_passes + 2);
+    const bool rot = (config.faults & (bit(FaultClass::rot) | bit(FaultClass::lone_rot))) != 0;
+    all = all && recovery.tidy && (!rot || recovery.scrub_passes >= scrubs_wanted_[i]);
+  }
+  return all;
 }
 
 std::string World::troubles() const {
@@ -205,6 +215,7 @@ void World::on_phase() {
     case Phase::flush:
       if (!all_idle) break;
       powered_off_ = true;
+      scrubs_wanted_.clear();  // they count from the start of a process
       faults->all_lose_power(seconds(1));
       enter(Phase::dark, seconds(1));
       break;

@@ -103,7 +103,9 @@ class World {
   void enter(Phase phase, Time limit);
   void check_models();
   void check_copies();
-  bool tidy() const;  // of a clean one: nobody stores what belongs elsewhere
+  // Of a clean one: nobody stores what belongs elsewhere, and where blocks rot the scrub has read everything since.
+  bool tidy();
+  std::vector<std::uint64_t> scrubs_wanted_;  // passes of each node
 
   TraceSink* sink_;
   Phase phase_ = Phase::setup;

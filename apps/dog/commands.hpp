@@ -11,6 +11,8 @@ void add_cluster_commands(CLI::App& app, const Options& options, Client& client)
 void add_node_commands(CLI::App& app, const Options& options, Client& client);
 // After the two before.
 void add_membership_commands(CLI::App& app, const Options& options, Client& client);
+// After the three before.
+void add_recovery_commands(CLI::App& app, const Options& options, Client& client);
 void add_vdi_commands(CLI::App& app, const Options& options, Client& client);
 
 // "1 copy", "3 copies".

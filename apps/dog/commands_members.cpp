@@ -114,7 +114,7 @@ void add_membership_commands(CLI::App& app, const Options& options, Client& clie
   sub->callback([&options, &client, time] { grace(options, client, *time); });
 
   auto yes = std::make_shared<bool>(false);
-  auto* recover = cluster->add_subcommand("recover", "Go on after nodes were lost for good")->require_subcommand(1);
+  auto* recover = cluster->add_subcommand("recover", "Getting copies back, and going on after nodes were lost for good")->require_subcommand(1);
   sub = recover->add_subcommand("force", "Give up the nodes that the cluster, or some of its data, waits for; loses what only they hold");
   sub->add_flag("--yes", *yes, "Do not ask for confirmation");
   sub->callback([&options, &client, yes] { recover_force(options, client, *yes); });

@@ -22,6 +22,7 @@ Examples:
   dog vdi write disk < disk.raw
   dog vdi read disk 1G 64M > part.raw
   dog -a 10.0.0.1 cluster check           what is wrong, if anything
+  dog node recovery --watch               how far recovery is
   dog --json vdi list
 
 Environment: SHEEPDOG_DOG_ADDR and SHEEPDOG_DOG_PORT are the defaults of -a and -p.
@@ -49,6 +50,7 @@ int run(int argc, char** argv) {
   add_cluster_commands(app, options, client);
   add_node_commands(app, options, client);
   add_membership_commands(app, options, client);
+  add_recovery_commands(app, options, client);
   add_vdi_commands(app, options, client);
 
   try {

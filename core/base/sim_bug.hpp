@@ -28,7 +28,6 @@
   X(forget_incarnation, "a member that restarted counts as one that kept its volatile data")                         \
   X(flush_one_member, "an owner flushes only its own copy")                                                          \
   X(mend_unchecked, "a damaged block is replaced by what another member has there, whatever it is")                  \
-  X(damage_fails_pull, "one damaged block of its source makes a copy fail")                                          \
   X(start_needs_space, "a node's second start takes new space on its disk")                                          \
   X(collect_early, "a member removes a copy that belongs elsewhere before it is there")                              \
   X(raft_learner_counts, "a leader counts a learner's copy as a voter's")                                            \
@@ -36,6 +35,9 @@
   X(down_counts_as_up, "a member that is down but keeps its place is taken for one that holds every write")          \
   X(drained_too_early, "a member counts as drained before others hold its share")                                    \
   X(forget_silently, "a write that comes late is carried out though nobody remembers if it was before")              \
+  X(collect_nothing, "a member keeps what it stores in vain")                                                        \
+  X(scrub_nothing, "the scrub finds nothing")                                                                        \
+  X(delta_keeps_all, "the source of a copy takes every block that the other holds for an equal one")                 \
 
 namespace sd {
 

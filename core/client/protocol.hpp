@@ -274,6 +274,12 @@ struct RecoverForce {               // -> Success
   bool new_configuration = false;   // the majority of the voters is lost too: this node alone goes on, under a new cluster log
   static void fields(auto& s, auto&& f) { f(s.new_configuration); }
 };
+using NodeRecovery = Plain<1030>;   // -> Data(RecoveryReport)
+struct SetThrottle {                // -> Success; of the asked node, until it restarts
+  static constexpr std::uint32_t number = 1031;
+  std::uint64_t busy = 0, idle = 0; // bytes per second while clients work, and while they do not; 0: no limit
+  static void fields(auto& s, auto&& f) { f(s.busy, s.idle); }
+};
 
 // A variant that this daemon does not take from clients: internal ones of the reference, and unknown ones. Its fields were not read.
 struct Unsupported {
@@ -288,7 +294,7 @@ using SdRequest =
                  GetClusterInfo, AlterClusterCopy, AlterVdiCopy, EnableRecover, DisableRecover, CompleteRecovery, GetRecovery, SetRecovery,
                  FlushDelCache, DeleteCache, GetCacheInfo, CachePurge, MdInfo, MdPlug, MdUnplug, Reweight, GetLogLevel, SetLogLevel, Stat,
                  ClusterStatus, VdiList, VdiRead, VdiWrite, VdiFlush, NodeDetail, ClusterCheck, VdiCreate, VdiDelete, VdiDiscard,
-                 NodeDrain, GraceTime, RecoverForce>;
+                 NodeDrain, GraceTime, RecoverForce, NodeRecovery, SetThrottle>;
 
 template <typename T>
 inline constexpr bool carries_data = requires(T& request) { request.data; };
@@ -485,6 +491,21 @@ struct NodeReport {
     f(s.id, s.incarnation, s.address, s.zone, s.vnodes, s.open, s.member, s.has_lease, s.serving, s.leader, s.leader_id, s.term, s.commit_index,
       s.applied_index, s.last_index, s.epoch, s.objects, s.journal_used, s.dirty_bytes, s.space_free, s.space_total, s.nbd_connections,
       s.client_connections, s.peer_links, s.reads, s.writes, s.flushes, s.read_bytes, s.write_bytes, s.buffers, s.trouble, s.witness, s.voter, s.waits_for);
+  }
+};
+struct RecoveryReport {  // see RecoveryStatus
+  std::uint64_t id = 0;
+  std::uint32_t epoch = 0, clean_epoch = 0;
+  bool enabled = true, sweeping = false, tidy = false, busy = false;
+  std::uint64_t found = 0, open = 0, at = 0, end = 0;
+  std::uint64_t pulls = 0, pulled_objects = 0, pulled_bytes = 0, mended_blocks = 0, lost_blocks = 0;
+  std::uint64_t removed = 0, leftovers = 0, orphans = 0, kept = 0;
+  std::uint64_t scrub_passes = 0, scrubbed_objects = 0, scrubbed_bytes = 0, scrub_left = 0, unreadable_objects = 0;
+  std::uint64_t rate_busy = 0, rate_idle = 0;
+  static void fields(auto& s, auto&& f) {
+    f(s.id, s.epoch, s.clean_epoch, s.enabled, s.sweeping, s.tidy, s.busy, s.found, s.open, s.at, s.end, s.pulls, s.pulled_objects, s.pulled_bytes,
+      s.mended_blocks, s.lost_blocks, s.removed, s.leftovers, s.orphans, s.kept, s.scrub_passes, s.scrubbed_objects, s.scrubbed_bytes,
+      s.scrub_left, s.unreadable_objects, s.rate_busy, s.rate_idle);
   }
 };
 enum class Severity : std::uint32_t { note, warning, error, count_ };

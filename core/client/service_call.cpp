@@ -462,8 +462,61 @@ void Service::Call::on(GetRecovery&) {
   done(Data{bincode::to_bytes(recovering)});
 }
 
-// Recovery cannot be off, so it is on.
-void Service::Call::on(EnableRecover&) { done(Success{}); }
+void Service::Call::on(EnableRecover&) { switch_recovery(true); }
+void Service::Call::on(DisableRecover&) { switch_recovery(false); }
+void Service::Call::switch_recovery(bool enabled) {
+  if (!usable()) return;
+  Waiting waiting;
+  waiting.what = enabled ? "switching recovery on" : "switching recovery off";
+  propose(cluster::SwitchRecovery{enabled}, std::move(waiting));
+}
+
+void Service::Call::on(SetThrottle& request) {
+  backend.set_recovery_rates({request.busy, request.idle});
+  done(Success{});
+}
+// The reference counts objects of 4 MB in an interval of milliseconds, whether clients work or not.
+void Service::Call::on(SetRecovery& request) {
+  const std::uint64_t interval = std::max<std::uint64_t>(request.queue_work_interval, 1);
+  const std::uint64_t rate = request.throttling ? std::max<std::uint64_t>(1, std::uint64_t{request.max_exec_count} * limits::object_size / interval * 1000) : 0;
+  backend.set_recovery_rates({rate, rate});
+  done(Success{});
+}
+
+void Service::Call::on(NodeRecovery&) {
+  const NodeStatus status = backend.status();
+  const RecoveryStatus& r = status.recovery;
+  const cluster::State& state = backend.state();
+  RecoveryReport report;
+  report.id = status.id;
+  report.epoch = state.epoch();
+  report.clean_epoch = state.epochs.empty() ? 0 : state.epochs.front().epoch;
+  report.enabled = r.enabled;
+  report.sweeping = r.sweeping;
+  report.tidy = r.tidy;
+  report.busy = r.busy;
+  report.found = r.found;
+  report.open = r.open;
+  report.at = r.at;
+  report.end = r.end;
+  report.pulls = r.pulls;
+  report.pulled_objects = r.pulled_objects;
+  report.pulled_bytes = r.pulled_bytes;
+  report.mended_blocks = r.mended_blocks;
+  report.lost_blocks = r.lost_blocks;
+  report.removed = r.removed;
+  report.leftovers = r.leftovers;
+  report.orphans = r.orphans;
+  report.kept = r.kept;
+  report.scrub_passes = r.scrub_passes;
+  report.scrubbed_objects = r.scrubbed_objects;
+  report.scrubbed_bytes = r.scrubbed_bytes;
+  report.scrub_left = r.scrub_left;
+  report.unreadable_objects = r.unreadable_objects;
+  report.rate_busy = r.rates.busy;
+  report.rate_idle = r.rates.idle;
+  done(Data{bincode::to_bytes(report)});
+}
 // There is no object cache: it is always empty.
 void Service::Call::on(FlushDelCache&) { done(Success{}); }
 void Service::Call::on(DeleteCache&) { done(Success{}); }
@@ -479,9 +532,7 @@ void Service::Call::on(Snapshot&) { unsupported("snapshots"); }
 void Service::Call::on(KillNode&) { unsupported("stopping a node from afar"); }
 void Service::Call::on(AlterClusterCopy&) { unsupported("changing the number of copies"); }
 void Service::Call::on(AlterVdiCopy&) { unsupported("changing the number of copies"); }
-void Service::Call::on(DisableRecover&) { unsupported("switching recovery off"); }
 void Service::Call::on(CompleteRecovery&) { unsupported("ending recovery by hand"); }
-void Service::Call::on(SetRecovery&) { unsupported("throttling recovery"); }
 void Service::Call::on(MdPlug&) { unsupported("several disks in one node"); }
 void Service::Call::on(MdUnplug&) { unsupported("several disks in one node"); }
 void Service::Call::on(Reweight&) { unsupported("reweighting"); }
@@ -624,8 +675,12 @@ CheckReport check_cluster(const cluster::State& state, const NodeStatus& status)
     add(Severity::error, std::to_string(thin) + " VDIs want more copies than there are zones with nodes up (" + std::to_string(zones) +
                              "): their data has fewer copies than asked for; start the missing nodes");
   if (state.formatted && state.epochs.size() > 1)
-    add(Severity::warning, "recovery is under way: not every object has all its copies since epoch " + std::to_string(state.epochs.front().epoch) +
-                               " (now " + std::to_string(state.epoch()) + "); wait");
+    add(Severity::warning, std::string(state.recovery_off ? "recovery is switched off" : "recovery is under way") + ": not every object has all its copies since epoch " +
+                               std::to_string(state.epochs.front().epoch) + " (now " + std::to_string(state.epoch()) +
+                               (state.recovery_off ? "); `dog cluster recover enable`" : "); wait, and see `dog node recovery`"));
+  if (status.recovery.unreadable_objects > 0)
+    add(Severity::error, "the scrub of the asked node found blocks that are damaged at every member (" + std::to_string(status.recovery.unreadable_objects) +
+                             " objects since its start); reads of them fail: see its log, and restore them from a backup");
   if (status.space_total > 0 && status.space_free < status.space_total / 20)
     add(Severity::warning, "less than 5% of the asked node's disk is free; add a node or free some space");
   if (state.formatted && state.copies == 1) add(Severity::note, "new VDIs have one copy: losing one disk loses data");

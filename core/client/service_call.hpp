@@ -73,6 +73,9 @@ struct Service::Call {
   void on(NodeDrain& request);
   void on(GraceTime& request);
   void on(RecoverForce& request);
+  void on(NodeRecovery& request);
+  void on(SetThrottle& request);
+  void switch_recovery(bool enabled);
 
   void done(const ResponseResult& result) { service.answer(stream, slot, result, effects); }
   void fail(SdError error, const std::string& message) { service.fail(stream, slot, error, message, effects); }

@@ -318,8 +318,8 @@ TEST_F(ServiceTest, OwnRequestsNeedTheOwnVersion) {
 
 TEST_F(ServiceTest, WhatIsMissingIsRefusedNotIgnored) {
   format();
-  const std::vector<SdRequest> missing = {Snapshot{"a", "t"}, KillNode{}, AlterClusterCopy{2, 0}, AlterVdiCopy{1, 2, 0}, DisableRecover{},
-                                          SetRecovery{}, MdPlug{"/x"}, MdUnplug{"/x"}, Reweight{}, SetLogLevel{7}, Unsupported{24}, Unsupported{65}};
+  const std::vector<SdRequest> missing = {Snapshot{"a", "t"}, KillNode{}, AlterClusterCopy{2, 0}, AlterVdiCopy{1, 2, 0},
+                                          MdPlug{"/x"}, MdUnplug{"/x"}, Reweight{}, SetLogLevel{7}, Unsupported{24}, Unsupported{65}};
   for (const auto& request : missing) EXPECT_EQ(error_of(request, reference_version), SdError::no_support) << request.index();
 }
 
@@ -338,6 +338,23 @@ TEST_F(ServiceTest, QueriesOfTheReferenceAreAnswered) {
   for (const SdRequest& request : {SdRequest(EnableRecover{}), SdRequest(FlushDelCache{1}), SdRequest(DeleteCache{1}), SdRequest(CachePurge{}),
                                    SdRequest(Cleanup{})})
     EXPECT_EQ(ask(request, reference_version), ResponseResult(Success{}));
+}
+
+TEST_F(ServiceTest, RecoveryIsSwitchedForAllAndThrottledForOne) {
+  format();
+  EXPECT_EQ(ask(DisableRecover{}, reference_version), ResponseResult(Success{}));
+  EXPECT_TRUE(backend.state().recovery_off);
+  EXPECT_EQ(ask(EnableRecover{}), ResponseResult(Success{}));
+  EXPECT_FALSE(backend.state().recovery_off);
+  EXPECT_EQ(ask(SetThrottle{5, 7}), ResponseResult(Success{}));
+  const auto report = bincode::from_bytes<RecoveryReport>(data_of(NodeRecovery{}));
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->rate_busy, 5u);
+  EXPECT_EQ(report->rate_idle, 7u);
+  EXPECT_EQ(ask(SetRecovery{2, 500, true}, reference_version), ResponseResult(Success{}));
+  EXPECT_EQ(backend.status().recovery.rates.busy, 16u << 20) << "two objects in half a second";
+  EXPECT_EQ(ask(SetRecovery{2, 500, false}, reference_version), ResponseResult(Success{}));
+  EXPECT_EQ(backend.status().recovery.rates.busy, 0u);
 }
 
 TEST_F(ServiceTest, ListsComeInPages) {

@@ -66,6 +66,7 @@ struct BodyWriter {
   void operator()(const Expel& b) { w.u64(b.id); w.u64(b.incarnation); }
   void operator()(const Drain& b) { w.u64(b.id); w.boolean(b.on); }
   void operator()(const GiveUp&) {}
+  void operator()(const SwitchRecovery& b) { w.boolean(b.enabled); }
 };
 
 // The variant's index is the wire value, so alternatives are only ever appended.
@@ -86,6 +87,7 @@ std::optional<CommandBody> body(Reader& r, std::uint8_t kind) {
     case 12: { Expel b; b.id = r.u64(); b.incarnation = r.u64(); return b; }
     case 13: { Drain b; b.id = r.u64(); b.on = r.boolean(); return b; }
     case 14: return GiveUp{};
+    case 15: return SwitchRecovery{r.boolean()};
     default: return {};
   }
 }
@@ -119,6 +121,7 @@ void State::encode(std::string& out) const {
   w.u8(state_format);
   w.boolean(formatted);
   w.boolean(shut_down);
+  w.boolean(recovery_off);
   w.u64(uuid);
   w.u8(copies);
   w.u32(grace_ms);
@@ -169,6 +172,7 @@ std::optional<State> State::decode(std::string_view bytes) {
   if (r.u8() != state_format) return {};
   s.formatted = r.boolean();
   s.shut_down = r.boolean();
+  s.recovery_off = r.boolean();
   s.uuid = r.u64();
   s.copies = r.u8();
   s.grace_ms = r.u32();

@@ -214,6 +214,11 @@ Result State::perform(std::uint64_t, const Shutdown&) {
   return {};
 }
 
+Result State::perform(std::uint64_t, const SwitchRecovery& command) {
+  recovery_off = !command.enabled;
+  return {};
+}
+
 Result State::perform(std::uint64_t, const Start&) {
   shut_down = false;
   return {};

@@ -83,9 +83,10 @@ struct SetGrace { std::uint32_t milliseconds = 0; };                         // 
 struct Expel { NodeId id = 0; Incarnation incarnation = 0; };                // its grace is over: others take its share
 struct Drain { NodeId id = 0; bool on = false; };                            // planned: its share moves away while it serves; or back
 struct GiveUp {};                                                            // an operator's: whoever is down now is not waited for
+struct SwitchRecovery { bool enabled = true; };                              // off: objects are made redundant only when clients touch them
 
 using CommandBody = std::variant<Format, Join, Remove, CreateVdi, DeleteVdi, PurgeVdi, ResizeVdi, TakeOwnership, MarkClean, Shutdown, Start,
-                                 SetGrace, Expel, Drain, GiveUp>;
+                                 SetGrace, Expel, Drain, GiveUp, SwitchRecovery>;
 
 struct Command {
   NodeId proposer = 0;
@@ -106,6 +107,7 @@ class State {
  public:
   bool formatted = false;
   bool shut_down = false;
+  bool recovery_off = false;
   std::uint64_t uuid = 0;     // drawn at format
   std::uint8_t copies = 0;    // default for new VDIs
   std::uint32_t grace_ms = 600'000;  // long enough for a machine to restart, short against the time in which a second one fails
@@ -159,6 +161,7 @@ class State {
   Result perform(std::uint64_t index, const Expel&);
   Result perform(std::uint64_t index, const Drain&);
   Result perform(std::uint64_t index, const GiveUp&);
+  Result perform(std::uint64_t index, const SwitchRecovery&);
 };
 
 }  // namespace sd::cluster

@@ -296,6 +296,18 @@ bool Gateway::recover(Time now, std::size_t budget, bool adopt, GatewayEffects& 
   return complete;
 }
 
+Volume::SweepProgress Gateway::sweep() const {
+  Volume::SweepProgress sum;
+  for (const auto& [vid, volume] : volumes_) {
+    const auto one = volume->sweep();
+    sum.found += one.found;
+    sum.open += one.open;
+    sum.at += one.at;
+    sum.end += one.end;
+  }
+  return sum;
+}
+
 void Gateway::check_invariants() const {
   for (const auto& [vid, volume] : volumes_) volume->check_invariants();
 }

@@ -42,6 +42,9 @@ class Gateway {
   // current generation.
   bool recover(Time now, std::size_t budget, bool adopt, GatewayEffects& out);
 
+  // Of all disks that this node owns, together.
+  Volume::SweepProgress sweep() const;
+
   std::size_t under_way() const { return pending_.size(); }
   std::size_t volumes() const { return volumes_.size(); }
   void check_invariants() const;

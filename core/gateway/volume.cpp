@@ -180,6 +180,7 @@ bool Volume::can_forget(const Object& object) const { return !has_work(object) &
 void Volume::enqueue(Time now, Object& object, std::uint64_t id, VolumeEffects& out) {
   ops_.find(id)->object = &object;
   object.waiting.push_back(id);
+  hurry(object, out);
   pump(now, object, out);
 }
 

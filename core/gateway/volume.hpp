@@ -58,6 +58,12 @@ class Volume {
   // Makes every object redundant in the current generation, `budget` at a time, then says so: `recovered_generation`.
   void recover(Time now, std::size_t budget, VolumeEffects& out);
   std::uint64_t recovered_generation() const { return recovered_generation_; }
+  // Of the sweep under way: objects found so far, those of them that are being seen to, and how much of the disk was gone through.
+  struct SweepProgress {
+    std::uint64_t found = 0, open = 0;
+    std::uint64_t at = 0, end = 0;  // data objects
+  };
+  SweepProgress sweep() const;
 
   bool idle() const { return ios_.size() == 0; }
   std::size_t under_way() const { return ios_.size(); }
@@ -132,6 +138,7 @@ class Volume {
     ActingSet damaged;                    // members whose damaged blocks are to be replaced
     ActingSet bad_sources;                // a pull from them failed: they cannot read their copy
     NodeId source = 0;
+    bool background = false;              // the pull: nobody waits for the object
     bool waits = false;                   // said so in the log
     Version winner;                       // what the members are made equal to, and the version that this is given
     Version adopted;                      // the version it had: tells which writes it includes
@@ -182,6 +189,8 @@ class Volume {
   bool covered(Time now, const Object& object) const;
   bool copies_given_up(const Object& object) const;
   void pull(Time now, Object& object, ActingSet laggards, VolumeEffects& out);
+  Request pull_request(const Object& object, NodeId member) const;
+  void hurry(Object& object, VolumeEffects& out);
   static std::vector<NodeId> helpers_for(const Object& object, NodeId member, NodeId source);
   void ask_to_mend(const Object& object, NodeId member, const Op& op, VolumeEffects& out);
   void on_pull_reply(Time now, std::uint64_t id, Op& op, NodeId from, Reply&& reply, VolumeEffects& out);
@@ -226,6 +235,7 @@ class Volume {
   std::uint64_t recovered_generation_ = 0, recovering_generation_ = 0;
   std::uint64_t recover_next_ = 0;        // next data object of the sweep
   std::vector<Oid> recovering_;           // objects being peered by the sweep
+  std::uint64_t found_ = 0;               // by the sweep
   std::uint64_t recovery_flush_ = 0;      // the io that ends the sweep
 };
 

@@ -185,14 +185,24 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
   object.state = Object::State::pulling;
   object.source = source;
   object.peering = ops_.insert(std::move(op));
-  for (const NodeId member : laggards) {
-    Request request = make(Request::Op::pull, object.peering, object.oid);
-    request.version = object.winner;
-    request.source = source;
-    request.helpers = helpers_for(object, member, source);
-    request.incomplete = contains(object.damaged, member);
-    out.requests.emplace_back(member, std::move(request));
-  }
+  object.background = object.oid.is_data() && object.waiting.empty() && object.writes.empty();
+  for (const NodeId member : laggards) out.requests.emplace_back(member, pull_request(object, member));
+}
+
+Volume::Request Volume::pull_request(const Object& object, NodeId member) const {
+  Request request = make(Request::Op::pull, object.peering, object.oid);
+  request.version = object.winner;
+  request.source = object.source;
+  request.helpers = helpers_for(object, member, object.source);
+  request.incomplete = contains(object.damaged, member);
+  request.background = object.background;
+  return request;
+}
+
+// A client wants an object that recovery is copying at its leisure.
+void Volume::hurry(Object& object, VolumeEffects& out) {
+  if (object.state != Object::State::pulling || !std::exchange(object.background, false)) return;
+  for (const NodeId member : ops_.find(object.peering)->waiting_for) out.requests.emplace_back(member, pull_request(object, member));
 }
 
 // All others that answered, whatever their version: a block's checksum tells whether theirs is the one.
@@ -317,6 +327,7 @@ void Volume::recover(Time now, std::size_t budget, VolumeEffects& out) {
   if (recovering_generation_ != generation_) {
     recovering_generation_ = generation_;
     recover_next_ = 0;
+    found_ = 0;
     recovering_.clear();
   }
   std::erase_if(recovering_, [&](Oid oid) {
@@ -325,6 +336,7 @@ void Volume::recover(Time now, std::size_t budget, VolumeEffects& out) {
   });
   const auto touch = [&](Oid oid) {
     Object& object = object_for(oid);
+    ++found_;
     if (object.state == Object::State::ready) return;
     recovering_.push_back(oid);
     if (object.state == Object::State::unpeered && object.retry_at == never) peer(now, object, out);
@@ -345,6 +357,14 @@ void Volume::recover(Time now, std::size_t budget, VolumeEffects& out) {
   recovery_flush_ = ios_.insert(std::move(io));
   for (const auto& m : placement_.current().record.members) add_sorted(dirty_, m.id);
   start_flush(now, recovery_flush_, out);
+}
+
+Volume::SweepProgress Volume::sweep() const {
+  const auto* vdi = state_.find(vid_);
+  const std::uint64_t objects = vdi ? (vdi->size + limits::object_size - 1) / limits::object_size : 0;
+  if (recovered_generation_ == generation_) return {found_, 0, objects, objects};
+  if (recovering_generation_ != generation_) return {0, 0, 0, objects};
+  return {found_, recovering_.size(), recover_next_, objects};
 }
 
 }  // namespace sd

@@ -141,6 +141,7 @@ void Node::Impl::open_machines(Time now, Effects& fx) {
   raft = std::make_unique<raft::Raft>(r, pool, rng.next());
   store = std::make_unique<Store>(store_options(options), pool, rng.next());
   replica = std::make_unique<Replica>(id, pool, *store, cluster_state, options.remembered_writes);
+  replica->throttle().set(options.recovery_rates);
   gateway = std::make_unique<Gateway>(id, incarnation, pool, cluster_state, placement);
   collector = std::make_unique<Collector>(id, *store, cluster_state, placement);
   raft->open(now, raft_fx);
@@ -200,7 +201,7 @@ void Node::Impl::tick(Time now, Effects& fx) {
   drop_stuck_links(now, fx);
   recover(now);
   purge_deleted(now);
-  collector->tick(now, serving, collector_fx);
+  recover_in_background(now);
 }
 
 // Carries effects from machine to machine until nothing is left to carry.
@@ -238,6 +239,7 @@ void Node::Impl::settle(Time now, Effects& fx) {
         if (to != id) outbox.emplace_back(to, std::move(reply));
         else if (reply.id == stop_flush_id) phase = Phase::stopped;
         else if (reply.id == purge_id) on_purged(reply.vid);
+        else if (reply.id == scrub_id) on_scrubbed(now, reply);
         else if (Collector::owns(reply.id)) collector->on_reply(now, id, std::move(reply), collector_fx);
         else gateway->on_object_reply(now, id, std::move(reply), gateway_fx);
       }
@@ -361,7 +363,7 @@ NodeStatus Node::Impl::status_at(Time now) const {
   s.requests = gateway->under_way();
   const auto stats = store->stats();
   s.objects = stats.objects;
-  s.tidy = collector->done();
+  fill_recovery_status(now, s);
   s.journal_used = stats.journal_used;
   s.dirty_bytes = stats.dirty_bytes;
   if (!s.open) s.trouble = "starting: reading the log and the journal";

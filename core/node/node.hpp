@@ -22,6 +22,7 @@
 #include "core/cluster/state.hpp"
 #include "core/disk/disk.hpp"
 #include "core/peer/message.hpp"
+#include "core/replica/throttle.hpp"
 
 namespace sd {
 
@@ -71,6 +72,23 @@ struct NodeOptions {
   std::size_t meta_cache = 2048;                // objects whose checksums stay in memory
   std::size_t max_streams = 4096;
   std::uint32_t nbd_preferred_block = 4096;
+  ThrottleRates recovery_rates;                 // of copying in the background
+  std::uint64_t scrub_rate = 8u << 20;          // bytes per second; 0: no scrub
+  Time scrub_every = seconds(7 * 24 * 3600);    // from the beginning of one pass to that of the next
+};
+
+// Recovery as one node takes part in it: as owner it sweeps its disks, as member it copies, collects and scrubs. Counts are since its start.
+struct RecoveryStatus {
+  bool enabled = true;
+  bool sweeping = false;                                // some disk that it owns is not known to be redundant
+  std::uint64_t found = 0, open = 0, at = 0, end = 0;   // see Volume::SweepProgress
+  std::uint64_t pulls = 0;                              // objects being copied to this node
+  std::uint64_t pulled_objects = 0, pulled_bytes = 0, mended_blocks = 0, lost_blocks = 0;
+  bool tidy = false;                                    // what it stores in vain in this epoch is removed
+  std::uint64_t removed = 0, leftovers = 0, orphans = 0, kept = 0;  // see CollectorStats
+  std::uint64_t scrub_passes = 0, scrubbed_objects = 0, scrubbed_bytes = 0, scrub_left = 0, unreadable_objects = 0;
+  ThrottleRates rates;
+  bool busy = false;                                    // clients work, so the rate for that counts
 };
 
 // A view for operators, checkers and tests.
@@ -86,7 +104,7 @@ struct NodeStatus {
   NodeId leader_id = 0;
   std::uint64_t term = 0, commit_index = 0, applied_index = 0, last_index = 0;
   std::uint64_t objects = 0, journal_used = 0, dirty_bytes = 0;
-  bool tidy = false;           // what it stores that belongs elsewhere in this epoch, or nowhere, is removed
+  RecoveryStatus recovery;
   std::uint64_t space_free = 0, space_total = 0;
   std::uint32_t nbd_connections = 0, client_connections = 0, peer_links = 0;
   std::uint64_t reads = 0, writes = 0, flushes = 0, read_bytes = 0, write_bytes = 0;

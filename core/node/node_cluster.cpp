@@ -295,7 +295,7 @@ void Node::Impl::check_proposals(Time) {
 // --- Recovery ------------------------------------------------------------------------------------------------------------------------------
 
 void Node::Impl::recover(Time now) {
-  if (!serving || cluster_state.epochs.size() < 2) return;
+  if (!serving || cluster_state.recovery_off || cluster_state.epochs.size() < 2) return;
   if (gateway->recover(now, recovery_budget, adopts(), gateway_fx)) clean_reported = cluster_state.applied;
 }
 

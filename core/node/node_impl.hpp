@@ -96,6 +96,10 @@ struct Node::Impl final : client::Backend {
   void check_proposals(Time now);
   void recover(Time now);
   // --- node_recovery.cpp
+  void recover_in_background(Time now);
+  void scrub(Time now);
+  void on_scrubbed(Time now, const peer::ObjectReply& reply);
+  void fill_recovery_status(Time now, NodeStatus& status) const;
   void send_object_requests(Time now, std::vector<std::pair<NodeId, peer::ObjectRequest>>& requests);
   void mark_clean(Time now);
   void purge_deleted(Time now);
@@ -143,6 +147,7 @@ struct Node::Impl final : client::Backend {
   std::uint8_t default_copies() const override { return options.default_copies; }
   std::uint64_t propose(cluster::CommandBody body) override;
   std::uint64_t io(client::IoRequest request) override;
+  void set_recovery_rates(ThrottleRates rates) override { replica->throttle().set(rates); }
   Random& random() override { return rng; }
   std::vector<NodeId> voters() const override;
   std::vector<NodeId> unreachable_voters() const override;
@@ -218,6 +223,14 @@ struct Node::Impl final : client::Backend {
   };
   std::map<Vid, Purge> purges;
   std::map<NodeId, std::vector<Vid>> purge_reports;  // as leader
+  struct Scrub {
+    std::vector<Oid> left;                 // of the pass, in descending order
+    bool under_way = false;                // an object is being read
+    Oid oid;
+    Time next_at = 0, pass_began = 0, object_began = 0;
+    std::uint64_t bytes_before = 0;
+    std::uint64_t passes = 0, objects = 0, unreadable = 0;
+  } scrubbing;
   std::uint64_t space_free = UINT64_MAX, space_total = 0;
   std::uint64_t reads = 0, writes = 0, flushes = 0, read_bytes = 0, write_bytes = 0;
 
@@ -227,6 +240,7 @@ struct Node::Impl final : client::Backend {
   // Requests that the node itself makes of its replica.
   static constexpr std::uint64_t stop_flush_id = UINT64_MAX >> 1;
   static constexpr std::uint64_t purge_id = stop_flush_id - 1;
+  static constexpr std::uint64_t scrub_id = stop_flush_id - 3;  // one below is the collector's mark
 };
 
 }  // namespace sd

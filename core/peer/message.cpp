@@ -49,13 +49,15 @@ struct Put {
   void operator()(const Propose& m) { w.raw(m.command); }
   void operator()(const ObjectRequest& m) {
     w.u64(m.id); w.u8(static_cast<std::uint8_t>(m.op)); w.u32(m.vid); w.u64(m.generation); w.u64(m.oid.value);
-    put(w, m.version); put(w, m.previous); w.u32(m.offset); w.u32(m.length); w.u64(m.source); w.u64(m.origin.gateway); w.u64(m.origin.number); w.boolean(m.fua); w.boolean(m.incomplete);
+    put(w, m.version); put(w, m.previous); w.u32(m.offset); w.u32(m.length); w.u64(m.source); w.u64(m.origin.gateway); w.u64(m.origin.number); w.boolean(m.fua); w.boolean(m.incomplete); w.boolean(m.background);
     w.u32(static_cast<std::uint32_t>(m.helpers.size()));
     for (const NodeId helper : m.helpers) w.u64(helper);
+    w.u32(static_cast<std::uint32_t>(m.have.size()));
+    for (const std::uint64_t word : m.have) w.u64(word);
   }
   void operator()(const ObjectReply& m) {
     w.u64(m.id); w.u32(m.vid); w.u8(static_cast<std::uint8_t>(m.status)); w.u64(m.generation); put(w, m.version); put(w, m.base);
-    w.u64(m.chunks); w.boolean(m.exists); w.boolean(m.incomplete); w.boolean(m.full); w.u32(m.offset); w.u16(m.damaged);
+    w.u64(m.chunks); w.boolean(m.exists); w.boolean(m.incomplete); w.boolean(m.full); w.u32(m.offset); w.u16(m.same); w.u16(m.damaged);
     w.u32(static_cast<std::uint32_t>(m.crcs.size()));
     for (const std::uint32_t crc : m.crcs) w.u32(crc);
     for (const auto* origins : {&m.recent.last, &m.recent.forgotten}) {
@@ -89,14 +91,15 @@ struct Get {
   void operator()(Propose& m) { m.command = rest(r); }
   void operator()(ObjectRequest& m) {
     m.id = r.u64(); get_enum(r, m.op, ObjectRequest::Op::collect); m.vid = r.u32(); m.generation = r.u64(); m.oid.value = r.u64();
-    get(r, m.version); get(r, m.previous); m.offset = r.u32(); m.length = r.u32(); m.source = r.u64(); m.origin.gateway = r.u64(); m.origin.number = r.u64(); m.fua = r.boolean(); m.incomplete = r.boolean();
+    get(r, m.version); get(r, m.previous); m.offset = r.u32(); m.length = r.u32(); m.source = r.u64(); m.origin.gateway = r.u64(); m.origin.number = r.u64(); m.fua = r.boolean(); m.incomplete = r.boolean(); m.background = r.boolean();
     for (auto n = r.count(max_helpers); n > 0 && !r.failed(); --n) m.helpers.push_back(r.u64());
+    for (auto n = r.count(max_have); n > 0 && !r.failed(); --n) m.have.push_back(r.u64());
     // Ranges are within one object; whoever handles the request may rely on it.
     if (m.offset > limits::object_size || m.length > limits::object_size - m.offset) r.fail();
   }
   void operator()(ObjectReply& m) {
     m.id = r.u64(); m.vid = r.u32(); get_enum(r, m.status, Status::read_only); m.generation = r.u64(); get(r, m.version); get(r, m.base);
-    m.chunks = r.u64(); m.exists = r.boolean(); m.incomplete = r.boolean(); m.full = r.boolean(); m.offset = r.u32(); m.damaged = r.u16();
+    m.chunks = r.u64(); m.exists = r.boolean(); m.incomplete = r.boolean(); m.full = r.boolean(); m.offset = r.u32(); m.same = r.u16(); m.damaged = r.u16();
     for (auto n = r.count(limits::chunk_size / limits::block_size); n > 0 && !r.failed(); --n) m.crcs.push_back(r.u32());
     const auto get_origins = [this](std::vector<Origin>& origins, std::size_t most) {
       for (auto n = r.count(most); n > 0 && !r.failed(); --n) {

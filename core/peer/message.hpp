@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "core/base/ids.hpp"
+#include "core/base/limits.hpp"
 #include "core/base/payload.hpp"
 #include "core/base/status.hpp"
 #include "core/base/time.hpp"
@@ -66,6 +67,7 @@ struct LeaseGrant { Incarnation incarnation = 0; Time sent = 0; };
 struct Propose { std::string command; };
 
 inline constexpr std::size_t max_helpers = 32;
+inline constexpr std::size_t max_have = 2 * limits::chunk_size / limits::block_size;
 // What a member remembers of the writes to one object, by whose they were: so that an owner does not carry one out again that an earlier
 // owner had carried out.
 inline constexpr std::size_t max_recent = 256;    // as many as an owner has under way on one object
@@ -105,6 +107,8 @@ struct ObjectRequest {
   Version version, previous;
   std::uint32_t offset = 0, length = 0;
   NodeId source = 0;
+  std::vector<std::uint64_t> have;  // fetch: two words for each block of the chunk: a fingerprint of what the sender holds; or nothing
+  bool background = false;      // pull: nobody waits for it; throttled
   std::vector<NodeId> helpers;  // pull, mend: others that may hold good blocks, at most max_helpers
   Origin origin;            // write, zero: whose it is
   bool fua = false;
@@ -122,6 +126,7 @@ struct ObjectReply {
   bool incomplete = false;
   bool full = false;             // this member is short of space
   std::uint32_t offset = 0;      // the request's
+  std::uint16_t same = 0;        // fetch: blocks left out of the payload because the puller has them
   std::uint16_t damaged = 0;             // fetch
   std::vector<std::uint32_t> crcs;
   RecentWrites recent;           // query, fetch_info

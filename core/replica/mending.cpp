@@ -9,6 +9,7 @@
 #include "core/base/assert.hpp"
 #include "core/base/crc32c.hpp"
 #include "core/base/sim_bug.hpp"
+#include "core/replica/blocks.hpp"
 #include "core/replica/replica.hpp"
 
 namespace sd {
@@ -16,24 +17,6 @@ namespace sd {
 namespace {
 
 constexpr unsigned max_asked = 6;  // times, of one helper, before the search is given up
-
-// Calls `good(block, bytes)` for each good block that a fetched chunk brings; false if it contradicts itself.
-template <typename F>
-bool each_block(std::uint16_t allocated, std::uint16_t damaged, std::span<const Slice> slices, F&& good) {
-  const auto present = static_cast<std::uint16_t>(allocated & ~damaged);
-  std::size_t slice = 0, at = 0;
-  for (std::uint32_t i = 0; i < 16; ++i) {
-    if ((present >> i & 1) == 0) continue;
-    while (slice < slices.size() && at == slices[slice].size()) {
-      ++slice;
-      at = 0;
-    }
-    if (slice == slices.size() || slices[slice].size() - at < limits::block_size) return false;
-    good(i, slices[slice].part(at, limits::block_size));
-    at += limits::block_size;
-  }
-  return true;
-}
 
 }  // namespace
 
@@ -59,6 +42,7 @@ void Replica::mend_on_scan(Time now, std::uint64_t id, Job& job, StoreDone&& don
     mend_next(now, id, job, out);
     return;
   }
+  for (const Slice& slice : done.data) stats_.scanned_bytes += slice.size();
   if (done.status == Status::ok) {
     mend_next(now, id, job, out);
     return;
@@ -81,6 +65,7 @@ void Replica::mend_on_scan(Time now, std::uint64_t id, Job& job, StoreDone&& don
 void Replica::mend_on_stored(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out) {
   job.last_progress = now;
   if (done.status != Status::ok && done.status != Status::behind) fail(job, done.status);  // behind: overwritten meanwhile
+  stats_.mended_blocks += done.status == Status::ok;
   if (--job.storing > 0) return;
   if (job.failure != Status::ok) pull_failed(id, job, out);
   else mend_next(now, id, job, out);
@@ -92,7 +77,8 @@ void Replica::mend_next(Time now, std::uint64_t id, Job& job, ReplicaEffects& ou
     store_.read_chunk(now, id, job.request.oid, ++job.scanning, out.store);
     return;
   }
-  pulls_.erase(job.request.oid);
+  release(id, job.request.oid);
+  ++stats_.scanned_objects;
   finish(id, job.lost > 0 ? Status::damaged : Status::ok, nullptr, out);
 }
 
@@ -103,7 +89,7 @@ void Replica::pull_damaged_chunk(Time now, std::uint64_t id, Job& job, Reply&& r
   std::size_t good = 0;
   const bool sane = reply.chunks <= 0xffff && (reply.damaged & ~reply.chunks) == 0 &&
                     reply.crcs.size() == static_cast<std::size_t>(std::popcount(reply.damaged)) &&
-                    each_block(static_cast<std::uint16_t>(reply.chunks), reply.damaged, {reply.payload.data(), reply.payload.size()}, [&](std::uint32_t, Slice&&) { ++good; }) &&
+                    each_block(reply.chunks, reply.damaged, {reply.payload.data(), reply.payload.size()}, [&](std::uint32_t, Slice&&) { ++good; }) &&
                     total_size(reply.payload) == good * limits::block_size;
   if (!sane) {
     fail(job, Status::io_error);
@@ -115,7 +101,7 @@ void Replica::pull_damaged_chunk(Time now, std::uint64_t id, Job& job, Reply&& r
   fresh.wanted = reply.damaged;
   for (std::uint32_t i = 0, at = 0; i < blocks_per_chunk; ++i)
     if ((fresh.wanted >> i & 1) != 0) fresh.crc[i] = reply.crcs[at++];
-  each_block(static_cast<std::uint16_t>(reply.chunks), reply.damaged, {reply.payload.data(), reply.payload.size()},
+  each_block(reply.chunks, reply.damaged, {reply.payload.data(), reply.payload.size()},
              [&](std::uint32_t i, Slice&& bytes) { fresh.found[i] = std::move(bytes); });
   fresh.reply = std::move(reply);
   fresh.reply.payload.clear();
@@ -171,7 +157,7 @@ void Replica::on_own_chunk(Time now, std::uint64_t parent, StoreDone&& done, Rep
   Gather& g = job->gathers.front();
   g.here = true;
   if (done.status == Status::ok || done.status == Status::damaged)
-    each_block(static_cast<std::uint16_t>(done.chunks), done.damaged_blocks, {done.data.data(), done.data.size()}, [&](std::uint32_t i, Slice&& bytes) {
+    each_block(done.chunks, done.damaged_blocks, {done.data.data(), done.data.size()}, [&](std::uint32_t i, Slice&& bytes) {
       if ((g.wanted >> i & 1) == 0 || (crc32c(bytes.bytes()) != g.crc[i] && !SD_BUG(mend_unchecked))) return;
       g.wanted &= static_cast<std::uint16_t>(~(1u << i));
       g.found[i] = std::move(bytes);
@@ -186,7 +172,7 @@ void Replica::on_helper_reply(Time now, std::uint64_t id, Job& job, Reply&& repl
   const bool knows = reply.status == Status::ok || reply.status == Status::damaged || reply.status == Status::not_found;
   if (!knows) return;
   if (reply.status != Status::not_found)
-    each_block(static_cast<std::uint16_t>(reply.chunks), reply.damaged, {reply.payload.data(), reply.payload.size()}, [&](std::uint32_t i, Slice&& bytes) {
+    each_block(reply.chunks, reply.damaged, {reply.payload.data(), reply.payload.size()}, [&](std::uint32_t i, Slice&& bytes) {
       if ((g.wanted >> i & 1) == 0 || (crc32c(bytes.bytes()) != g.crc[i] && !SD_BUG(mend_unchecked))) return;
       g.wanted &= static_cast<std::uint16_t>(~(1u << i));
       g.found[i] = std::move(bytes);
@@ -205,6 +191,7 @@ void Replica::gathered(Time now, std::uint64_t id, Job& job, ReplicaEffects& out
   if (lost > 0)
     out.store.notices.push_back("object " + to_string(oid) + ", chunk " + std::to_string(g.chunk) + ": " + std::to_string(lost) + " blocks are damaged at every member; reads of them fail");
   job.lost += lost;
+  stats_.lost_blocks += lost;
   if (job.step == Job::Step::mend_gather) {
     job.step = Job::Step::mend_store;
     for (const Slice& bytes : g.found) job.storing += !bytes.empty();
@@ -217,17 +204,9 @@ void Replica::gathered(Time now, std::uint64_t id, Job& job, ReplicaEffects& out
     return;
   }
   const auto present = static_cast<std::uint16_t>(g.reply.chunks & ~g.wanted);
-  Slice data;
-  if (present != 0) {
-    data = pool_.allocate(static_cast<std::size_t>(std::popcount(present)) * limits::block_size);
-    std::size_t at = 0;
-    for (const Slice& bytes : g.found) {
-      if (bytes.empty()) continue;
-      std::memcpy(data.mutable_data() + at, bytes.data(), limits::block_size);
-      at += limits::block_size;
-    }
-  }
+  Slice data = join_blocks(g.found, pool_);
   ++job.storing;
+  stats_.pulled_bytes += data.size();
   store_.put_chunk(now, id, oid, g.chunk, g.reply.base, present, std::move(data), out.store, LostBlocks{g.wanted, g.crc});
   if (!job.gathers.empty()) gather(now, id, job, out);
 }

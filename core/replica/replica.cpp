@@ -81,13 +81,20 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
         busy.status = Status::busy;
         busy.generation = state_.generation(request.vid);
         out.replies.emplace_back(from, std::move(busy));
-      } else if (job.request.version == request.version && job.request.generation == request.generation) {
+        return;
+      }
+      if (job.request.version == request.version && job.request.generation == request.generation) {
         job.from = from;
         job.request.id = request.id;
-      } else {
-        fail(job, Status::busy);
+        if (!request.background) set_foreground(now, active->second, job, out);
+        return;
       }
-      return;
+      fail(job, Status::busy);
+      if (job.request.op == Request::Op::pull) return;
+      // A mend may stop anywhere, and an owner does not wait for one.
+      const std::uint64_t mend = active->second;
+      pulls_.erase(active);
+      if (job.step == Job::Step::mend_gather) pull_failed(mend, job, out);
     }
   }
   if (op == Request::Op::query && request.version.round() > 0) fence(oid, request.version.generation);
@@ -101,6 +108,7 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
       return;
     }
   }
+  if (op == Request::Op::write || op == Request::Op::zero || op == Request::Op::read) throttle_.on_foreground(now);
   Job fresh;
   fresh.from = from;
   fresh.request = std::move(request);
@@ -284,6 +292,13 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
     case Job::Step::mend_store:
       mend_on_stored(now, id, job, done, out);
       break;
+    case Job::Step::delta_chunk: {
+      const std::uint64_t parent = job.parent;
+      const std::uint32_t chunk = job.scanning;
+      jobs_.erase(id);
+      on_delta_chunk(now, parent, chunk, std::move(done), out);
+      break;
+    }
     case Job::Step::own_chunk: {
       const std::uint64_t parent = job.parent;
       jobs_.erase(id);
@@ -310,7 +325,8 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
       break;
     case Job::Step::pull_end:
       if (done.status == Status::ok && job.recent != peer::RecentWrites{}) recents_of(r.oid) = std::move(job.recent);
-      pulls_.erase(r.oid);
+      release(id, r.oid);
+      if (done.status == Status::ok) ++stats_.pulled_objects;
       finish(id, done.status, &done, out);
       break;
   }
@@ -348,6 +364,7 @@ void Replica::answer(Job& job, Status status, const StoreDone* done, ReplicaEffe
         reply.damaged = done->damaged_blocks;
         reply.crcs = done->damaged_crcs;
         if (r.version != Version{} && (done->info.incomplete || done->info.version != r.version)) reply.status = Status::behind;
+        leave_out(r, *done, reply);
       }
     }
   }
@@ -369,7 +386,7 @@ void Replica::pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone
     info = {};
   }
   if (info.exists && !info.incomplete && !r.incomplete && info.version == r.version) {
-    pulls_.erase(r.oid);
+    release(id, r.oid);
     finish(id, Status::ok, &done, out);
     return;
   }
@@ -397,8 +414,7 @@ void Replica::pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone
 
 void Replica::put(Time now, std::uint64_t id, Job& job, std::uint32_t chunk, Reply&& reply, ReplicaEffects& out) {
   ++job.storing;
-  SD_ASSERT(reply.payload.size() <= 1, "a fetched chunk arrives in one slice");
-  Slice data = reply.payload.empty() ? Slice{} : std::move(reply.payload.front());
+  Slice data = joined(reply.payload, pool_);
   store_.put_chunk(now, id, job.request.oid, chunk, reply.base, static_cast<std::uint16_t>(reply.chunks), std::move(data), out.store);
 }
 
@@ -425,6 +441,7 @@ void Replica::ask_chunk(std::uint64_t id, Job& job, std::uint32_t chunk, Replica
   ask.version = job.request.version;
   ask.offset = chunk * limits::chunk_size;
   ask.length = limits::chunk_size;
+  if (const auto own = std::ranges::find(job.owns, chunk, &Own::chunk); own != job.owns.end()) ask.have = own->have;
   out.requests.emplace_back(job.request.source, std::move(ask));
 }
 
@@ -435,22 +452,42 @@ void Replica::pull_more(Time now, std::uint64_t id, Job& job, ReplicaEffects& ou
     if (job.storing == 0) pull_failed(id, job, out);
     return;
   }
+  throttled_ -= std::exchange(job.throttled, false);
   for (auto& place : job.asked) {
     if (place != 0 || job.chunks_left == 0) continue;
+    if (job.request.background && !throttle_.take(now, limits::chunk_size)) {
+      job.throttled = true;
+      ++throttled_;
+      job.last_progress = now;
+      break;
+    }
     const auto chunk = static_cast<std::uint32_t>(std::countr_zero(job.chunks_left));
     job.chunks_left &= job.chunks_left - 1;
     place = chunk + 1;
     ++job.fetching;
     job.last_asked = now;
-    ask_chunk(id, job, chunk, out);
+    if (job.delta) look_before_asking(now, id, chunk, job, out);
+    else ask_chunk(id, job, chunk, out);
   }
   if (job.fetching > 0 || job.storing > 0 || job.chunks_left != 0 || !job.gathers.empty()) return;
   job.step = Job::Step::pull_end;
   store_.end_sync(now, id, job.request.oid, job.request.version, job.base, out.store);
 }
 
+// A client waits for it now.
+void Replica::set_foreground(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
+  if (!job.request.background) return;
+  job.request.background = false;
+  if (job.throttled) pull_more(now, id, job, out);
+}
+
+void Replica::release(std::uint64_t id, Oid oid) {
+  if (const auto at = pulls_.find(oid); at != pulls_.end() && at->second == id) pulls_.erase(at);
+}
+
 void Replica::pull_failed(std::uint64_t id, Job& job, ReplicaEffects& out) {
-  pulls_.erase(job.request.oid);
+  throttled_ -= std::exchange(job.throttled, false);
+  release(id, job.request.oid);
   finish(id, job.failure, nullptr, out);
 }
 
@@ -475,6 +512,7 @@ void Replica::on_reply(Time now, NodeId from, Reply&& reply, ReplicaEffects& out
     job->base = reply.base;
     job->recent = std::move(reply.recent);
     job->chunks_left = reply.chunks;
+    job->delta = job->request.previous != Version{} && !job->request.incomplete && reply.chunks != ~0ull;
     job->step = Job::Step::pull_begin;
     store_.begin_sync(now, id, job->request.oid, out.store);
     on_store(now, out);
@@ -487,9 +525,12 @@ void Replica::on_reply(Time now, NodeId from, Reply&& reply, ReplicaEffects& out
   *asked = 0;
   --job->fetching;
   job->last_progress = now;
-  if (reply.status == Status::damaged && !SD_BUG(damage_fails_pull)) {
+  const std::uint16_t same = reply.same;
+  if (!fill_in(*job, chunk, reply)) reply.status = Status::io_error;
+  if (reply.status == Status::damaged) {
     pull_damaged_chunk(now, id, *job, std::move(reply), out);
   } else if (reply.status == Status::ok) {
+    if (same == 0) stats_.pulled_bytes += total_size(reply.payload);
     put(now, id, *job, chunk, std::move(reply), out);
   } else {
     fail(*job, reply.status);
@@ -498,15 +539,26 @@ void Replica::on_reply(Time now, NodeId from, Reply&& reply, ReplicaEffects& out
   on_store(now, out);
 }
 
-Time Replica::next_deadline() const { return pulls_.empty() ? never : next_tick_; }
+Time Replica::next_deadline() const {
+  if (pulls_.empty()) return never;
+  return throttled_ > 0 ? std::min(next_tick_, throttle_.free_at()) : next_tick_;
+}
 
 void Replica::tick(Time now, ReplicaEffects& out) {
   constexpr Time repeat = milliseconds(500), give_up = seconds(5);
-  next_tick_ = now + milliseconds(100);
   std::vector<std::uint64_t> active;
   for (const auto& [oid, id] : pulls_) active.push_back(id);
+  if (throttled_ > 0 && now >= throttle_.free_at())
+    for (const std::uint64_t id : active)
+      if (Job* job = jobs_.find(id); job && job->throttled) pull_more(now, id, *job, out);
+  if (now < next_tick_) {
+    on_store(now, out);
+    return;
+  }
+  next_tick_ = now + milliseconds(100);
   for (const std::uint64_t id : active) {
     Job* job = jobs_.find(id);
+    if (job && job->throttled) job->last_progress = now;
     const bool waits = job && (job->step == Job::Step::pull_info || job->step == Job::Step::pull_chunks || job->step == Job::Step::mend_gather);
     if (!waits) continue;
     if (now - job->last_progress > give_up) fail(*job, Status::unavailable);
@@ -524,7 +576,8 @@ void Replica::tick(Time now, ReplicaEffects& out) {
     if (job->step == Job::Step::pull_info) ask_info(id, *job, out);
     else
       for (const auto place : job->asked)
-        if (place != 0) ask_chunk(id, *job, static_cast<std::uint32_t>(place - 1), out);
+        if (place != 0 && (!job->delta || std::ranges::find(job->owns, static_cast<std::uint32_t>(place - 1), &Own::chunk) != job->owns.end()))
+          ask_chunk(id, *job, static_cast<std::uint32_t>(place - 1), out);
   }
   on_store(now, out);
 }

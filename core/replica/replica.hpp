@@ -19,9 +19,17 @@
 #include "core/base/time.hpp"
 #include "core/cluster/state.hpp"
 #include "core/peer/message.hpp"
+#include "core/replica/throttle.hpp"
 #include "core/store/store.hpp"
 
 namespace sd {
+
+// Since the start of the process.
+struct ReplicaStats {
+  std::uint64_t pulled_objects = 0, pulled_bytes = 0;  // copied from other members
+  std::uint64_t mended_blocks = 0, lost_blocks = 0;    // damaged and replaced; damaged everywhere
+  std::uint64_t scanned_bytes = 0, scanned_objects = 0;  // read by mends, the scrub's among them
+};
 
 struct ReplicaEffects {
   std::vector<std::pair<NodeId, peer::ObjectReply>> replies;
@@ -48,6 +56,9 @@ class Replica {
   Time next_deadline() const;
   void set_full(bool full) { full_ = full; }
   std::size_t under_way() const { return jobs_.size(); }
+  std::size_t pulling() const { return pulls_.size(); }
+  const ReplicaStats& stats() const { return stats_; }
+  Throttle& throttle() { return throttle_; }
 
  private:
   using Request = peer::ObjectRequest;
@@ -67,6 +78,12 @@ class Replica {
     Time asked_at = 0;
   };
 
+  struct Own {
+    std::uint32_t chunk = 0;
+    std::vector<std::uint64_t> have;
+    std::array<Slice, blocks_per_chunk> blocks{};
+  };
+
   struct Job {
     enum class Step : std::uint8_t {
       done,                                     // the store's answer is the answer
@@ -75,6 +92,7 @@ class Replica {
       info_look,                                // fetch_info
       pull_look, pull_info, pull_begin, pull_chunks, pull_end,
       mend_scan, mend_gather, mend_store,       // looks at a chunk; looks for good blocks elsewhere; puts them in place
+      delta_chunk,                              // of the job `parent`: what this member has of a chunk that changed
       own_chunk,                                // of the job `parent`, which needs good blocks: what this member has itself
       ignore,                                   // an answer nobody waits for
     };
@@ -88,6 +106,9 @@ class Replica {
     Version base;
     peer::RecentWrites recent;
     Time last_progress = 0, last_asked = 0;
+    bool throttled = false;                     // waits for the throttle
+    bool delta = false;                         // what is held already is worth a look
+    std::vector<Own> owns;                      // of chunks asked for
     std::vector<Gather> gathers;                // chunks with damaged blocks; one at a time
     // Of a mend:
     std::uint32_t scanning = 0, last_chunk = 0;
@@ -109,11 +130,19 @@ class Replica {
 
   void pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out);
   void put(Time now, std::uint64_t id, Job& job, std::uint32_t chunk, Reply&& reply, ReplicaEffects& out);
+  void set_foreground(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
   void pull_more(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
   void ask_chunk(std::uint64_t id, Job& job, std::uint32_t chunk, ReplicaEffects& out);
   void ask_info(std::uint64_t id, Job& job, ReplicaEffects& out);
+  void release(std::uint64_t id, Oid oid);
   void pull_failed(std::uint64_t id, Job& job, ReplicaEffects& out);
   Request ask_source(Request::Op op, std::uint64_t id, const Job& job) const;
+
+  // delta.cpp
+  void look_before_asking(Time now, std::uint64_t id, std::uint32_t chunk, const Job& job, ReplicaEffects& out);
+  void on_delta_chunk(Time now, std::uint64_t parent, std::uint32_t chunk, StoreDone&& done, ReplicaEffects& out);
+  static void leave_out(const Request& request, const StoreDone& done, Reply& reply);
+  bool fill_in(Job& job, std::uint32_t chunk, Reply& reply);
 
   // mending.cpp
   void begin_mend(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
@@ -150,6 +179,9 @@ class Replica {
   std::vector<std::pair<NodeId, Request>> parked_;
   std::size_t parked_bytes_ = 0;
   Time next_tick_ = 0;
+  Throttle throttle_;
+  std::uint32_t throttled_ = 0;  // pulls that wait for it
+  ReplicaStats stats_;
   std::vector<StoreDone> batch_;
 };
 
