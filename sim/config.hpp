@@ -34,6 +34,7 @@ enum class FaultClass : std::uint8_t {
   drift,        // clocks run at different speeds
   drain,        // an operator drains a node, and takes it back
   replace,      // a node is drained, taken away when it says that it may be, and comes back with an empty disk, as another node
+  lose_majority,// all nodes but one lose their disks, and an operator makes that one go on alone; the others come back as new ones
   // Several at once, aimed at one promise:
   lone_witness, // a node loses its power just as another, which holds what the first had not flushed, is cut off and outlived by its return
   lone_owner,   // the owner of a disk and the guests are cut off from all other nodes for longer than its lease
@@ -45,7 +46,7 @@ enum class FaultClass : std::uint8_t {
 constexpr std::size_t random_faults = static_cast<std::size_t>(FaultClass::drain);  // those before this one are drawn one by one
 constexpr std::size_t simple_faults = static_cast<std::size_t>(FaultClass::lone_witness);
 inline constexpr std::string_view fault_names[] = {"kill", "power", "power_all", "stop", "partition", "one_way", "bridge", "guest_cut", "reset", "flip",
-                                                   "slow_net", "pause", "slow_disk", "stall", "read_error", "rot", "full", "reconnect", "drift", "drain", "replace", "lone_witness", "lone_owner", "late_writes", "lone_rot", "relay"};
+                                                   "slow_net", "pause", "slow_disk", "stall", "read_error", "rot", "full", "reconnect", "drift", "drain", "replace", "lose_majority", "lone_witness", "lone_owner", "late_writes", "lone_rot", "relay"};
 static_assert(std::size(fault_names) == static_cast<std::size_t>(FaultClass::count));
 constexpr std::uint32_t bit(FaultClass fault) { return 1u << static_cast<unsigned>(fault); }
 

@@ -14,7 +14,8 @@ constexpr std::uint32_t cuts = bit(FaultClass::partition) | bit(FaultClass::one_
                                bit(FaultClass::lone_owner) | bit(FaultClass::late_writes);
 constexpr std::uint32_t losses =
     bit(FaultClass::kill) | bit(FaultClass::power) | bit(FaultClass::stop) | bit(FaultClass::power_all) | bit(FaultClass::lone_rot) |
-    bit(FaultClass::relay);
+    bit(FaultClass::relay) |
+                                 bit(FaultClass::lose_majority);
 
 std::string list(std::uint32_t targets) {
   std::string text;
@@ -212,7 +213,7 @@ bool Faults::drain(FaultClass kind) {
   const auto node = static_cast<std::uint32_t>(world_.decisions.choose(Site::fault_target, world_.config.nodes - world_.config.gateways));
   if (!order(cluster::Drain{world_.nodes[node]->node()->status(world_.nodes[node]->local_time()).id, true})) return false;
   world_.trace("faults", "node " + std::to_string(node) + " is to be drained");
-  keep(kind, 1u << node, 0, milliseconds(500) + any_length());
+  keep(kind, 1u << node, 0, kind == FaultClass::replace ? milliseconds(20) + choose(milliseconds(400)) : milliseconds(500) + any_length());
   return true;
 }
 
@@ -230,16 +231,47 @@ void Faults::go_on_replacing(Active& fault) {
     return;
   }
   const NodeStatus status = machine.node()->status(machine.local_time());
-  if (status.serving && !status.voter && machine.node()->state().is_drained(status.id) && !any_active(losses) && !world_.healed()) {
+  const bool ready = status.serving && !status.voter && machine.node()->state().is_drained(status.id);
+  if (ready && world_.all_up() && !any_active(losses) && !world_.healed()) {
     world_.trace("faults", "node " + std::to_string(machine.id()) + " is taken away");
     machine.die(true);
     machine.wipe();
     keep(FaultClass::replace, fault.targets, 1, milliseconds(100) + any_length());
+    // Without it every object is as redundant as before: the others may fail as ever.
+    if (world_.config.copies > 1 && choose(2) == 0) lose_nodes(FaultClass::power);
   } else if (fault.other < 20 && !world_.healed()) {
     keep(FaultClass::replace, fault.targets, fault.other == 0 ? 2 : fault.other + 1, milliseconds(200));
   } else {
     undrain(fault);
   }
+}
+
+bool Faults::lose_majority() {
+  const Config& config = world_.config;
+  if (any_active(losses | cuts | bit(FaultClass::drain) | bit(FaultClass::replace)) || !world_.clean()) return false;
+  const std::uint32_t survivor = any_node();
+  const std::uint32_t others = ((1u << config.nodes) - 1) & ~(1u << survivor);
+  world_.trace("faults", "all nodes but " + std::to_string(survivor) + " are lost for good");
+  for (auto& machine : world_.nodes) {
+    if (machine->id() == survivor) continue;
+    machine->die(true);
+    machine->wipe();
+  }
+  keep(FaultClass::lose_majority, others, survivor, config.lease + config.heartbeat * 20 + any_length());
+  return true;
+}
+
+// The operator asks again until the node is sure that nobody leads; only then new nodes are started.
+void Faults::go_on_alone(Active& fault) {
+  NodeMachine& survivor = *world_.nodes[fault.other];
+  if (survivor.running()) {
+    if (const std::string why = survivor.found_anew(); !why.empty()) {
+      world_.trace("faults", "the operator has to wait: " + why);
+      return keep(FaultClass::lose_majority, fault.targets, fault.other, milliseconds(200));
+    }
+  }
+  for (auto& machine : world_.nodes)
+    if (fault.targets >> machine->id() & 1) machine->start();
 }
 
 void Faults::all_lose_power(Time longest_outage) {
@@ -381,6 +413,7 @@ bool Faults::apply(FaultClass kind) {
       return true;
     case FaultClass::drain:
     case FaultClass::replace: return drain(kind);
+    case FaultClass::lose_majority: return lose_majority();
     case FaultClass::lone_witness: return lone_witness();
     case FaultClass::lone_owner:
     case FaultClass::late_writes: return isolate_owner(kind);
@@ -415,6 +448,7 @@ void Faults::undo(Active& fault) {
       break;
     case FaultClass::drain: undrain(fault); break;
     case FaultClass::replace: go_on_replacing(fault); break;
+    case FaultClass::lose_majority: go_on_alone(fault); break;
     case FaultClass::late_writes: {
       // First one way, to whoever has taken over; then for all, in a second call.
       const std::uint32_t next = owner();
@@ -478,7 +512,12 @@ void Faults::heal_all() {
   for (unsigned stage = 0; stage < 3; ++stage)  // a relay has three
     for (std::size_t i = 0; i < active_.size(); ++i)
       if (active_[i].used) undo(active_[i]);
-  for (auto& node : world_.nodes) node->start();
+  // New nodes wait until the operator has made the last one go on alone.
+  std::uint32_t lost = 0;
+  for (const Active& fault : active_)
+    if (fault.used && fault.kind == FaultClass::lose_majority) lost |= fault.targets;
+  for (auto& node : world_.nodes)
+    if ((lost >> node->id() & 1) == 0) node->start();
 }
 
 }  // namespace sd::sim

@@ -52,6 +52,8 @@ class Faults {
   bool drain(FaultClass kind);
   void undrain(Active& fault);
   void go_on_replacing(Active& fault);
+  bool lose_majority();
+  void go_on_alone(Active& fault);
   std::uint32_t owner() const;     // of a disk, as a node that serves knows it; config.nodes: none
   void cut(std::uint32_t from_nodes, std::uint32_t to_nodes, bool blocked);
   std::uint64_t choose(std::uint64_t bound);

@@ -131,6 +131,13 @@ void NodeMachine::wipe() {
       if (other->id() != id_) options_.seeds.push_back(address_of(other->id()));
 }
 
+std::string NodeMachine::found_anew() {
+  if (!node_) return "it does not run";
+  const std::string why = node_->found_anew(local(now()), effects_);
+  after_step(12);
+  return why;
+}
+
 bool NodeMachine::order(cluster::CommandBody body) {
   if (!node_ || stopping_) return false;
   const bool taken = node_->order(local(now()), std::move(body), effects_);

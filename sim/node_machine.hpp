@@ -30,6 +30,7 @@ class NodeMachine final : public Host {
   void jump_clock(Time ahead);
   void set_seeds(const std::vector<MachineId>& nodes);  // from its next start on
   void wipe();              // a new disk; the process must not run
+  std::string found_anew(); // an operator: go on alone, the majority is lost; empty, or why not
   bool order(cluster::CommandBody body);  // as an operator, through this node; false: it cannot
 
   void on_tick(const Event& event);

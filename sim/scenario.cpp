@@ -18,6 +18,7 @@ Config config_of(const Shape& shape) {
   config.nodes = shape.nodes;
   config.copies = shape.copies;
   config.gateways = shape.gateways;
+  config.witnesses = shape.witnesses;
   config.zones = shape.zones == 0 ? shape.nodes : shape.zones;
   config.vdis = shape.vdis;
   config.guests_per_vdi = shape.nodes;

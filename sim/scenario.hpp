@@ -30,6 +30,7 @@ struct Shape {
   std::uint32_t copies = 3;
   std::uint32_t zones = 0;         // 0: each node is one
   std::uint32_t gateways = 0;      // of the nodes, the last ones: store nothing
+  std::uint32_t witnesses = 0;     // of those, the last ones: vote, and serve nobody
   std::uint32_t vdis = 1;
   std::uint64_t objects = 8;       // of each disk
   Time lease = seconds(1), lease_margin = milliseconds(250);

@@ -131,6 +131,10 @@ void draw_membership(Decisions& d, Config& config) {
     ++config.nodes;
     config.gateways = config.witnesses = 1;
   }
+  // The one that is left must have it all, and keep it.
+  const std::uint32_t bad_disks = bit(FaultClass::read_error) | bit(FaultClass::rot) | bit(FaultClass::full);
+  if (!aimed && config.nodes == 3 && config.copies == 3 && config.gateways == 0 && (config.faults & bad_disks) == 0 && config.faults != 0 && draw(4) == 0)
+    config.faults |= bit(FaultClass::lose_majority);
   // A drained node's data needs a place to go.
   if (aimed || config.faults == 0 || config.nodes - config.gateways <= config.copies || config.zones <= config.copies) return;
   if (draw(3) == 0) config.faults |= bit(FaultClass::drain);

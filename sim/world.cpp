@@ -105,13 +105,21 @@ void World::all_lost_power() {
 }
 
 bool World::clean() const {
+  if (!all_up()) return false;
+  for (const auto& machine : nodes) {
+    // A request may outlive its guest; copies are compared at rest.
+    if (machine->node()->state().epochs.size() != 1 || machine->node()->status(machine->local_time()).requests > 0) return false;
+  }
+  return true;
+}
+
+bool World::all_up() const {
   std::uint64_t applied = 0;
   for (const auto& machine : nodes) {
     if (!machine->running()) return false;
     const NodeStatus status = machine->node()->status(machine->local_time());
     const cluster::State& state = machine->node()->state();
-    // A request may outlive its guest; copies are compared at rest.
-    if (!status.serving || state.epochs.size() != 1 || status.requests > 0) return false;
+    if (!status.serving) return false;
     if (applied != 0 && state.applied != applied) return false;
     applied = state.applied;
     std::size_t up = 0;

@@ -74,6 +74,7 @@ class World {
   void all_lost_power();  // tells the models
   // Every node runs, knows the same configuration, serves, and no object lacks a copy.
   bool clean() const;
+  bool all_up() const;  // as clean, but some copies may have yet to be made
   std::uint32_t gateways() const { return config.nodes - config.witnesses; }  // nodes that serve guests: the first ones
   bool healed() const { return phase_ >= Phase::settle; }
 

@@ -123,6 +123,7 @@ void State::encode(std::string& out) const {
   w.boolean(shut_down);
   w.boolean(recovery_off);
   w.u64(uuid);
+  w.u64(replaced_group);
   w.u8(copies);
   w.u32(grace_ms);
   w.u64(applied);
@@ -174,6 +175,7 @@ std::optional<State> State::decode(std::string_view bytes) {
   s.shut_down = r.boolean();
   s.recovery_off = r.boolean();
   s.uuid = r.u64();
+  s.replaced_group = r.u64();
   s.copies = r.u8();
   s.grace_ms = r.u32();
   s.applied = r.u64();

@@ -294,4 +294,13 @@ Result State::perform(std::uint64_t index, const GiveUp&) {
   return {};
 }
 
+void State::found_anew(std::uint64_t index, NodeId survivor, std::uint64_t old_group) {
+  SD_ASSERT(index > applied, "a log that replaces another goes on behind it");
+  applied = index;
+  replaced_group = old_group;
+  for (auto& [id, member] : members)
+    if (id != survivor) member.up = member.placed = false;
+  begin_epoch(index);
+}
+
 }  // namespace sd::cluster

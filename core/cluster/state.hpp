@@ -109,6 +109,7 @@ class State {
   bool shut_down = false;
   bool recovery_off = false;
   std::uint64_t uuid = 0;     // drawn at format
+  std::uint64_t replaced_group = 0;  // the log's group before an operator replaced it; 0: never
   std::uint8_t copies = 0;    // default for new VDIs
   std::uint32_t grace_ms = 600'000;  // long enough for a machine to restart, short against the time in which a second one fails
   std::uint64_t applied = 0;  // log index of the last entry seen (also of entries that are not commands)
@@ -118,6 +119,8 @@ class State {
 
   // Applies the command at log index `index`, which must be above `applied`.
   Result apply(std::uint64_t index, const Command& command);
+  // The log goes on as another, founded by this member alone, whose first entry has this index; every other member is gone for good.
+  void found_anew(std::uint64_t index, NodeId survivor, std::uint64_t old_group);
   // An entry that is no command (an empty or configuration entry).
   void skip(std::uint64_t index) { applied = index; }
 

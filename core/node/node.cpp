@@ -421,6 +421,15 @@ bool Node::order(Time now, cluster::CommandBody body, Effects& effects) {
   return taken;
 }
 
+std::string Node::found_anew(Time now, Effects& effects) {
+  impl_->now_ = now;
+  if (!impl_->raft) return "not running yet";
+  impl_->refresh(now, effects);
+  std::string why = impl_->force_new_configuration();
+  impl_->settle(now, effects);
+  return why;
+}
+
 bool Node::stopped() const { return impl_->phase == Impl::Phase::stopped; }
 const std::string& Node::fatal() const { return impl_->fatal; }
 NodeStatus Node::status(Time now) const { return impl_->status_at(now); }

@@ -145,6 +145,9 @@ class Node {
   // busy, or not running yet.
   bool order(Time now, cluster::CommandBody body, Effects& effects);
 
+  // For an operator who has lost the majority of the voters for good: this node goes on alone, under a new log. Empty, or why not.
+  std::string found_anew(Time now, Effects& effects);
+
   NodeStatus status(Time now) const;
   const cluster::State& state() const;
   // Breaks the process if an invariant of any machine does not hold. Cheap enough for the simulator to call after every step.

@@ -28,6 +28,7 @@ void Node::Impl::settle_raft(Time now, Effects& fx) {
     auto snapshot = std::exchange(raft_fx.install_snapshot, {});
     for (auto& [to, message] : messages) {
       peer::RaftFrame frame;
+      frame.to = to;
       raft::encode(message, frame.bytes);
       outbox.emplace_back(to, std::move(frame));
     }
@@ -46,6 +47,7 @@ void Node::Impl::settle_raft(Time now, Effects& fx) {
       raft->compact(now, cluster_state.applied, std::move(bytes), raft_fx);
     }
   }
+  if (found_group != 0 && raft->applied_index() == raft->last_index()) found_anew(now, fx);
   if (cluster_state.applied != before) state_changed(now, fx);
 }
 
@@ -76,7 +78,7 @@ void Node::Impl::state_changed(Time now, Effects& fx) {
       std::string text = "epoch " + std::to_string(seen_epoch) + ": ";
       for (const auto& m : placement.current().record.members) {
         const auto* member = cluster_state.member(m.id);
-        text += to_string(member->address) + " ";
+        text += to_string(member->address) + (m.up ? " " : " (down) ");
       }
       log(fx, LogLine::Level::info, std::move(text));
     }

@@ -113,6 +113,7 @@ struct Node::Impl final : client::Backend {
   void remove_silent(Time now, Effects& fx);
   void expel_absent(Time now, Effects& fx);
   bool hand_over(Time now);
+  void found_anew(Time now, Effects& fx);
   bool adopts() const;
   Time absent_for(Time now, NodeId node) const;
   Time lease_bound(NodeId node) const;
@@ -151,6 +152,7 @@ struct Node::Impl final : client::Backend {
   Random& random() override { return rng; }
   std::vector<NodeId> voters() const override;
   std::vector<NodeId> unreachable_voters() const override;
+  std::string force_new_configuration() override;
   NodeStatus status_at(Time now) const;
 
   // --- What it is
@@ -188,6 +190,7 @@ struct Node::Impl final : client::Backend {
   StreamId next_stream = 1;
   std::map<StreamId, Stream> streams;
   std::map<Endpoint, OutLink> links;       // by peer endpoint
+  std::map<NodeId, Incarnation> lives;     // the newest that was heard of
   std::map<NodeId, Endpoint> addresses;    // heard from members and joiners; the cluster state's come first
   SlotTable<Ticket> tickets;
 
@@ -212,6 +215,7 @@ struct Node::Impl final : client::Backend {
   std::uint64_t seen_epoch_index = 0;
   Time exit_at = never;                    // a shutdown of the cluster was decided
   Time leave_deadline = never;
+  std::uint64_t found_group = 0;           // an operator's order: to be founded as soon as the log is applied
   bool leave_wanted = false;
   std::uint64_t clean_reported = 0;        // log index
   std::map<NodeId, std::uint64_t> clean_reports;   // as leader

@@ -143,6 +143,39 @@ bool Node::Impl::adopts() const {
   return false;
 }
 
+// --- Going on without a majority --------------------------------------------------------------------------------------------------------------
+
+std::string Node::Impl::force_new_configuration() {
+  if (phase != Phase::running || raft->empty()) return "this node is not part of a cluster";
+  if (raft->leader() != 0) return "the cluster has a leader, so its majority is not lost";
+  if (now_ < last_leader.since + options.lease || now_ < lease_until) return "the leader was heard just now; wait until it is sure to be gone";
+  raft->commit_all(now_, raft_fx);
+  while (found_group == 0 || found_group == raft->group()) found_group = rng.next();
+  return {};
+}
+
+// The index jumps ahead, so that no version of the old log, however late it turns up, is above one of the new.
+void Node::Impl::found_anew(Time now, Effects& fx) {
+  constexpr std::uint64_t jump = 1u << 20;
+  const std::uint64_t group = std::exchange(found_group, 0);
+  if (raft->leader() != 0) return;  // just in time
+  log(fx, LogLine::Level::warning, "an operator has given up the majority of the voters: this node goes on alone, under a new cluster log");
+  const std::uint64_t index = cluster_state.applied + jump;
+  cluster_state.found_anew(index, id, raft->group());
+  std::string bytes;
+  cluster_state.encode(bytes);
+  raft->found_anew(now, group, index, std::move(bytes), raft_fx);
+  lease_until = 0;
+  state_changed(now, fx);
+  // No connection that introduced itself as one of the old log goes on, and none that is about to.
+  for (auto& [to, link] : links) {
+    if (link.state == OutLink::State::idle) continue;
+    fx.close.push_back(link.stream);
+    streams.erase(link.stream);
+    link_lost(now, link);
+  }
+}
+
 // --- For operators -------------------------------------------------------------------------------------------------------------------------
 
 std::vector<NodeId> Node::Impl::voters() const { return raft ? raft->config().voters : std::vector<NodeId>{}; }

@@ -3,6 +3,7 @@
 
 #include "core/base/assert.hpp"
 #include "core/node/node_impl.hpp"
+#include "core/peer/introduction.hpp"
 
 namespace sd {
 
@@ -38,7 +39,7 @@ void Node::Impl::dial(Time now, const Endpoint& to, OutLink& link, Effects& fx) 
   stream.to = to;
   streams.emplace(link.stream, std::move(stream));
   encoded.clear();
-  peer::encode(peer::Hello{raft ? raft->group() : 0, id, incarnation, options.address}, encoded);
+  peer::encode(peer::Hello{raft ? raft->group() : 0, cluster_state.replaced_group, id, incarnation, options.address}, encoded);
   link.queue.append_copy(encoded);
   link.appended = encoded.size();
   link.sent = 0;
@@ -140,19 +141,25 @@ void Node::Impl::on_peer_bytes(Time now, StreamId stream_id, Stream& stream, std
   while (auto message = in.receiver.next()) {
     if (!in.hello) {
       const auto* hello = std::get_if<peer::Hello>(&*message);
-      const std::uint64_t group = raft ? raft->group() : 0;
-      if (!hello || hello->node == 0 || hello->node == id) {
-        log(fx, LogLine::Level::warning, "a connection to the peer port introduced itself wrongly; closed");
+      peer::Listener self{id, raft ? raft->group() : 0, cluster_state.replaced_group, 0};
+      if (hello)
+        if (const auto life = lives.find(hello->node); life != lives.end()) self.newest_life = life->second;
+      std::string why;
+      const peer::Welcome answer = peer::welcome(self, hello, why);
+      if (answer != peer::Welcome::yes) {
+        log(fx, LogLine::Level::warning, why);
+        // One of the replaced configuration learns of that from our own introduction.
+        if (answer == peer::Welcome::no && hello && self.replaced_group != 0 && hello->group == self.replaced_group) {
+          Endpoint peer_port = hello->address;
+          ++peer_port.port;
+          send_to(now, peer_port, peer::LeaseGrant{}, fx);
+        }
         fx.close.push_back(stream_id);
         streams.erase(stream_id);
+        if (answer == peer::Welcome::superseded) fail(why, fx);
         return;
       }
-      if (hello->group != 0 && group != 0 && hello->group != group) {
-        log(fx, LogLine::Level::warning, "refused " + to_string(hello->address) + ": it belongs to another cluster; give it an empty data directory to let it join this one");
-        fx.close.push_back(stream_id);
-        streams.erase(stream_id);
-        return;
-      }
+      if (lives.size() < limits::max_members || lives.contains(hello->node)) lives[hello->node] = hello->incarnation;
       in.hello = *hello;
       if (addresses.size() < limits::max_members || addresses.contains(hello->node)) addresses[hello->node] = hello->address;
       continue;
@@ -170,11 +177,13 @@ void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& m
   if (phase < Phase::opening || phase == Phase::stopped) return;
   const NodeId node = from.node;
   if (auto* m = std::get_if<peer::RaftFrame>(&message)) {
-    if (!raft->ready()) return;
+    if (!raft->ready() || m->to != id) return;
     auto decoded = raft::decode(std::as_bytes(std::span(m->bytes.data(), m->bytes.size())));
     if (!decoded || decoded->from != node) return;
     // A node that waits to be let in learns from the first leader that contacts it which cluster it is.
-    if (raft->group() == 0 && !options.local_only && !options.seeds.empty()) raft->adopt_group(decoded->group);
+    // (Not from a candidate: it may ask at an address where another node used to be, for a group that is no more.)
+    const bool leads = decoded->type == raft::Message::Type::append || decoded->type == raft::Message::Type::snapshot;
+    if (leads && raft->group() == 0 && !options.local_only && !options.seeds.empty()) raft->adopt_group(decoded->group);
     raft->on_message(now, std::move(*decoded), raft_fx);
   } else if (auto* join = std::get_if<peer::JoinRequest>(&message)) {
     if (phase == Phase::running) on_join_request(now, *join);

@@ -36,8 +36,8 @@ void get_enum(Reader& r, E& value, E last) {
 
 struct Put {
   Writer& w;
-  void operator()(const Hello& m) { w.u64(m.group); w.u64(m.node); w.u64(m.incarnation); put(w, m.address); }
-  void operator()(const RaftFrame& m) { w.raw(m.bytes); }
+  void operator()(const Hello& m) { w.u64(m.group); w.u64(m.replaced_group); w.u64(m.node); w.u64(m.incarnation); put(w, m.address); }
+  void operator()(const RaftFrame& m) { w.u64(m.to); w.raw(m.bytes); }
   void operator()(const JoinRequest& m) {
     w.u64(m.id); w.u64(m.incarnation); put(w, m.address); w.u32(m.zone); w.u16(m.vnodes); w.boolean(m.witness); w.boolean(m.relayed);
   }
@@ -78,8 +78,8 @@ std::string rest(Reader& r) {
 
 struct Get {
   Reader& r;
-  void operator()(Hello& m) { m.group = r.u64(); m.node = r.u64(); m.incarnation = r.u64(); get(r, m.address); }
-  void operator()(RaftFrame& m) { m.bytes = rest(r); }
+  void operator()(Hello& m) { m.group = r.u64(); m.replaced_group = r.u64(); m.node = r.u64(); m.incarnation = r.u64(); get(r, m.address); }
+  void operator()(RaftFrame& m) { m.to = r.u64(); m.bytes = rest(r); }
   void operator()(JoinRequest& m) {
     m.id = r.u64(); m.incarnation = r.u64(); get(r, m.address); m.zone = r.u32(); m.vnodes = r.u16(); m.witness = r.boolean(); m.relayed = r.boolean();
   }

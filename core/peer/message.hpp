@@ -33,13 +33,17 @@ inline constexpr std::size_t frame_header_size = 28;
 // First on every connection. A node that has not yet joined says group 0.
 struct Hello {
   std::uint64_t group = 0;  // the Raft group, drawn when the cluster was founded
+  std::uint64_t replaced_group = 0;  // an operator, who had lost the majority for good, replaced this one by `group`; 0: none
   NodeId node = 0;
   Incarnation incarnation = 0;
   Endpoint address;  // where the sender can be reached
 };
 
-// A Raft message, already encoded by core/raft.
-struct RaftFrame { std::string bytes; };
+// A Raft message, already encoded by core/raft, and whom it is for: at its address there may be another node by now.
+struct RaftFrame {
+  NodeId to = 0;
+  std::string bytes;
+};
 
 // "Make me a member." Any member passes it on to the leader, at most once.
 struct JoinRequest {

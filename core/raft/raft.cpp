@@ -246,6 +246,28 @@ void Raft::leader_gone(Time now, NodeId leader) {
   reset_election_timer(now);
 }
 
+void Raft::commit_all(Time now, Effects& out) {
+  SD_ASSERT(ready() && leader_ == 0 && !empty(), "a log is replaced only while it has no leader");
+  commit_ = last_index();
+  finish(now, out);
+}
+
+void Raft::found_anew(Time now, std::uint64_t group, Index index, std::string state, Effects& out) {
+  SD_ASSERT(ready() && leader_ == 0 && applied_ == last_index() && index > last_index(), "a log is replaced once all of it is applied");
+  become_follower(now, term_ + 1, 0);
+  options_.group = group;
+  durable_index_ = 0;
+  unsynced_.clear();
+  entries_.clear();
+  configs_.clear();
+  snapshot_ = {.index = index, .term = term_, .config = Config{{options_.id}, {}}, .data = std::move(state)};
+  configs_.emplace_back(snapshot_.index, snapshot_.config);
+  commit_ = applied_ = index;
+  rewrite_log();
+  campaign(now, false, out);
+  finish(now, out);
+}
+
 void Raft::become_leader(Time now, Effects& out) {
   role_ = Role::leader;
   leader_ = options_.id;

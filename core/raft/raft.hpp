@@ -100,6 +100,11 @@ class Raft {
   bool hand_over(Time now, NodeId to, Effects& out);
   // The caller knows that the process of the leader of this term is gone: nothing has to wait for its lease. Ignored if `leader` does not lead.
   void leader_gone(Time now, NodeId leader);
+  // An operator's, who has lost the majority of the voters for good; never while a leader is known. First everything that the log holds counts as
+  // committed, as some of it may have been ...
+  void commit_all(Time now, Effects& out);
+  // ... and once that is applied, this node founds another group alone, whose log begins behind this one, at `index`, with `state`.
+  void found_anew(Time now, std::uint64_t group, Index index, std::string state, Effects& out);
   // More than snapshot_threshold applied entries are in the log, and no live peer is being sent the snapshot that compaction would replace (or it is much too long).
   bool wants_compaction(Time now) const;
   // `state` is the state machine after applying `through`, which must have been handed out as committed. Old values are ignored.

@@ -139,9 +139,10 @@ Index Raft::match(NodeId peer) const {
 void Raft::advance_commit(Time now, Effects& out) {
   std::vector<Index> matches;
   for (const NodeId id : config().voters) matches.push_back(match(id));
-  const auto middle = matches.begin() + static_cast<std::ptrdiff_t>(matches.size() / 2);
+  const std::size_t half = matches.size() / 2;
   if (SD_BUG(raft_learner_counts))
     for (const NodeId id : config().learners) matches.push_back(match(id));
+  const auto middle = matches.begin() + static_cast<std::ptrdiff_t>(half);
   std::nth_element(matches.begin(), middle, matches.end(), std::greater<>());
   const Index index = *middle;
   if (index <= commit_) return;
