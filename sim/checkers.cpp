@@ -72,7 +72,8 @@ void Checkers::after_step(const NodeMachine& machine, std::uint32_t step) {
 
 void Checkers::on_fatal(const NodeMachine& machine) {
   world_.trace(machine.name(), "gives up: " + machine.node()->fatal());
-  const std::uint32_t excuses = bit(FaultClass::read_error) | bit(FaultClass::rot);  // a full disk is none: a full node starts, and runs
+  // A full disk is none: a full node starts, and runs.
+  const FaultSet excuses = bit(FaultClass::read_error) | bit(FaultClass::rot) | bit(FaultClass::sync_error) | bit(FaultClass::lying_sync) | bit(FaultClass::lost_write);
   if ((world_.config.faults & excuses) == 0 && machine.disk.stats().injected_errors == 0)
     world_.fail(Violation::Class::safety, machine.name() + " gives up although its disk has no faults: " + machine.node()->fatal());
 }

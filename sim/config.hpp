@@ -35,6 +35,14 @@ enum class FaultClass : std::uint8_t {
   drain,        // an operator drains a node, and takes it back
   replace,      // a node is drained, taken away when it says that it may be, and comes back with an empty disk, as another node
   lose_majority,// all nodes but one lose their disks, and an operator makes that one go on alone; the others come back as new ones
+  // Drawn from a source of their own:
+  zone_loss,    // every node of one zone loses power
+  clock_jump,   // a clock jumps ahead, within what the lease's margin allows
+  wipe,         // a node loses power and comes back with an empty disk, as another node; once a run
+  sync_error,   // a sync fails, and what it should have made durable is partly gone; the node gives up and comes back
+  lying_sync,   // syncs of the object store say that they are done and are not
+  lost_write,   // writes of objects or their metadata do not happen, or hit another object, and say ok
+  slow_reader,  // a guest does not take what is sent to it
   // Several at once, aimed at one promise:
   lone_witness, // a node loses its power just as another, which holds what the first had not flushed, is cut off and outlived by its return
   lone_owner,   // the owner of a disk and the guests are cut off from all other nodes for longer than its lease
@@ -46,9 +54,11 @@ enum class FaultClass : std::uint8_t {
 constexpr std::size_t random_faults = static_cast<std::size_t>(FaultClass::drain);  // those before this one are drawn one by one
 constexpr std::size_t simple_faults = static_cast<std::size_t>(FaultClass::lone_witness);
 inline constexpr std::string_view fault_names[] = {"kill", "power", "power_all", "stop", "partition", "one_way", "bridge", "guest_cut", "reset", "flip",
-                                                   "slow_net", "pause", "slow_disk", "stall", "read_error", "rot", "full", "reconnect", "drift", "drain", "replace", "lose_majority", "lone_witness", "lone_owner", "late_writes", "lone_rot", "relay"};
+                                                   "slow_net", "pause", "slow_disk", "stall", "read_error", "rot", "full", "reconnect", "drift", "drain", "replace", "lose_majority", "zone_loss", "clock_jump",
+                                                   "wipe", "sync_error", "lying_sync", "lost_write", "slow_reader", "lone_witness", "lone_owner", "late_writes", "lone_rot", "relay"};
 static_assert(std::size(fault_names) == static_cast<std::size_t>(FaultClass::count));
-constexpr std::uint32_t bit(FaultClass fault) { return 1u << static_cast<unsigned>(fault); }
+using FaultSet = std::uint64_t;
+constexpr FaultSet bit(FaultClass fault) { return FaultSet{1} << static_cast<unsigned>(fault); }
 
 enum class OpClass : std::uint8_t { read, write, flush, fua, trim, zeroes, count };
 inline constexpr std::string_view op_names[] = {"read", "write", "flush", "fua", "trim", "zeroes"};
@@ -76,10 +86,11 @@ struct Config {
   std::uint32_t vdis = 1;
   std::uint32_t guests_per_vdi = 1;
   Workload workload;
-  std::uint32_t faults = 0;        // classes that may happen
+  FaultSet faults = 0;             // classes that may happen
   Time fault_gap = seconds(1);     // mean time between faults
   Time fault_length = seconds(2);  // longest
   Time chaos = seconds(10);        // how long they go on
+  bool break_plan = false;         // lose more than the copies allow for: every request is answered, if with an error, and never wrongly
   bool final_power_loss = false;   // flush, cut the power of all, and read back again
   DiskConfig disk;
   NetworkConfig network;

@@ -101,7 +101,8 @@ std::string text_of(const Version& v) { return std::to_string(v.log_index()) + "
 }  // namespace
 
 std::string compare_copies(World& world, const cluster::State& state, const std::vector<NodeId>& ids) {
-  const std::uint32_t bad_disks = bit(FaultClass::read_error) | bit(FaultClass::full);
+  const FaultSet bad_disks = bit(FaultClass::read_error) | bit(FaultClass::full) | bit(FaultClass::lost_write) |
+                             bit(FaultClass::lying_sync);
   const std::uint32_t left_out = world.config.faults & bad_disks ? world.faults->bad_disk() : world.config.nodes;
   std::vector<std::unique_ptr<Reader>> readers;
   std::set<Oid> objects;

@@ -148,6 +148,17 @@ void SimDisk::write_range(File& file, const DiskOp& op, const std::vector<bool>*
   }
 }
 
+// Says ok, and the write is nowhere, or where another file's bytes should be.
+Status SimDisk::write_elsewhere(DiskOp& op) {
+  ++stats_.injected_errors;
+  std::vector<FileId> others;
+  for (const auto& [id, file] : files_)
+    if (id.kind == op.file.kind && id != op.file) others.push_back(id);
+  if (others.empty() || decisions_.choose(Site::disk_fault, 2) == 0) return Status::ok;
+  op.file = others[decisions_.choose(Site::disk_fault, others.size())];
+  return perform_write(op, nullptr);
+}
+
 Status SimDisk::perform_write(const DiskOp& op, const std::vector<bool>* sectors) {
   std::uint64_t length = 0;
   for (const Slice& slice : op.slices) length += slice.size();
@@ -193,6 +204,19 @@ void SimDisk::begin_sync(File& file, std::uint32_t slot) {
   for (const std::uint64_t number : file.dirty) file.pages[number].in_sync = true;
 }
 
+// It ends and makes nothing durable.
+void SimDisk::forget_sync(File& file) {
+  file.running_sync = 0;
+  for (const std::uint64_t number : file.dirty) {
+    const auto at = file.pages.find(number);
+    if (at == file.pages.end()) continue;
+    Page& page = at->second;
+    page.in_sync = page.has_middle = false;
+    recycle(std::move(page.middle));
+  }
+  next_sync(file);
+}
+
 void SimDisk::end_sync(File& file, bool ok) {
   file.running_sync = 0;
   if (ok) {
@@ -219,6 +243,10 @@ void SimDisk::end_sync(File& file, bool ok) {
   } else {
     settle(file, keep_some);
   }
+  next_sync(file);
+}
+
+void SimDisk::next_sync(File& file) {
   if (!file.waiting_syncs.empty()) {
     const std::uint32_t next = file.waiting_syncs.front();
     file.waiting_syncs.erase(file.waiting_syncs.begin());
@@ -370,6 +398,7 @@ DiskDone SimDisk::finish(std::uint32_t number) {
     if (op.kind == DiskOp::Kind::sync && at != files_.end() && at->second.running_sync == number + 1) end_sync(at->second, false);
     return done;
   }
+  const bool of_store = op.file.kind >= FileKind::journal;
   switch (op.kind) {
     case DiskOp::Kind::read: {
       if (at == files_.end()) {
@@ -381,12 +410,24 @@ DiskDone SimDisk::finish(std::uint32_t number) {
       if (end > op.offset) done.data = read_slice(file, op.offset, end - op.offset);
       break;
     }
-    case DiskOp::Kind::write: done.status = perform_write(op, nullptr); break;
+    case DiskOp::Kind::write:
+      if (op.file.kind >= FileKind::object && decisions_.chance(Site::disk_fault, config.lost_write_per_million, 1'000'000)) done.status = write_elsewhere(op);
+      else done.status = perform_write(op, nullptr);
+      break;
     case DiskOp::Kind::sync:
       if (at == files_.end()) {
         done.status = Status::not_found;
       } else if (at->second.running_sync == number + 1) {
-        end_sync(at->second, true);
+        if (config.lying_sync && of_store) {
+          forget_sync(at->second);
+          break;
+        }
+        const bool fails = decisions_.chance(Site::disk_fault, config.sync_error_per_thousand, 1000);
+        end_sync(at->second, !fails);
+        if (fails) {
+          ++stats_.injected_errors;
+          done.status = Status::io_error;
+        }
       }
       // Otherwise the file was removed and made anew while the sync was under way: nothing of the new one is covered.
       break;

@@ -6,7 +6,10 @@
 // - `process_died` keeps what had completed; what was in flight happens or not.
 // - A sync that fails throws the volatile sectors of its file away, or not, as kernels do.
 //
-// Not modelled: misdirected or stale reads and writes, a sync that lies, a disk moved to another machine.
+// - Bad disks, if asked for: reads and syncs that fail, syncs that lie, writes that do not happen or hit another file of their kind.
+//
+// A sync lies about the object store only, and writes are lost of objects and their metadata only: one voter that forgets its log is more
+// than Raft survives when the leader fails with it.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -28,6 +31,9 @@ struct DiskConfig {
   std::uint32_t slow_factor = 1;          // multiplies every latency
   std::uint32_t read_error_per_million = 0;
   std::uint32_t write_error_per_million = 0;  // of writes and syncs
+  std::uint32_t sync_error_per_thousand = 0;
+  std::uint32_t lost_write_per_million = 0;  // of objects and their metadata
+  bool lying_sync = false;                // of the object store
   std::uint32_t stall_per_thousand = 0;   // of syncs that take `stall`
   Time stall = seconds(1);
   std::uint64_t capacity = 1ull << 40;    // bytes of pages that may be in use
@@ -134,10 +140,13 @@ class SimDisk {
   void write_range(File& file, const DiskOp& op, const std::vector<bool>* sectors);
   File& file_for_write(FileId id);
   std::pair<FileId, std::uint64_t> any_stored_page(FileKind kind);
+  Status write_elsewhere(DiskOp& op);
   Status perform_write(const DiskOp& op, const std::vector<bool>* sectors);
   void perform_remove(FileId id);
   void begin_sync(File& file, std::uint32_t slot);
   void end_sync(File& file, bool ok);
+  void forget_sync(File& file);
+  void next_sync(File& file);
   void settle(File& file, unsigned mode);
   void settle_page(Page& page, unsigned mode);
   bool holds_zeros(const File& file, std::uint64_t offset, std::size_t length) const;

@@ -10,12 +10,11 @@ namespace sd::sim {
 
 namespace {
 constexpr std::uint32_t next_fault = UINT32_MAX;  // as an event's slot
-constexpr std::uint32_t cuts = bit(FaultClass::partition) | bit(FaultClass::one_way) | bit(FaultClass::bridge) | bit(FaultClass::lone_witness) |
+constexpr FaultSet cuts = bit(FaultClass::partition) | bit(FaultClass::one_way) | bit(FaultClass::bridge) | bit(FaultClass::lone_witness) |
                                bit(FaultClass::lone_owner) | bit(FaultClass::late_writes);
-constexpr std::uint32_t losses =
-    bit(FaultClass::kill) | bit(FaultClass::power) | bit(FaultClass::stop) | bit(FaultClass::power_all) | bit(FaultClass::lone_rot) |
-    bit(FaultClass::relay) |
-                                 bit(FaultClass::lose_majority);
+constexpr FaultSet losses = bit(FaultClass::kill) | bit(FaultClass::power) | bit(FaultClass::stop) | bit(FaultClass::power_all) | bit(FaultClass::zone_loss) |
+                           bit(FaultClass::wipe) | bit(FaultClass::sync_error) | bit(FaultClass::lone_rot) | bit(FaultClass::relay) |
+                           bit(FaultClass::lose_majority);
 
 std::string list(std::uint32_t targets) {
   std::string text;
@@ -51,7 +50,7 @@ void Faults::schedule_next() {
   if (at < until_) world_.events.push({at, 0, next_fault, 0, 0, EventKind::fault, 0});
 }
 
-bool Faults::any_active(std::uint32_t classes) const {
+bool Faults::any_active(FaultSet classes) const {
   for (const Active& fault : active_)
     if (fault.used && (classes & bit(fault.kind))) return true;
   return false;
@@ -89,11 +88,14 @@ void Faults::cut(std::uint32_t from_nodes, std::uint32_t to_nodes, bool blocked)
       if (from != to && (from_nodes >> from & 1) && (to_nodes >> to & 1)) world_.network.set_blocked(from, to, blocked);
 }
 
+// Nodes lose data only when no object lacks a copy, and one after the other; unless the plan is to be broken.
+bool Faults::may_lose() const { return world_.config.break_plan || (!any_active(losses) && world_.clean()); }
+
 void Faults::lose_nodes(FaultClass kind) {
   const std::uint32_t tolerated = world_.config.copies > 1 ? world_.config.copies - 1 : 1;
   std::uint32_t wanted = 1 + static_cast<std::uint32_t>(choose(tolerated));
   if (wanted > 1 && choose(2) == 0) wanted = 1;
-  if (world_.config.faults & bit(FaultClass::rot)) wanted = 1;
+  if (world_.config.faults & (bit(FaultClass::rot) | bit(FaultClass::lost_write))) wanted = 1;
   std::uint32_t targets = 0;
   for (std::uint32_t i = 0; i < wanted; ++i) {
     const std::uint32_t node = any_node();
@@ -208,7 +210,7 @@ bool Faults::order(cluster::CommandBody body) {
 }
 
 bool Faults::drain(FaultClass kind) {
-  constexpr std::uint32_t drains = bit(FaultClass::drain) | bit(FaultClass::replace);
+  constexpr FaultSet drains = bit(FaultClass::drain) | bit(FaultClass::replace);
   if (any_active(losses | drains) || !world_.clean()) return false;
   const auto node = static_cast<std::uint32_t>(world_.decisions.choose(Site::fault_target, world_.config.nodes - world_.config.gateways));
   if (!order(cluster::Drain{world_.nodes[node]->node()->status(world_.nodes[node]->local_time()).id, true})) return false;
@@ -274,6 +276,28 @@ void Faults::go_on_alone(Active& fault) {
     if (fault.targets >> machine->id() & 1) machine->start();
 }
 
+void Faults::lose_zone() {
+  const std::uint64_t zone = choose(world_.config.zones);
+  std::uint32_t targets = 0;
+  for (std::uint32_t i = 0; i < world_.config.nodes; ++i)
+    if (i % world_.config.zones == zone) targets |= 1u << i;
+  world_.trace("faults", "zone " + std::to_string(zone) + " loses power: nodes " + list(targets));
+  for (std::uint32_t i = 0; i < world_.config.nodes; ++i)
+    if (targets >> i & 1) world_.nodes[i]->die(true);
+  keep(FaultClass::zone_loss, targets, 0, milliseconds(60) + any_length());
+}
+
+// Once a run: meant for what stays, not for how fast an identity that never comes back loses its vote.
+void Faults::wipe_one() {
+  const std::uint32_t node = any_node();
+  NodeMachine& machine = *world_.nodes[node];
+  world_.trace("faults", "node " + std::to_string(node) + " loses power, and its disk");
+  machine.die(true);
+  machine.wipe();
+  wiped_ = true;
+  keep(FaultClass::wipe, 1u << node, 0, milliseconds(60) + any_length());
+}
+
 void Faults::all_lose_power(Time longest_outage) {
   world_.trace("faults", "power loss of all nodes");
   for (auto& node : world_.nodes) node->die(true);
@@ -288,10 +312,52 @@ bool Faults::apply(FaultClass kind) {
     case FaultClass::kill:
     case FaultClass::power:
     case FaultClass::stop:
-      if (any_active(losses) || !world_.clean()) return false;
+      if (!may_lose()) return false;
       if (kind == FaultClass::power && config.copies > 1 && world_.decisions.choose(Site::disk_fault, 4) == 0) return failing_disk();
       lose_nodes(kind);
+      if (config.break_plan) world_.all_lost_power();
       return true;
+    case FaultClass::zone_loss:
+      if (!may_lose()) return false;
+      lose_zone();
+      return true;
+    case FaultClass::wipe:
+      if (!may_lose() || (wiped_ && !config.break_plan)) return false;
+      wipe_one();
+      if (config.break_plan) world_.all_lost_power();
+      return true;
+    case FaultClass::sync_error:
+      if (!may_lose()) return false;
+      world_.nodes[bad_disk_]->disk.config.sync_error_per_thousand = static_cast<std::uint32_t>(50 + choose(900));
+      world_.trace("faults", "syncs fail at node " + std::to_string(bad_disk_));
+      keep(kind, bad_disk_, 0, any_length());
+      return true;
+    case FaultClass::lying_sync:
+      if (any_active(bit(kind))) return false;
+      world_.nodes[bad_disk_]->disk.config.lying_sync = true;
+      world_.trace("faults", "syncs lie at node " + std::to_string(bad_disk_));
+      keep(kind, bad_disk_, 0, any_length());
+      return true;
+    case FaultClass::lost_write:
+      if (any_active(bit(kind)) || !world_.clean()) return false;
+      world_.nodes[bad_disk_]->disk.config.lost_write_per_million = static_cast<std::uint32_t>(1000 + choose(100'000));
+      world_.trace("faults", "writes are lost at node " + std::to_string(bad_disk_));
+      keep(kind, bad_disk_, 0, any_length());
+      return true;
+    case FaultClass::clock_jump:
+      // One at a time within a lease, so that the jumps do not add up.
+      if (any_active(bit(kind))) return false;
+      world_.nodes[any_node()]->jump_clock(1 + choose(config.lease_margin / 2));
+      keep(kind, 0, 0, 2 * (config.lease + config.lease_margin));
+      return true;
+    case FaultClass::slow_reader: {
+      if (any_active(bit(kind))) return false;
+      const auto guest = static_cast<std::uint32_t>(choose(world_.guests.size()));
+      world_.trace("faults", "guest " + std::to_string(guest) + " takes nothing");
+      world_.guests[guest]->take_nothing(true);
+      keep(kind, guest, 0, any_length());
+      return true;
+    }
     case FaultClass::power_all:
       if (any_active(losses)) return false;
       all_lose_power(any_length());
@@ -432,6 +498,8 @@ void Faults::undo(Active& fault) {
     case FaultClass::kill:
     case FaultClass::power:
     case FaultClass::power_all:
+    case FaultClass::zone_loss:
+    case FaultClass::wipe:
       for (std::uint32_t i = 0; i < world_.config.nodes; ++i)
         if (fault.targets >> i & 1) {
           world_.nodes[i]->disk.config.write_error_per_million = 0;
@@ -503,6 +571,10 @@ void Faults::undo(Active& fault) {
     case FaultClass::slow_disk: world_.nodes[fault.targets]->disk.config.slow_factor = 1; break;
     case FaultClass::stall: world_.nodes[fault.targets]->disk.config.stall_per_thousand = 0; break;
     case FaultClass::read_error: world_.nodes[fault.targets]->disk.config.read_error_per_million = 0; break;
+    case FaultClass::sync_error: world_.nodes[fault.targets]->disk.config.sync_error_per_thousand = 0; break;
+    case FaultClass::lying_sync: world_.nodes[fault.targets]->disk.config.lying_sync = false; break;
+    case FaultClass::lost_write: world_.nodes[fault.targets]->disk.config.lost_write_per_million = 0; break;
+    case FaultClass::slow_reader: world_.guests[fault.targets]->take_nothing(false); break;
     case FaultClass::full: world_.nodes[fault.targets]->disk.config.capacity = world_.config.disk.capacity; break;
     default: break;
   }

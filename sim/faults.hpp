@@ -39,7 +39,10 @@ class Faults {
   void strike();
   bool apply(FaultClass kind);
   void undo(Active& fault);
-  bool any_active(std::uint32_t classes) const;
+  bool any_active(FaultSet classes) const;
+  bool may_lose() const;
+  void lose_zone();
+  void wipe_one();
   void keep(FaultClass kind, std::uint32_t targets, std::uint32_t other, Time length);
   bool failing_disk();
   void lose_nodes(FaultClass kind);
@@ -67,6 +70,7 @@ class Faults {
   std::uint32_t bad_disk_ = 0;
   std::uint64_t count_ = 0;
   bool rotted_ = false;
+  bool wiped_ = false;
 };
 
 }  // namespace sd::sim

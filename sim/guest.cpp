@@ -221,7 +221,7 @@ void Guest::complete(nbd::Completion& completion) {
   if (op.asked != no_ask) answers_[op.asked] = Answer::error;
   if (completion.status == Status::invalid || completion.status == Status::not_supported)
     world_.fail(Violation::Class::safety, name_ + " was told that a good request is invalid");
-  if (op.scripted) {
+  if (op.scripted && !world_.config.break_plan) {
     script_.push_back({op.kind, op.first, op.count});
     retry_at_ = world_.now + retry_pause;
   } else {
@@ -247,7 +247,12 @@ void Guest::dialed(StreamId stream, DialResult result) {
   drop(result == DialResult::refused ? "refused" : "no route");
 }
 
-std::span<std::byte> Guest::receive_buffer(StreamId stream) { return stream == stream_ ? client_->receive_buffer() : std::span<std::byte>{}; }
+std::span<std::byte> Guest::receive_buffer(StreamId stream) { return stream == stream_ && !takes_nothing_ ? client_->receive_buffer() : std::span<std::byte>{}; }
+
+void Guest::take_nothing(bool on) {
+  takes_nothing_ = on;
+  if (!on && stream_ != 0) world_.network.resume(id_, stream_);
+}
 
 void Guest::received(StreamId stream, std::size_t bytes) {
   if (stream != stream_) return;

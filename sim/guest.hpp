@@ -30,6 +30,7 @@ class Guest final : public Host {
   bool idle() const { return open_.empty() && script_.empty() && asks_.empty() && (!working_ || issued_ >= quota_); }
   void change_gateway();          // drops the connection, whatever is in flight
   void change_gateway(MachineId to);
+  void take_nothing(bool on);     // of what is sent to it, while on
 
   // --- For scripts: this guest does nothing by itself ------------------------------------------------------------------------------------
   // Speaks with this node only, of the disk of that name, whatever happens.
@@ -93,6 +94,7 @@ class Guest final : public Host {
   Time wake_at_ = never;
   MachineId gateway_ = 0;
   bool working_ = true;
+  bool takes_nothing_ = false;
   std::uint32_t quota_;
   std::uint32_t issued_ = 0;
   std::vector<Op> open_;

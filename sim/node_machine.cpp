@@ -55,11 +55,6 @@ void NodeMachine::jump_clock(Time ahead) {
   if (node_ && paused_until_ <= now()) schedule_tick();
 }
 
-void NodeMachine::set_seeds(const std::vector<MachineId>& nodes) {
-  options_.seeds.clear();
-  for (const MachineId node : nodes) options_.seeds.push_back(address_of(node));
-}
-
 void NodeMachine::start() {
   if (node_) return;
   ++life_;

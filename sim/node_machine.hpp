@@ -28,7 +28,6 @@ class NodeMachine final : public Host {
   void stop();              // cleanly; `running` ends by itself
   void set_drift(std::int64_t ppm);       // counted from now; clocks never go back
   void jump_clock(Time ahead);
-  void set_seeds(const std::vector<MachineId>& nodes);  // from its next start on
   void wipe();              // a new disk; the process must not run
   std::string found_anew(); // an operator: go on alone, the majority is lost; empty, or why not
   bool order(cluster::CommandBody body);  // as an operator, through this node; false: it cannot

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::uint32_t piece = 256;  // sectors of one read
 constexpr Time voters_settle = seconds(3);  // more of the members get a vote, one after the other
+constexpr Time setup_limit = seconds(300);
 constexpr Time settle_limit = seconds(180);
 
 Config config_of(const Shape& shape) {
@@ -36,7 +37,9 @@ Config config_of(const Shape& shape) {
 Scenario::Scenario(const Shape& shape) : shape_(shape), decisions_(shape.seed), written_(shape.vdis), volumes_(shape.vdis) {
   world_ = std::make_unique<World>(decisions_, config_of(shape), shape.sink, false);
   world_->begin(true);
-  if (!until([this] { return world_->admin->done() && redundant(); })) world_->fail(Violation::Class::liveness, "the cluster does not come up: " + world_->troubles());
+  if (!until([this] { return world_->admin->done() && redundant(); }, setup_limit)) world_->fail(Violation::Class::liveness, "the cluster does not come up: " + world_->troubles());
+  // Data of a node that is down move at once.
+  if (!trouble().empty() || !world_->nodes[0]->order(cluster::SetGrace{0})) return;
   run(voters_settle);
 }
 
@@ -92,11 +95,7 @@ void Scenario::fill_disk(std::uint32_t node) {
   machine(node).tell_space();
 }
 void Scenario::wipe(std::uint32_t node) {
-  disk(node).wipe();
-  Nodes others;
-  for (std::uint32_t other = 0; other < shape_.nodes; ++other)
-    if (other != node) others.push_back(other);
-  machine(node).set_seeds(others);
+  machine(node).wipe();
 }
 void Scenario::empty_disk(std::uint32_t node) {
   disk(node).config.capacity = world_->config.disk.capacity;
@@ -258,7 +257,7 @@ std::string Scenario::settle() {
     for (std::uint32_t vdi = 0; vdi < shape_.vdis; ++vdi) {
       if (!read_all(node, vdi)) return "disk " + std::to_string(vdi) + " cannot be read through node " + std::to_string(node) + ": " + trouble() + world_->troubles();
     }
-  if (!until([this] { return redundant(); }, settle_limit)) return trouble().empty() ? "copies are not restored" + world_->troubles() : trouble();
+  if (!until([this] { return redundant() && world_->tidy(); }, settle_limit)) return trouble().empty() ? "copies are not restored" + world_->troubles() : trouble();
   return world_->finish(true).what;
 }
 

@@ -75,6 +75,7 @@ class Scenario {
   // --- The network ----------------------------------------------------------------------------------------------------------------------
   void partition(const Nodes& one, const Nodes& other);    // neither hears the other; guests still reach their nodes
   void one_way(const Nodes& from, const Nodes& to);        // nothing gets from -> to
+  void unblock(const Nodes& from, const Nodes& to) { set_blocked(from, to, false); }
   void heal_network();
   void slow_links(std::uint32_t node, std::uint32_t factor);
 
@@ -111,6 +112,8 @@ class Scenario {
   std::uint32_t objects_on(std::uint32_t node, std::uint32_t vid) const;  // files of data objects
   bool holds(std::uint32_t node, std::uint32_t index, std::uint32_t vdi = 0) const;  // it is a member of that object, as it knows
   bool redundant() const { return world_->clean(); }   // everybody is up and every object has its copies
+  std::uint64_t steps() const { return world_->hash.steps(); }
+  std::string troubles() const { return world_->troubles(); }  // what everybody is at
   const std::string& trouble() const { return world_->what(); }
 
   // Ends all that goes wrong, starts every node, reads everything through every node, waits until every object has its copies, and

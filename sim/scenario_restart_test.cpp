@@ -32,7 +32,7 @@ TEST(Loss, OfOneNodeAfterTheOtherLosesNothing) {
   for (const std::uint32_t victim : {4u, 3u}) {
     s.cut_power({victim});
     s.run(2 * s.lease_end());
-    ASSERT_TRUE(s.until([&] { return s.leader() < 5 && s.state(s.leader()).epochs.size() == 1; }, seconds(120))) << s.trouble();
+    ASSERT_TRUE(s.until([&] { return s.leader() < 5 && s.state(s.leader()).epochs.size() == 1; }, seconds(120))) << s.trouble() << s.troubles();
   }
   EXPECT_TRUE(s.read_all(0)) << s.trouble();
   EXPECT_EQ(s.settle(), "");

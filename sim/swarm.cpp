@@ -46,12 +46,12 @@ void draw_faults(Decisions& d, Config& config) {
   if (d.chance(Site::config, 1, 8)) return;
   const std::uint64_t density = 1 + d.choose(Site::config, 6);
   for (std::size_t i = 0; i < random_faults; ++i)
-    if (d.chance(Site::config, density, 10)) config.faults |= 1u << i;
-  const std::uint32_t node_losses = bit(FaultClass::kill) | bit(FaultClass::power) | bit(FaultClass::stop);
+    if (d.chance(Site::config, density, 10)) config.faults |= FaultSet{1} << i;
+  const FaultSet node_losses = bit(FaultClass::kill) | bit(FaultClass::power) | bit(FaultClass::stop);
   if (config.copies == 1) config.faults &= ~(bit(FaultClass::power) | bit(FaultClass::rot) | bit(FaultClass::stop));
   if (config.copies == 1 && config.nodes > 1) config.faults &= ~bit(FaultClass::kill);
   // A rotten block counts as a lost copy until it is read or scrubbed; so nothing else may take the others away meanwhile.
-  const std::uint32_t removals = bit(FaultClass::partition) | bit(FaultClass::one_way) | bit(FaultClass::bridge) | bit(FaultClass::slow_net) | bit(FaultClass::pause) |
+  const FaultSet removals = bit(FaultClass::partition) | bit(FaultClass::one_way) | bit(FaultClass::bridge) | bit(FaultClass::slow_net) | bit(FaultClass::pause) |
                                  bit(FaultClass::slow_disk) | bit(FaultClass::stall) | bit(FaultClass::full) | bit(FaultClass::flip) |
                                  bit(FaultClass::reset);
   if (config.faults & bit(FaultClass::rot)) {
@@ -132,7 +132,7 @@ void draw_membership(Decisions& d, Config& config) {
     config.gateways = config.witnesses = 1;
   }
   // The one that is left must have it all, and keep it.
-  const std::uint32_t bad_disks = bit(FaultClass::read_error) | bit(FaultClass::rot) | bit(FaultClass::full);
+  const FaultSet bad_disks = bit(FaultClass::read_error) | bit(FaultClass::rot) | bit(FaultClass::full);
   if (!aimed && config.nodes == 3 && config.copies == 3 && config.gateways == 0 && (config.faults & bad_disks) == 0 && config.faults != 0 && draw(4) == 0)
     config.faults |= bit(FaultClass::lose_majority);
   // A drained node's data needs a place to go.
@@ -141,7 +141,40 @@ void draw_membership(Decisions& d, Config& config) {
   if (draw(3) == 0) config.faults |= bit(FaultClass::replace);
 }
 
-bool parse_names(std::string_view names, std::span<const std::string_view> known, std::uint32_t& mask) {
+// Faults that came later have a site of their own too, so that they change only the seeds that have them.
+void draw_rare(Decisions& d, Config& config) {
+  const auto draw = [&](std::uint64_t bound) { return d.choose(Site::rare, bound); };
+  if (draw(3) != 0 || config.faults >> simple_faults != 0) return;
+  const FaultSet bad_disk = bit(FaultClass::rot) | bit(FaultClass::read_error) | bit(FaultClass::full);
+  const bool several = config.nodes - config.gateways >= 3 && config.copies >= 2;
+  if (several && draw(16) == 0) {
+    // More than the copies allow for. What then may be lost is told to the models; what is read must still be right.
+    config.break_plan = true;
+    config.faults = bit(FaultClass::wipe) | bit(FaultClass::power);
+    if (draw(2) == 0) config.faults |= bit(FaultClass::partition);
+    config.fault_gap = config.chaos / 4;
+    config.fault_length = milliseconds(500);
+    config.final_power_loss = false;
+    return;
+  }
+  const auto maybe = [&](FaultClass fault, bool possible) {
+    if (draw(4) == 0 && possible) config.faults |= bit(fault);
+  };
+  maybe(FaultClass::slow_reader, true);
+  maybe(FaultClass::clock_jump, config.drift_ppm == 0);
+  maybe(FaultClass::zone_loss, several && config.zones >= 3 && (config.faults & bit(FaultClass::rot)) == 0);
+  maybe(FaultClass::wipe, several && (config.faults & bad_disk) == 0);
+  const std::uint64_t kind = draw(6);
+  if (!several || (config.faults & (bad_disk | bit(FaultClass::wipe))) != 0 || kind > 2) return;
+  config.faults |= bit(static_cast<FaultClass>(static_cast<std::uint64_t>(FaultClass::sync_error) + kind));
+  if (kind == 2) {
+    // Like rot: a copy that is lost, and nobody knows.
+    config.faults &= bit(FaultClass::lost_write) | bit(FaultClass::reset) | bit(FaultClass::guest_cut) | bit(FaultClass::reconnect) | bit(FaultClass::slow_reader);
+    if (config.copies >= 3) config.faults |= bit(FaultClass::kill);
+  }
+}
+
+bool parse_names(std::string_view names, std::span<const std::string_view> known, FaultSet& mask) {
   mask = 0;
   if (names == "none") return true;
   while (!names.empty()) {
@@ -151,7 +184,7 @@ bool parse_names(std::string_view names, std::span<const std::string_view> known
     bool found = false;
     for (std::size_t i = 0; i < known.size(); ++i)
       if (known[i] == name) {
-        mask |= 1u << i;
+        mask |= FaultSet{1} << i;
         found = true;
       }
     if (!found) return false;
@@ -159,7 +192,7 @@ bool parse_names(std::string_view names, std::span<const std::string_view> known
   return true;
 }
 
-std::string names_of(std::uint32_t mask, std::span<const std::string_view> known) {
+std::string names_of(FaultSet mask, std::span<const std::string_view> known) {
   std::string text;
   for (std::size_t i = 0; i < known.size(); ++i)
     if (mask >> i & 1) text += (text.empty() ? "" : ",") + std::string(known[i]);
@@ -277,6 +310,7 @@ Config draw_config(Decisions& d) {
   draw_faults(d, config);
   draw_aim(d, config);
   draw_membership(d, config);
+  draw_rare(d, config);
   for (std::uint32_t i = 0; i < config.nodes; ++i) config.starts.push_back(d.choose(Site::config, milliseconds(500)));
   config.remembered_writes = d.chance(Site::limits, 1, 2) ? 256 : static_cast<std::uint32_t>(2 << d.choose(Site::limits, 3));
   return config;
@@ -287,9 +321,12 @@ bool apply_override(Config& config, std::string_view word) {
   if (equals == std::string_view::npos) return false;
   const std::string_view key = word.substr(0, equals);
   const std::string_view value = word.substr(equals + 1);
-  if (key == "faults") return parse_names(value, fault_names, config.faults);
+  if (key == "faults") {
+    config.break_plan = false;  // unless a later word says so
+    return parse_names(value, fault_names, config.faults);
+  }
   if (key == "mix") {
-    std::uint32_t mask = 0;
+    FaultSet mask = 0;
     if (!parse_names(value, op_names, mask) || mask == 0) return false;
     for (std::size_t i = 0; i < std::size(op_names); ++i) {
       std::uint32_t& weight = config.workload.weights[i];
@@ -338,6 +375,8 @@ bool apply_override(Config& config, std::string_view word) {
     config.fault_length = milliseconds(number);
   } else if (key == "final_power") {
     config.final_power_loss = number != 0;
+  } else if (key == "break_plan") {
+    config.break_plan = number != 0;
   } else if (key == "check_every" && n >= 1) {
     config.check_every = n;
   } else {
@@ -368,7 +407,9 @@ std::string shape_text(const Config& config) {
   add(text, "ops", config.workload.ops);
   add(text, "depth", config.workload.depth);
   add(text, "final_power", config.final_power_loss);
-  return text + "faults=" + names_of(config.faults, fault_names) + " ";
+  text += "faults=" + names_of(config.faults, fault_names) + " ";
+  if (config.break_plan) add(text, "break_plan", 1);
+  return text;
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "sim/world.hpp"
 
+#include "core/base/sim_probe.hpp"
 #include "sim/admin.hpp"
 #include "sim/checkers.hpp"
 #include "sim/faults.hpp"
@@ -176,6 +177,8 @@ void World::on_phase() {
       "a healed cluster cannot be flushed", "", "after a loss of power the cluster cannot be read back", "copies are not restored in time", ""};
   bool all_idle = true;
   for (const auto& guest : guests) all_idle = all_idle && guest->idle();
+  // Without a majority, or with the index gone, silence and errors are all that is left.
+  if (now >= phase_limit_ && phase_ == Phase::read_back && config.break_plan) return enter(Phase::over, 0);
   if (now >= phase_limit_ && !late[static_cast<std::size_t>(phase_)].empty()) {
     std::string what(late[static_cast<std::size_t>(phase_)]);
     if (phase_ == Phase::setup) what += " (" + admin->trouble() + ")";
@@ -209,6 +212,10 @@ void World::on_phase() {
       break;
     case Phase::read_back:
       if (!all_idle) break;
+      if (config.break_plan) {
+        enter(Phase::over, 0);
+        break;
+      }
       enter(Phase::redundancy, redundancy_limit);
       break;
     case Phase::redundancy:
@@ -279,7 +286,7 @@ void World::check_copies() {
 Report World::run() {
   begin(false);
   while (!failed() && phase_ != Phase::over) step();
-  return finish(true);
+  return finish(!config.break_plan);
 }
 
 void World::begin(bool scripted) {
@@ -334,9 +341,16 @@ Report run_seed(std::uint64_t seed, const std::vector<std::string>& overrides, T
   Decisions decisions(seed);
   Config config = draw_config(decisions);
   for (const std::string& word : overrides)
-    if (!apply_override(config, word)) return {Outcome::usage, "not understood: " + word, 0, 0, 0, 0, 0, 0, 0, 0, 0, {}};
+    if (!apply_override(config, word)) return {Outcome::usage, "not understood: " + word, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {}};
+#ifdef SD_SIM_BUGS
+  probes_reached = 0;
+#endif
   World world(decisions, config, sink, remember_hashes);
-  return world.run();
+  Report report = world.run();
+#ifdef SD_SIM_BUGS
+  report.probes = probes_reached;
+#endif
+  return report;
 }
 
 }  // namespace sd::sim

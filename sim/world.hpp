@@ -42,6 +42,7 @@ struct Report {
   std::uint64_t hash = 0, steps = 0;
   Time simulated = 0;
   std::uint64_t operations = 0, errors = 0, checked_sectors = 0, faults = 0, restarts = 0, inconclusive = 0;
+  std::uint64_t probes = 0;       // rare paths that it came by (core/base/sim_probe.hpp)
   std::vector<std::uint64_t> hashes;  // after each step, if asked for
 };
 
@@ -75,6 +76,8 @@ class World {
   // Every node runs, knows the same configuration, serves, and no object lacks a copy.
   bool clean() const;
   bool all_up() const;  // as clean, but some copies may have yet to be made
+  // Of a clean one: nobody stores what belongs elsewhere, and where blocks rot the scrub has read everything since.
+  bool tidy();
   std::uint32_t gateways() const { return config.nodes - config.witnesses; }  // nodes that serve guests: the first ones
   bool healed() const { return phase_ >= Phase::settle; }
 
@@ -104,8 +107,6 @@ class World {
   void enter(Phase phase, Time limit);
   void check_models();
   void check_copies();
-  // Of a clean one: nobody stores what belongs elsewhere, and where blocks rot the scrub has read everything since.
-  bool tidy();
   std::vector<std::uint64_t> scrubs_wanted_;  // passes of each node
 
   TraceSink* sink_;

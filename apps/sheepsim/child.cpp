@@ -32,14 +32,14 @@ void put(std::ostream& out, std::uint64_t seed, const Report& r) {
   std::string what = r.what;
   std::replace(what.begin(), what.end(), '\n', ' ');
   out << seed << '\t' << static_cast<int>(r.outcome) << '\t' << r.hash << '\t' << r.steps << '\t' << r.simulated << '\t' << r.operations << '\t' << r.errors << '\t'
-      << r.checked_sectors << '\t' << r.faults << '\t' << r.restarts << '\t' << r.inconclusive << '\t' << what << '\n';
+      << r.checked_sectors << '\t' << r.faults << '\t' << r.restarts << '\t' << r.inconclusive << '\t' << r.probes << '\t' << what << '\n';
 }
 
 bool get(const std::string& line, SeedResult& result) {
   std::istringstream in(line);
   Report& r = result.report;
   int outcome = 0;
-  in >> result.seed >> outcome >> r.hash >> r.steps >> r.simulated >> r.operations >> r.errors >> r.checked_sectors >> r.faults >> r.restarts >> r.inconclusive;
+  in >> result.seed >> outcome >> r.hash >> r.steps >> r.simulated >> r.operations >> r.errors >> r.checked_sectors >> r.faults >> r.restarts >> r.inconclusive >> r.probes;
   if (!in) return false;
   in.get();
   std::getline(in, r.what);

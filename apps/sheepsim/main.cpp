@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <fstream>
@@ -11,6 +12,7 @@
 
 #include "child.hpp"
 #include "epochs.hpp"
+#include "core/base/sim_probe.hpp"
 #include "shrink.hpp"
 #include "sim/figure8.hpp"
 #include "sim/reconfiguration.hpp"
@@ -157,6 +159,28 @@ int try_bug(std::uint64_t first, std::uint64_t last, const BatchOptions& options
   return runs == 0 ? 1 : 0;
 }
 
+// How often rare paths were reached. Fails if one never was.
+int probe_table(std::uint64_t first, std::uint64_t last, const BatchOptions& options) {
+  std::array<std::uint64_t, std::size(probes)> seeds{};
+  std::array<std::uint64_t, std::size(probes)> first_seed{};
+  std::uint64_t runs = 0;
+  run_seeds(first, last, options, [&](const SeedResult& result) {
+    ++runs;
+    for (std::size_t i = 0; i < std::size(probes); ++i) {
+      if ((result.report.probes >> i & 1) == 0) continue;
+      if (seeds[i]++ == 0 || result.seed < first_seed[i]) first_seed[i] = result.seed;
+    }
+    return true;
+  });
+  std::size_t never = 0;
+  for (std::size_t i = 0; i < std::size(probes); ++i) {
+    if (seeds[i] == 0) ++never;
+    fmt::print("{:<26} {}  {}\n", probes[i].name, seeds[i] == 0 ? std::string("           NEVER") : fmt::format("{:>6}, first {:>5}", seeds[i], first_seed[i]), probes[i].what);
+  }
+  fmt::print("{} of {} probes reached in {} seeds\n", std::size(probes) - never, std::size(probes), runs);
+  return never == 0 ? 0 : static_cast<int>(Outcome::liveness);
+}
+
 int check_determinism(std::uint64_t first, std::uint64_t last, const BatchOptions& options) {
   for (std::uint64_t seed = first; seed <= last; ++seed) {
     const Report a = run_seed(seed, options.overrides, nullptr, true);
@@ -213,6 +237,7 @@ int main(int argc, char** argv) {
   bool log = false;
   bool determinism = false;
   bool bugs = false;
+  bool show_probes = false;
   bool do_shrink = false;
   bool stop_at_first = false;
   bool keep = false;
@@ -225,6 +250,7 @@ int main(int argc, char** argv) {
   app.add_flag("--check-determinism", determinism, "run each seed twice and compare every step");
   app.add_option("--bug", bug_name, "plant this bug; with --seeds, say how many seeds catch it");
   app.add_flag("--bugs", bugs, "with --seeds: try every planted bug");
+  app.add_flag("--probes", show_probes, "with --seeds: how many of them reach each rare path of the machines; fails if one is never reached");
   app.add_flag("--shrink", do_shrink, "with --seed: make the failing run smaller and write a regression file");
   app.add_flag("--keep", keep, "with --seed: write its configuration, every field, as a regression file");
   app.add_option("--out", regression_file, "where --shrink and --keep write (default: sim/regressions/OUTCOME-SEED.txt)");
@@ -279,6 +305,11 @@ int main(int argc, char** argv) {
       fmt::print(stderr, "--seeds wants A..B\n");
       return 1;
     }
+    if (show_probes && !plant(SimBug::count)) {
+      fmt::print(stderr, "this build has no probes; configure with SD_SIM_BUGS=ON\n");
+      return 1;
+    }
+    if (show_probes) return probe_table(first, last, options);
     if (determinism) return check_determinism(first, last, options);
     if (bug) return try_bug(first, last, options, *bug);
     if (bugs) {

@@ -4,6 +4,7 @@
 
 #include "core/base/assert.hpp"
 #include "core/base/sim_bug.hpp"
+#include "core/base/sim_probe.hpp"
 
 namespace sd {
 
@@ -109,6 +110,7 @@ void Gateway::on_request(Time now, NodeId from, peer::GatewayRequest&& message, 
   forwarder.oldest = std::max(forwarder.oldest, message.oldest);
   forwarder.known.erase(forwarder.known.begin(), forwarder.known.lower_bound(forwarder.oldest));
   const auto [at, fresh] = forwarder.known.try_emplace(message.id, false, Status::ok);
+  SD_SOMETIMES(!fresh, forward_repeated);
   if (!fresh) {
     if (at->second.first) out.messages.emplace_back(from, peer::GatewayReply{message.id, at->second.second, {}});
     return;

@@ -5,6 +5,7 @@
 #include "core/base/assert.hpp"
 #include "core/base/limits.hpp"
 #include "core/base/sim_bug.hpp"
+#include "core/base/sim_probe.hpp"
 #include "core/gateway/member_set.hpp"
 
 namespace sd {
@@ -212,7 +213,8 @@ void Volume::pump(Time now, Object& object, VolumeEffects& out) {
     }
     if (object.writes.size() >= max_writes_per_object) return;
     object.waiting.pop_front();
-    if (!object.known.empty() && std::ranges::binary_search(object.known, op.origin)) {
+    if (!object.known.empty() && std::ranges::binary_search(object.known, op.origin) && !SD_BUG(repeat_writes)) {
+      SD_SOMETIMES(true, repeated_write_known);
       // An earlier owner carried it out, and others may have seen that: doing it again could undo what was written since.
       finish_op(now, id, Status::ok, {}, out);
       continue;

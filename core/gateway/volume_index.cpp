@@ -4,6 +4,7 @@
 #include "core/base/codec.hpp"
 #include "core/base/limits.hpp"
 #include "core/base/sim_bug.hpp"
+#include "core/base/sim_probe.hpp"
 #include "core/gateway/volume.hpp"
 
 namespace sd {
@@ -29,6 +30,7 @@ void Volume::on_page(Time now, std::uint32_t number, Status status, const Payloa
   Page& page = pages_[number];
   const auto waiting = std::exchange(page.waiting, {});
   const auto maps = std::exchange(page.maps, {});
+  SD_SOMETIMES(status != Status::ok, index_page_fails);
   if (status != Status::ok) {
     pages_.erase(number);
     for (const std::uint64_t id : waiting) finish_op(now, id, status, {}, out);
@@ -53,6 +55,7 @@ bool Volume::entry_set(std::uint32_t index) {
 void Volume::write_entry(Time now, std::uint32_t index, std::uint64_t first_op, VolumeEffects& out) {
   const auto [at, fresh] = entries_.try_emplace(index);
   at->second.push_back(first_op);
+  SD_SOMETIMES(!fresh, index_page_shared);
   if (!fresh) return;
   if (SD_BUG(lose_index_entry)) {
     on_entry_written(now, index, Status::ok, out);

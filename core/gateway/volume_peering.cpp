@@ -3,6 +3,7 @@
 
 #include "core/base/assert.hpp"
 #include "core/base/sim_bug.hpp"
+#include "core/base/sim_probe.hpp"
 #include "core/gateway/member_set.hpp"
 #include "core/gateway/volume.hpp"
 
@@ -57,6 +58,7 @@ void Volume::peer(Time now, Object& object, VolumeEffects& out) {
     fail_waiting(now, object, Status::io_error, out);
     return;
   }
+  SD_SOMETIMES(object.round_used, peering_asks_again);
   if (object.round_used) {
     ++object.round;
     object.round_used = false;
@@ -118,6 +120,7 @@ bool Volume::covered(Time now, const Object& object) const {
       if (member->incarnation == periods[i].incarnation(answer.from)) kept = true;
     }
     if (SD_BUG(forget_incarnation) && restarted > 0) kept = true;
+    SD_SOMETIMES(!kept && restarted > 0 && restarted < expected && now - generation_since_ >= patience, peering_patience_over);
     if (kept || (restarted > 0 && (restarted >= expected || now - generation_since_ >= patience))) continue;
     return false;
   }
@@ -141,6 +144,8 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
       object.waits = true;
       out.notices.push_back("object " + to_string(object.oid) + (best ? ": waits for members that may hold newer data" : ": waits for a member with a whole copy"));
     }
+    SD_SOMETIMES(best != nullptr, peering_waits_for_members);
+    SD_SOMETIMES(now - generation_since_ >= patience && !object.waiting.empty(), peering_fails_waiting);
     postpone(now, object);
     // Not for ever: somebody should know.
     if (now - generation_since_ >= patience) fail_waiting(now, object, Status::io_error, out);
@@ -169,6 +174,7 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
   if (source == 0) {
     // Every copy of the newest version is damaged, or was unreadable just now. Any of them will do: what is damaged there is looked for
     // block by block at all who answered.
+    SD_SOMETIMES(true, peering_only_damaged);
     object.bad_sources.clear();
     source = best->from;
   }
@@ -178,6 +184,7 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
   }
   if (object.peering != 0) ops_.erase(object.peering);  // the answers are kept until the object is ready
   Op op;
+  SD_SOMETIMES(true, peering_pulls);
   op.kind = Op::Kind::pull;
   op.object = &object;
   op.sent = now;
@@ -223,6 +230,7 @@ void Volume::on_pull_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&&
   }
   if (reply.status != Status::ok) {
     if (reply.status == Status::io_error && !contains(object.bad_sources, object.source)) object.bad_sources.push_back(object.source);
+    SD_SOMETIMES(reply.status == Status::no_space, pull_without_space);
     postpone(now, object);
     if (reply.status == Status::no_space) fail_waiting(now, object, Status::no_space, out);
     return;
@@ -247,6 +255,8 @@ void Volume::establish(Time now, Object& object, VolumeEffects& out) {
   }
   if (object.peering != 0) ops_.erase(object.peering);
   Op op;
+  SD_SOMETIMES(true, establishes);
+  SD_SOMETIMES(!object.established.empty(), establishes_twice);
   op.kind = Op::Kind::establish;
   op.object = &object;
   op.sent = now;
@@ -308,6 +318,8 @@ void Volume::ready(Time now, Object& object, VolumeEffects& out) {
   std::vector<std::uint64_t> done;
   for (const std::uint64_t id : under_way) {
     Op& op = *ops_.find(id);
+    SD_SOMETIMES(op.version <= object.adopted, write_found_done);
+    SD_SOMETIMES(op.version > object.adopted, write_sent_again);
     if (op.version <= object.adopted) done.push_back(id);
     else start_write(now, object, id, out);
   }

@@ -3,6 +3,7 @@
 
 #include "core/base/assert.hpp"
 #include "core/base/sim_bug.hpp"
+#include "core/base/sim_probe.hpp"
 #include "core/node/node_impl.hpp"
 
 namespace sd {
@@ -103,6 +104,7 @@ void Node::Impl::refresh(Time now, Effects& fx) {
   if (!gateway) return;
   const bool may = may_serve(now);
   if (may == serving) return;
+  SD_SOMETIMES(!may && now >= lease_until && phase == Phase::running, lease_lost);
   serving = may;
   log(fx, may ? LogLine::Level::info : LogLine::Level::warning, may ? "serving" : "not serving: " + status_at(now).trouble);
   gateway->set_serving(now, may, gateway_fx);
@@ -114,7 +116,11 @@ void Node::Impl::refresh(Time now, Effects& fx) {
 bool Node::Impl::may_grant(Time now, NodeId to, Incarnation life) const {
   if (!raft->is_leader() || !was_leader || !cluster_state.is_up(to, life)) return false;
   const auto at = condemned.find(to);
-  if (applied_term != raft->term() || (at != condemned.end() && at->second == life)) return false;
+  SD_SOMETIMES(applied_term != raft->term(), lease_refused_early);
+  SD_SOMETIMES(at != condemned.end() && at->second == life, lease_refused_condemned);
+  SD_SOMETIMES(raft->quorum_contact(now) + options.election_timeout_min <= now, lease_refused_alone);
+  if (applied_term != raft->term()) return false;
+  if (at != condemned.end() && at->second == life && !SD_BUG(grant_to_condemned)) return false;
   return raft->quorum_contact(now) + options.election_timeout_min > now;
 }
 
@@ -183,7 +189,7 @@ void Node::Impl::mark_clean(Time now) {
     if (vdi.deleting || vdi.owner == 0) continue;
     const auto* owner = cluster_state.member(vdi.owner);
     const auto report = clean_reports.find(vdi.owner);
-    if (!owner || !owner->up || report == clean_reports.end() || report->second < cluster_state.generation(vid)) return;
+    if ((!owner || !owner->up || report == clean_reports.end() || report->second < cluster_state.generation(vid)) && !SD_BUG(clean_too_early)) return;
   }
   propose_untracked(now, cluster::MarkClean{cluster_state.epoch()});
 }

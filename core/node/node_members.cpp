@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/base/sim_bug.hpp"
+#include "core/base/sim_probe.hpp"
 #include "core/cluster/voters.hpp"
 #include "core/node/node_impl.hpp"
 
@@ -52,6 +53,8 @@ void Node::Impl::remove_silent(Time now, Effects& fx) {
     // Nobody listens where it listened: the process is gone, and its lease with it.
     const bool gone = link != links.end() && link->second.refused;
     if (!gone && now < last + patience) continue;
+    SD_SOMETIMES(gone, member_gone);
+    SD_SOMETIMES(!gone, member_silent);
     proposed = now;
     condemned[node] = member.incarnation;
     log(fx, LogLine::Level::warning, "removing " + to_string(member.address) + (gone ? ": its process is gone" : ": it is silent"));

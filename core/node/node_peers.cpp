@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/base/assert.hpp"
+#include "core/base/sim_bug.hpp"
 #include "core/node/node_impl.hpp"
 #include "core/peer/introduction.hpp"
 
@@ -194,7 +195,7 @@ void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& m
     purge_reports[node] = std::move(lease->purged);
     outbox.emplace_back(node, peer::LeaseGrant{lease->incarnation, lease->sent});
   } else if (auto* grant = std::get_if<peer::LeaseGrant>(&message)) {
-    if (grant->incarnation == incarnation && grant->sent <= now) lease_until = std::max(lease_until, grant->sent + options.lease);
+    if (grant->incarnation == incarnation && grant->sent <= now) lease_until = std::max(lease_until, (SD_BUG(lease_from_grant) ? now : grant->sent) + options.lease);
   } else if (auto* propose = std::get_if<peer::Propose>(&message)) {
     if (phase >= Phase::running && raft->is_leader() && cluster::decode_command(propose->command)) raft->propose(now, std::move(propose->command), raft_fx);
   } else if (auto* request = std::get_if<peer::ObjectRequest>(&message)) {

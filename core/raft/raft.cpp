@@ -4,6 +4,7 @@
 
 #include "core/base/assert.hpp"
 #include "core/base/sim_bug.hpp"
+#include "core/base/sim_probe.hpp"
 
 namespace sd::raft {
 
@@ -306,6 +307,7 @@ void Raft::on_vote(Time now, const Message& m, Effects& out) {
   reply.sent = m.sent;
   const bool free = vote_ == 0 || SD_BUG(raft_vote_twice);
   const bool grant = m.term == term_ && leader_ == 0 && (free || vote_ == m.from) && up_to_date(m);
+  SD_SOMETIMES(!grant, raft_vote_refused);
   if (!grant) {
     reply.reject = true;
     out.messages.emplace_back(m.from, std::move(reply));

@@ -5,6 +5,7 @@
 
 #include "core/base/assert.hpp"
 #include "core/base/sim_bug.hpp"
+#include "core/base/sim_probe.hpp"
 #include "core/raft/raft.hpp"
 
 namespace sd::raft {
@@ -39,6 +40,7 @@ void Raft::note_unsynced() {
 }
 
 void Raft::truncate_from(Index from) {
+  SD_SOMETIMES(true, raft_conflict);
   SD_ASSERT(from > commit_, "committed entries are never dropped");
   entries_.resize(from - snapshot_.index - 1);
   while (configs_.back().first >= from) configs_.pop_back();
@@ -411,6 +413,7 @@ void Raft::on_snapshot(Time now, Message&& m, Effects& out) {
   configs_.clear();
   configs_.emplace_back(snapshot_.index, snapshot_.config);
   commit_ = applied_ = snapshot_.index;
+  SD_SOMETIMES(true, raft_snapshot);
   out.install_snapshot = snapshot_.data;
   out.committed.clear();  // the snapshot holds them
   rewrite_log();

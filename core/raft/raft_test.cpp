@@ -303,44 +303,6 @@ TEST(Raft, a_learner_that_is_far_behind_gets_a_snapshot_in_parts) {
   EXPECT_EQ(c.violation, "");
 }
 
-// Figure 8 of the Raft paper. True if a leader counts copies of an older term's entry as a commit.
-bool commits_older_term(TestCluster& c) {
-  form(c, 3, 3);
-  Raft& r = *c.leader();
-  const NodeId other = r.id() == 1 ? 2 : 1;
-  for (NodeId id = 1; id <= 3; ++id) {
-    if (id != r.id()) c.crash(id);
-  }
-  const Index old = *c.propose(r.id(), "of the older term");
-  const Term term = r.term();
-  const auto answer = [&](Message::Type type, Index index) {
-    Message m;
-    m.type = type;
-    m.group = c.group;
-    m.from = other;
-    m.term = term + 1;
-    m.index = index;
-    c.tell(r.id(), std::move(m));
-    c.run_for(milliseconds(20));
-  };
-  EXPECT_TRUE(c.run_until([&] { return r.role() == Role::pre_candidate; }));
-  answer(Message::Type::pre_vote_reply, 0);
-  answer(Message::Type::vote_reply, 0);
-  EXPECT_TRUE(r.is_leader() && r.term() == term + 1 && r.last_index() == old + 1);
-  answer(Message::Type::append_reply, old);
-  EXPECT_EQ(r.match(other), old);
-  if (r.commit_index() >= old) return true;
-  answer(Message::Type::append_reply, old + 1);
-  EXPECT_EQ(r.commit_index(), old + 1) << "with an entry of its own the older ones are committed too";
-  EXPECT_EQ(c.violation, "");
-  return false;
-}
-
-TEST(Raft, copies_of_an_older_terms_entry_commit_nothing) {
-  TestCluster c(14);
-  EXPECT_FALSE(commits_older_term(c));
-}
-
 TEST(Raft, proposals_are_bounded) {
   TestCluster c(11);
   form(c, 3, 3);
@@ -588,13 +550,7 @@ TEST(RaftBugDeathTest, voting_twice_is_caught) { EXPECT_DEATH(catch_bug(SimBug::
 TEST(RaftBugDeathTest, answering_before_the_disk_is_caught) { EXPECT_DEATH(catch_bug(SimBug::raft_skip_persist), "caught|invariant broken"); }
 TEST(RaftBugDeathTest, counting_learners_is_caught) { EXPECT_DEATH(catch_bug(SimBug::raft_learner_counts), "caught|invariant broken"); }
 TEST(RaftBugDeathTest, changing_the_members_too_early_is_caught) { EXPECT_DEATH(catch_bug(SimBug::raft_config_early), "caught|invariant broken"); }
-// Too rare for chaos to find: a leader sends its own first entry together with the older ones.
-TEST(RaftBug, committing_an_older_term_is_caught) {
-  TestCluster c(14);
-  planted_bug = SimBug::raft_commit_old_term;
-  EXPECT_TRUE(commits_older_term(c));
-  planted_bug = SimBug::count;
-}
+// Committing an older term's entry is too rare for chaos to find: sim/figure8.hpp.
 #endif
 
 }  // namespace

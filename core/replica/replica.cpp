@@ -5,6 +5,7 @@
 
 #include "core/base/assert.hpp"
 #include "core/base/sim_bug.hpp"
+#include "core/base/sim_probe.hpp"
 
 namespace sd {
 
@@ -37,6 +38,7 @@ void Replica::on_request(Time now, NodeId from, Request&& request, bool member, 
     // The sender knows more of the cluster log than this node. It repeats its request, so what does not fit may go.
     if (request.generation > current && request.generation <= state_.applied) return;  // of a disk that is gone
     const std::size_t bytes = total_size(request.payload);
+    SD_SOMETIMES(true, request_parked);
     if (parked_.size() < max_parked && parked_bytes_ + bytes <= max_parked_bytes) {
       parked_bytes_ += bytes;
       parked_.emplace_back(from, std::move(request));
@@ -45,6 +47,7 @@ void Replica::on_request(Time now, NodeId from, Request&& request, bool member, 
   }
   const auto* vdi = state_.find(request.vid);
   const bool deleted = vdi && vdi->deleting && request.op != Request::Op::remove;
+  SD_SOMETIMES(request.generation < current, request_refused);
   if ((request.generation < current && !SD_BUG(ignore_generation)) || deleted) {
     Reply reply;
     reply.id = request.id;
@@ -84,6 +87,7 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
         return;
       }
       if (job.request.version == request.version && job.request.generation == request.generation) {
+        SD_SOMETIMES(true, pull_repeated);
         job.from = from;
         job.request.id = request.id;
         if (!request.background) set_foreground(now, active->second, job, out);
@@ -101,9 +105,11 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
   if (op == Request::Op::write || op == Request::Op::zero) {
     // Sent before the owner asked anew: it would change what this member has answered.
     const auto fenced = fences_.find(oid);
+    SD_SOMETIMES(fenced != fences_.end() && request.version.generation < fenced->second, request_fenced);
     if (fenced != fences_.end() && request.version.generation < fenced->second && !SD_BUG(ignore_generation)) return;
     // The write before it is still being looked into.
     if (const auto looking = looking_.find(oid); looking != looking_.end()) {
+      SD_SOMETIMES(true, request_waits_for_first);
       looking->second.emplace_back(from, std::move(request));
       return;
     }
@@ -249,8 +255,10 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
       store_.flush(now, id, out.store);
       break;
     case Job::Step::look_before_write:
-      if (done.status == Status::ok && done.info.exists && (done.info.version.generation < r.version.generation || done.info.incomplete))
+      if (done.status == Status::ok && done.info.exists && (done.info.version.generation < r.version.generation || done.info.incomplete)) {
+        SD_SOMETIMES(true, first_write_voids);
         forget(now, r.oid, out);
+      }
       {
         const auto queued = looking_.extract(r.oid);
         write(now, id, job, out);

@@ -1,6 +1,7 @@
 // Opening: find the objects, make a journal or replay the one that is there.
 #include "core/base/assert.hpp"
 #include "core/base/sim_bug.hpp"
+#include "core/base/sim_probe.hpp"
 #include "core/store/store_impl.hpp"
 
 namespace sd {
@@ -270,6 +271,7 @@ bool Store::Impl::replay_batch() {
     else if (record.names_predecessor() && o.exists && !o.meta.torn && record.prev != o.meta.version &&
              record.version != o.meta.version && !SD_BUG(accept_version_gap)) {  // one change may be several records
       o.lost_changes = true;
+      SD_SOMETIMES(true, metadata_lost);
       notice("object " + to_string(o.oid) + " has lost changes together with its newest metadata; it must be re-synchronised");
     }
     absorb(o, record, std::span(batch.crcs).subspan(record.crc_at, record.crc_count), {&data, data.empty() ? 0u : 1u});
@@ -300,6 +302,7 @@ void Store::Impl::end_scan() {
     ++erase_left;
     disk({DiskOp::Kind::write, journal_file(), make_tag(Tag::erase, 0), physical(position), block_size, {zeros.part(0, block_size)}});
   }
+  SD_SOMETIMES(erase_left > 0, journal_tail_erased);
   if (erase_left == 0) begin_probe();
 }
 
@@ -337,6 +340,7 @@ void Store::Impl::probe() {
       std::uint64_t link = 0;
       const bool whole = header->header_bytes > bytes.size() || journal::decode_header(bytes.first(header->header_bytes), *header, later, link);
       if (whole) {
+        SD_SOMETIMES(true, journal_damaged);
         notice("the journal is damaged: batch " + std::to_string(scan_sequence) +
                " was durable and cannot be read; it and later updates are lost here");
         break;

@@ -5,6 +5,7 @@
 #include "core/base/assert.hpp"
 #include "core/base/crc32c.hpp"
 #include "core/base/sim_bug.hpp"
+#include "core/base/sim_probe.hpp"
 #include "core/store/store_impl.hpp"
 
 namespace sd {
@@ -196,6 +197,7 @@ void Store::Impl::on_read(std::uint32_t id, std::uint32_t index, DiskDone&& done
     }
     if (bad > 0) {
       if (r.status == Status::ok) r.status = Status::damaged;
+      SD_SOMETIMES(true, block_damaged);
       counts.damaged_blocks += bad;
       notice("object " + to_string(o.oid) + ": " + std::to_string(bad) + " damaged blocks, the first is " + std::to_string(first_bad));
     }
