@@ -146,7 +146,8 @@ void draw_rare(Decisions& d, Config& config) {
   const auto draw = [&](std::uint64_t bound) { return d.choose(Site::rare, bound); };
   if (draw(3) != 0 || config.faults >> simple_faults != 0) return;
   const FaultSet bad_disk = bit(FaultClass::rot) | bit(FaultClass::read_error) | bit(FaultClass::full);
-  const bool several = config.nodes - config.gateways >= 3 && config.copies >= 2;
+  // Whoever is left alone must have everything: nothing else may have taken it away.
+  const bool several = config.nodes - config.gateways >= 3 && config.copies >= 2 && (config.faults & bit(FaultClass::lose_majority)) == 0;
   if (several && draw(16) == 0) {
     // More than the copies allow for. What then may be lost is told to the models; what is read must still be right.
     config.break_plan = true;

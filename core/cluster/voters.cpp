@@ -37,9 +37,8 @@ const VoterCandidate* crowded_voter(std::span<const VoterCandidate> members) {
 VoterChange promote(const VoterCandidate* m) { return {m->id, true}; }
 VoterChange put_out(const VoterCandidate* m) { return {m->id, false}; }
 
-}  // namespace
-
-std::optional<VoterChange> next_voter_change(std::span<const VoterCandidate> members) {
+// What would be best; it may ask for too much.
+std::optional<VoterChange> best_change(std::span<const VoterCandidate> members) {
   const auto voters = static_cast<std::size_t>(std::ranges::count_if(members, &VoterCandidate::voter));
   const auto live = static_cast<std::size_t>(std::ranges::count_if(members, [](const auto& m) { return m.voter && m.up; }));
   std::size_t wanted = std::min(static_cast<std::size_t>(std::ranges::count_if(members, fit)), most_voters);
@@ -75,6 +74,20 @@ std::optional<VoterChange> next_voter_change(std::span<const VoterCandidate> mem
     if (crowded && voters_in(members, crowded->zone) >= voters_in(members, learner->zone) + 2) return replace(crowded);
   }
   return {};
+}
+
+}  // namespace
+
+std::optional<VoterChange> next_voter_change(std::span<const VoterCandidate> members) {
+  const auto change = best_change(members);
+  if (!change) return {};
+  std::size_t voters = 0, live = 0;
+  for (const VoterCandidate& m : members) {
+    if (m.id == change->id ? !change->promote : !m.voter) continue;
+    ++voters;
+    live += m.up;
+  }
+  return live > voters / 2 ? change : std::nullopt;
 }
 
 }  // namespace sd::cluster

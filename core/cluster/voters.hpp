@@ -5,6 +5,7 @@
 // - Voters are spread over zones: the zone with the fewest is served first.
 // - A voter that has been down for long is put out before its successor comes in, since it would count against the majority; one that works
 //   and is to go (drained, or too many in its zone) keeps its vote until its successor has one, if that makes no more than five.
+// - A change leaves a majority of those that vote then alive: else it could not be committed, nor anything after it.
 // - Without a successor a voter that is down keeps its vote, unless the others need each other (then fewer voters need fewer of them).
 //
 // A pure function; the caller makes one change at a time, and asks again when it has been committed.

@@ -87,6 +87,12 @@ TEST_F(Voters, OneThatIsGoneKeepsItsVoteIfNobodyCanReplaceIt) {
   EXPECT_FALSE(next_voter_change(members));
 }
 
+TEST_F(Voters, NoneIsPutOutIfTheRestIsNoMajority) {
+  make("vVvL");  // the first is dead and not yet given up; the third said that it leaves
+  members[2].gone = true;
+  EXPECT_FALSE(next_voter_change(members)) << "two voters, one of them dead, could not even commit that";
+}
+
 TEST_F(Voters, FewerVotersIfTheOthersNeedEachOther) {
   make("VVVvv");
   members[3].gone = members[4].gone = true;

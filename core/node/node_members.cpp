@@ -15,8 +15,14 @@ void Node::Impl::note_leader(Time now, Effects& fx) {
   if (leader == noted_leader) return;
   noted_leader = leader;
   if (phase < Phase::running) return;
-  if (leader == 0) log(fx, LogLine::Level::warning, "no leader: " + std::to_string(raft->config().voters.size() / 2 + 1) + " of the " +
-                                                      std::to_string(raft->config().voters.size()) + " voters have to reach each other");
+  if (leader == 0) {
+    std::string text = "no leader: " + std::to_string(raft->config().voters.size() / 2 + 1) + " of the voters have to reach each other:";
+    for (const NodeId voter : raft->config().voters) {
+      const auto address = address_of(voter);
+      text += " " + (address ? to_string(*address) : std::to_string(voter));
+    }
+    log(fx, LogLine::Level::warning, std::move(text));
+  }
   if (raft->is_leader() != was_leader) lead(now, fx);
   housekeeping_at = std::min(housekeeping_at, now);  // it may wait for a word of ours
 }
