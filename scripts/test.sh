@@ -163,6 +163,7 @@ step 'test-failover' scripts/test-failover.sh
 step 'test-recovery' scripts/test-recovery.sh
 step 'test-chaos short' scripts/test-chaos.sh --short
 step 'test-full' scripts/test-full.sh
+step 'test-members' scripts/test-members.sh
 
 step 'build sim' build sim --target sheepsim
 step 'sim 500 seeds' $sim --seeds 1..500 --jobs "$jobs"

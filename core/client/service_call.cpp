@@ -478,7 +478,7 @@ void Service::Call::on(SetThrottle& request) {
 // The reference counts objects of 4 MB in an interval of milliseconds, whether clients work or not.
 void Service::Call::on(SetRecovery& request) {
   const std::uint64_t interval = std::max<std::uint64_t>(request.queue_work_interval, 1);
-  const std::uint64_t rate = request.throttling ? std::max<std::uint64_t>(1, std::uint64_t{request.max_exec_count} * limits::object_size / interval * 1000) : 0;
+  const std::uint64_t rate = request.throttling ? std::max<std::uint64_t>(1, std::uint64_t{request.max_exec_count} * limits::object_size * 1000 / interval) : 0;
   backend.set_recovery_rates({rate, rate});
   done(Success{});
 }
