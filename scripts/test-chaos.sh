@@ -331,6 +331,7 @@ make_network 2>"$SD_STATE/network.log" || { cat "$SD_STATE/network.log"; not_her
 make_disks || not_here "no file systems can be mounted"
 check "the nodes start" start_cluster --journal-size 32 || exit 1
 check "the cluster is formatted" format_cluster 3 || exit 1
+check "the share of a node that is away goes to others at once" dog_on 0 cluster grace 0
 for disk in alpha beta gamma; do check "a disk '$disk' is created" dog_on 0 vdi create $disk 48M || exit 1; done
 start_load || { fail "the load starts" "$(cat "$SD_STATE/load.log")"; exit 1; }
 check "the load is at work" tell_load await 20 60

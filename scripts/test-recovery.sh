@@ -61,6 +61,7 @@ lists() { dog_on "$1" vdi list | grep -w "$2"; }
 phase "1. Three nodes, three copies, data"
 check "the cluster starts" start_cluster || exit 1
 check "the cluster is formatted" format_cluster 3 || exit 1
+check "the share of a node that is away goes to others at once" dog_on 0 cluster grace 0
 check "a disk that is written all the time" dog_on 0 vdi create data 32M || exit 1
 check "a disk that is written once" dog_on 1 vdi create once 24M
 head -c 24M /dev/urandom >"$work/once"

@@ -140,6 +140,7 @@ void Node::Impl::open_machines(Time now, Effects& fx) {
   r.heartbeat = options.raft_heartbeat;
   raft = std::make_unique<raft::Raft>(r, pool, rng.next());
   store = std::make_unique<Store>(store_options(options), pool, rng.next());
+  if (space_total > 0) store->set_space(space_free, space_total);  // told before there was a store
   replica = std::make_unique<Replica>(id, pool, *store, cluster_state, options.remembered_writes);
   replica->throttle().set(options.recovery_rates);
   gateway = std::make_unique<Gateway>(id, incarnation, pool, cluster_state, placement);
