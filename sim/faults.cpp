@@ -89,7 +89,7 @@ void Faults::cut(std::uint32_t from_nodes, std::uint32_t to_nodes, bool blocked)
 }
 
 // Nodes lose data only when no object lacks a copy, and one after the other; unless the plan is to be broken.
-bool Faults::may_lose() const { return world_.config.break_plan || (!any_active(losses) && world_.clean()); }
+bool Faults::may_lose() const { return world_.config.break_plan || (!any_active(losses) && world_.redundant()); }
 
 void Faults::lose_nodes(FaultClass kind) {
   const std::uint32_t tolerated = world_.config.copies > 1 ? world_.config.copies - 1 : 1;
@@ -136,7 +136,7 @@ std::uint32_t Faults::owner() const {
 // What one node loses with its power, another still has; it must be waited for when the first is back before it.
 bool Faults::lone_witness() {
   const Config& config = world_.config;
-  if (config.nodes < 3 || any_active(losses | cuts) || !world_.clean()) return false;
+  if (config.nodes < 3 || any_active(losses | cuts) || !world_.redundant()) return false;
   const std::uint32_t loser = any_node();
   const std::uint32_t witness = (loser + 1 + static_cast<std::uint32_t>(choose(config.nodes - 1))) % config.nodes;
   const std::uint32_t others = ((1u << config.nodes) - 1) & ~(1u << witness);
@@ -168,7 +168,7 @@ bool Faults::isolate_owner(FaultClass kind) {
 // Once a run: blocks that rotted and are not read again stay so, and must not be the last good ones the next time.
 bool Faults::leave_behind() {
   const Config& config = world_.config;
-  if (config.nodes < 3 || any_active(losses | cuts) || rotted_ || !world_.clean()) return false;
+  if (config.nodes < 3 || any_active(losses | cuts) || rotted_ || !world_.redundant()) return false;
   rotted_ = true;
   const auto one = static_cast<std::uint32_t>(choose(config.nodes - config.gateways));
   world_.trace("faults", "node " + std::to_string(one) + " dies and will be behind");
@@ -180,7 +180,7 @@ bool Faults::leave_behind() {
 // Whoever stood in for the first holds what the third had, until the first has it.
 bool Faults::relay() {
   const Config& config = world_.config;
-  if (config.copies < 2 || config.nodes - config.gateways < 4 || any_active(losses | cuts) || !world_.clean()) return false;
+  if (config.copies < 2 || config.nodes - config.gateways < 4 || any_active(losses | cuts) || !world_.redundant()) return false;
   const auto one = static_cast<std::uint32_t>(choose(config.nodes - config.gateways));
   world_.trace("faults", "node " + std::to_string(one) + " dies and will be behind");
   world_.nodes[one]->die(false);
@@ -211,7 +211,7 @@ bool Faults::order(cluster::CommandBody body) {
 
 bool Faults::drain(FaultClass kind) {
   constexpr FaultSet drains = bit(FaultClass::drain) | bit(FaultClass::replace);
-  if (any_active(losses | drains) || !world_.clean()) return false;
+  if (any_active(losses | drains) || !world_.redundant()) return false;
   const auto node = static_cast<std::uint32_t>(world_.decisions.choose(Site::fault_target, world_.config.nodes - world_.config.gateways));
   if (!order(cluster::Drain{world_.nodes[node]->node()->status(world_.nodes[node]->local_time()).id, true})) return false;
   world_.trace("faults", "node " + std::to_string(node) + " is to be drained");
@@ -250,7 +250,7 @@ void Faults::go_on_replacing(Active& fault) {
 
 bool Faults::lose_majority() {
   const Config& config = world_.config;
-  if (any_active(losses | cuts | bit(FaultClass::drain) | bit(FaultClass::replace)) || !world_.clean()) return false;
+  if (any_active(losses | cuts | bit(FaultClass::drain) | bit(FaultClass::replace)) || !world_.redundant()) return false;
   const std::uint32_t survivor = any_node();
   const std::uint32_t others = ((1u << config.nodes) - 1) & ~(1u << survivor);
   world_.trace("faults", "all nodes but " + std::to_string(survivor) + " are lost for good");
@@ -339,7 +339,7 @@ bool Faults::apply(FaultClass kind) {
       keep(kind, bad_disk_, 0, any_length());
       return true;
     case FaultClass::lost_write:
-      if (any_active(bit(kind)) || !world_.clean()) return false;
+      if (any_active(bit(kind)) || !world_.redundant()) return false;
       world_.nodes[bad_disk_]->disk.config.lost_write_per_million = static_cast<std::uint32_t>(1000 + choose(100'000));
       world_.trace("faults", "writes are lost at node " + std::to_string(bad_disk_));
       keep(kind, bad_disk_, 0, any_length());
@@ -449,7 +449,7 @@ bool Faults::apply(FaultClass kind) {
       keep(kind, bad_disk_, 0, any_length());
       return true;
     case FaultClass::rot:
-      if (!world_.clean()) return false;
+      if (!world_.redundant()) return false;
     {
       const FileKind kind_of_file = choose(4) == 0 ? FileKind::object_meta : FileKind::object;
       if (kind_of_file == FileKind::object && world_.decisions.choose(Site::disk_fault, 3) == 0) {

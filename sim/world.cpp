@@ -114,6 +114,13 @@ bool World::clean() const {
   return true;
 }
 
+bool World::redundant() const {
+  if (!clean()) return false;
+  for (const auto& [id, member] : nodes.front()->node()->state().members)
+    if (member.placed && !member.up) return false;
+  return true;
+}
+
 bool World::all_up() const {
   std::uint64_t applied = 0;
   for (const auto& machine : nodes) {

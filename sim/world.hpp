@@ -75,6 +75,7 @@ class World {
   void all_lost_power();  // tells the models
   // Every node runs, knows the same configuration, serves, and no object lacks a copy.
   bool clean() const;
+  bool redundant() const;  // as clean, and no share of the data waits for a member that is away: as many may be lost as the copies allow for
   bool all_up() const;  // as clean, but some copies may have yet to be made
   // Of a clean one: nobody stores what belongs elsewhere, and where blocks rot the scrub has read everything since.
   bool tidy();
