@@ -89,6 +89,7 @@ void Node::Impl::write_identity(Effects& fx) {
   if (incarnation == 1 && !SD_BUG(start_needs_space)) op.slices.push_back(block);
   else op.offset = incarnation % 2 * limits::block_size;
   op.slices.push_back(std::move(block));
+  op.length = op.slices.size() * limits::block_size;
   fx.disk.push_back(std::move(op));
   phase = Phase::writing_identity;
 }
@@ -167,6 +168,7 @@ void Node::Impl::fail(std::string reason, Effects& fx) {
 }
 
 void Node::Impl::on_disk(Time now, DiskDone&& done, Effects& fx) {
+  if (phase == Phase::stopped) return;  // what was under way leads to nothing more
   const std::uint64_t owner = done.tag >> 56;
   if (owner == identity_tag >> 56) on_identity_disk(now, std::move(done), fx);
   else if (owner == 0x01) raft->on_disk(now, std::move(done), raft_fx);
