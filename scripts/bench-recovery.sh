@@ -12,19 +12,8 @@
 #     --dir DIR        where the nodes keep their data (default: a new directory in $TMPDIR or /tmp)
 set -uo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-
 parts=a,b,c size=1024 seconds=10
-while (( $# )); do
-  case $1 in
-    --parts) parts=$2; shift ;;
-    --size) size=$2; shift ;;
-    --seconds) seconds=$2; shift ;;
-    --dir) SD_TEST_DIR=$2; shift ;;
-    -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
-    *) die "unknown option $1 (see --help)" ;;
-  esac
-  shift
-done
+read_options "--parts=parts --size=size --seconds=seconds --dir=SD_TEST_DIR" "$@"
 for program in fio; do command -v $program >/dev/null || die "$program is missing; run scripts/setup.sh"; done
 need_binaries
 SD_NODES=3 SD_COPIES=3

@@ -11,18 +11,8 @@
 #     --keep
 set -uo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-rounds=3 cases=kill-member,kill-leader,kill-owner,stop-member,stop-leader,stop-owner check=0 KEEP=${KEEP:-0}
-while (( $# )); do
-  case $1 in
-    --rounds) rounds=${2:?}; shift ;;
-    --cases) cases=${2:?}; shift ;;
-    --check) check=1 ;;
-    --sheep-args) SD_SHEEP_ARGS=${2:?}; shift ;;
-    --keep) KEEP=1 ;;
-    *) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; [[ $1 == -h || $1 == --help ]] && exit 0; exit 64 ;;
-  esac
-  shift
-done
+rounds=3 cases=kill-member,kill-leader,kill-owner,stop-member,stop-leader,stop-owner check=0
+read_options "--rounds=rounds --cases=cases --check!=check --sheep-args=SD_SHEEP_ARGS" "$@"
 need_binaries
 command -v fio >/dev/null || die "fio is missing; run scripts/setup.sh"
 SD_NODES=3

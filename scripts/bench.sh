@@ -16,33 +16,15 @@
 #     --keep           leave data and logs
 set -uo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-
 servers=nbdkit,qemu-nbd,sheep1,sheep3
 rows=randread-1,randread-32,randwrite-1,randwrite-32,seqread-8,seqwrite-8
-rounds=3 seconds=5 size=1024 tcp=0 json='' keep=0
-while (( $# )); do
-  case $1 in
-    --servers) servers=$2; shift ;;
-    --rows) rows=$2; shift ;;
-    --rounds) rounds=$2; shift ;;
-    --seconds) seconds=$2; shift ;;
-    --size) size=$2; shift ;;
-    --tcp) tcp=1 ;;
-    --dir) SD_TEST_DIR=$2; shift ;;
-    --json) json=$2; shift ;;
-    --sheep-args) SD_SHEEP_ARGS=$2; shift ;;
-    --keep) keep=1 ;;
-    -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
-    *) die "unknown option $1 (see --help)" ;;
-  esac
-  shift
-done
+rounds=3 seconds=5 size=1024 tcp=0 json=''
+read_options "--servers=servers --rows=rows --rounds=rounds --seconds=seconds --size=size --tcp!=tcp --dir=SD_TEST_DIR --json=json --sheep-args=SD_SHEEP_ARGS" "$@"
 IFS=, read -ra server_list <<<"$servers"
 IFS=, read -ra row_list <<<"$rows"
 for program in fio nbdkit qemu-nbd; do command -v $program >/dev/null || die "$program is missing; run scripts/setup.sh"; done
 [[ $servers != *sheep* ]] || need_binaries
 
-KEEP=$keep
 private_cluster bench
 top=$SD_STATE
 declare -A uri=() idle_kb=() peak_kb=()

@@ -11,8 +11,6 @@
 set -uo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; }
-
 command=${1-}
 (( $# )) && shift
 format=0 nodes='' copies='' extra=()

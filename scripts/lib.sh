@@ -64,6 +64,35 @@ summary() {
   (( failed == 0 ))
 }
 
+# ---- options -------------------------------------------------------------------------------------------------------------------
+
+# The comment at the head of the script, without its marks.
+usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; }
+
+# read_options "NAME=VARIABLE NAME!=VARIABLE ..." "$@": sets the variables from the command line; an option NAME takes a value, with ! it
+# takes none and its variable becomes 1. Every script that calls this also has --keep (leaves data and logs), --preset and --help.
+KEEP=${KEEP:-0}
+read_options() {
+  local known=" $1 --keep!=KEEP --preset=SD_PRESET "; shift
+  while (( $# )); do
+    if [[ $1 == -h || $1 == --help ]]; then
+      usage
+      exit 0
+    elif [[ $known =~ " $1!="([A-Za-z_]+) ]]; then
+      printf -v "${BASH_REMATCH[1]}" 1
+    elif [[ $known =~ " $1="([A-Za-z_]+) ]]; then
+      (( $# > 1 )) || { echo "${0##*/}: $1 needs a value (see --help)" >&2; exit 64; }
+      printf -v "${BASH_REMATCH[1]}" %s "$2"
+      [[ $1 != --preset ]] || use_binaries "$SD_ROOT/build/$SD_PRESET/bin"
+      shift
+    else
+      echo "${0##*/}: unknown option '$1' (see --help)" >&2
+      exit 64
+    fi
+    shift
+  done
+}
+
 # ---- waiting -------------------------------------------------------------------------------------------------------------------
 
 now_ms() { local t=${EPOCHREALTIME/[.,]/}; echo "${t%???}"; }
@@ -85,8 +114,8 @@ port_open() { (exec 3<>"/dev/tcp/${2:-$SD_BIND}/$1") 2>/dev/null; }  # port [add
 
 # ---- nodes ---------------------------------------------------------------------------------------------------------------------
 
-sheep=$SD_BIN/sheep
-dog=$SD_BIN/dog
+use_binaries() { SD_BIN=$1 sheep=$1/sheep dog=$1/dog; }
+use_binaries "$SD_BIN"
 
 need_binaries() {
   local program
@@ -261,7 +290,7 @@ end_private_cluster() {
   kill_all
   mapfile -t children < <(jobs -p)
   (( ${#children[@]} )) && kill "${children[@]}" 2>/dev/null
-  if (( code == 0 && ! ${KEEP:-0} )); then
+  if (( code == 0 && ! KEEP )); then
     rm -rf "$SD_STATE"
   else
     echo "data and logs are in $SD_STATE"

@@ -5,17 +5,16 @@
 #   scripts/quickstart.sh           everything is stopped and deleted at the end
 #   scripts/quickstart.sh --keep    leaves the cluster running to play with
 set -uo pipefail
-here=$(dirname "${BASH_SOURCE[0]}")
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 keep=0
 case ${1-} in
   '') ;;
   --keep) keep=1 ;;
-  *) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; [[ $1 == -h || $1 == --help ]] && exit 0; exit 64 ;;
+  *) usage; [[ $1 == -h || $1 == --help ]] && exit 0; exit 64 ;;
 esac
 
-"$here/setup.sh" || exit 1
-source "$here/lib.sh"
+"$SD_ROOT/scripts/setup.sh" || exit 1
 
 phase "Building (release, $SD_JOBS jobs)"
 (cd "$SD_ROOT" && cmake --preset "$SD_PRESET" >/dev/null && cmake --build --preset "$SD_PRESET" -j "$SD_JOBS" --target sheep dog) || die "the build failed"

@@ -30,8 +30,7 @@ if ! command -v dpkg-query >/dev/null; then
   exit 2
 fi
 
-# dpkg-query fails when it does not know a package, which is an answer here, not an error: the package is missing.
-installed=$(dpkg-query -W -f '${Package} ${db:Status-Abbrev}\n' "${packages[@]}" 2>/dev/null | awk '$2 == "ii" { print $1 }' || true)
+installed=$(dpkg-query -W -f '${Package} ${db:Status-Abbrev}\n' | awk '$2 == "ii" { print $1 }')
 missing=()
 for package in "${packages[@]}"; do
   grep -qxF -- "$package" <<<"$installed" || missing+=("$package")

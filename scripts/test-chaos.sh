@@ -19,24 +19,12 @@
 # veth, iptables; where they are missing it says so and exits with 77, having tested nothing.
 set -uo pipefail
 
-kinds=(kill kill_two kill_leader pause pause_leader cut split oneway_in oneway_out bridge slow full restart storm power wipe)
-seconds=600 short=0 seed='' nodes=4 only='' KEEP=${KEEP:-0}
-arguments=("$@")
-while (( $# )); do
-  case $1 in
-    --seconds) seconds=${2:?}; shift ;;
-    --short) short=1 seconds=60 ;;
-    --seed) seed=${2:?}; shift ;;
-    --nodes) nodes=${2:?}; shift ;;
-    --only) only=${2:?}; shift ;;
-    --list) printf '%s\n' "${kinds[@]}"; exit 0 ;;
-    --keep) KEEP=1 ;;
-    --preset) export SD_PRESET=${2:?}; shift ;;
-    *) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; [[ $1 == -h || $1 == --help ]] && exit 0; exit 64 ;;
-  esac
-  shift
-done
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+kinds=(kill kill_two kill_leader pause pause_leader cut split oneway_in oneway_out bridge slow full restart storm power wipe)
+seconds=600 short=0 seed='' nodes=4 only='' list=0
+read_options "--seconds=seconds --short!=short --seed=seed --nodes=nodes --only=only --list!=list" "$@"
+(( short )) && seconds=60
+(( list )) && { printf '%s\n' "${kinds[@]}"; exit 0; }
 
 not_here() {
   echo "CANNOT BE RUN HERE: $*. Nothing was tested."
@@ -54,7 +42,7 @@ if [[ -z ${SD_CHAOS_INSIDE-} ]]; then
   done
   # From here the interrupt key reaches the script inside by itself.
   trap '' INT
-  SD_CHAOS_INSIDE=1 PATH=$PATH:/usr/sbin:/sbin "${enter[@]}" "$0" "${arguments[@]}"
+  SD_CHAOS_INSIDE=1 PATH=$PATH:/usr/sbin:/sbin "${enter[@]}" "$0" "$@"
   exit $?
 fi
 

@@ -4,17 +4,9 @@
 #
 #   scripts/test-failover.sh [--keep] [--rounds N] [--preset NAME]
 set -uo pipefail
-rounds=2 KEEP=${KEEP:-0}
-while (( $# )); do
-  case $1 in
-    --keep) KEEP=1 ;;
-    --rounds) rounds=$2; shift ;;
-    --preset) export SD_PRESET=$2; shift ;;
-    *) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; [[ $1 == -h || $1 == --help ]] && exit 0; exit 64 ;;
-  esac
-  shift
-done
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+rounds=2
+read_options "--rounds=rounds" "$@"
 need_binaries
 private_cluster failover
 work=$SD_STATE/work

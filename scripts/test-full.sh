@@ -6,18 +6,9 @@
 #     --size MB   of the file system (default 400)
 #     --loop      ext4 in a file, through a loop device, instead of tmpfs
 set -uo pipefail
-KEEP=${KEEP:-0} size=400 loop=0
-while (( $# )); do
-  case $1 in
-    --keep) KEEP=1 ;;
-    --size) size=$2; shift ;;
-    --loop) loop=1 ;;
-    --preset) export SD_PRESET=$2; shift ;;
-    *) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; [[ $1 == -h || $1 == --help ]] && exit 0; exit 64 ;;
-  esac
-  shift
-done
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+size=400 loop=0
+read_options "--size=size --loop!=loop" "$@"
 need_binaries
 if (( $(id -u) != 0 )); then warn "not root: nothing is tested"; exit 0; fi
 SD_NODES=1

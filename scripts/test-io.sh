@@ -3,17 +3,9 @@
 #
 #   scripts/test-io.sh [--keep] [--skip-directio] [--preset NAME]
 set -uo pipefail
-skip_directio=0 KEEP=${KEEP:-0}
-while (( $# )); do
-  case $1 in
-    --keep) KEEP=1 ;;
-    --skip-directio) skip_directio=1 ;;
-    --preset) export SD_PRESET=$2; shift ;;
-    *) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; [[ $1 == -h || $1 == --help ]] && exit 0; exit 64 ;;
-  esac
-  shift
-done
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+skip_directio=0
+read_options "--skip-directio!=skip_directio" "$@"
 need_binaries
 private_cluster test-io
 work=$SD_STATE/work

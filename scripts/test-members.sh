@@ -4,16 +4,8 @@
 #
 #   scripts/test-members.sh [--keep] [--preset NAME]
 set -uo pipefail
-KEEP=${KEEP:-0}
-while (( $# )); do
-  case $1 in
-    --keep) KEEP=1 ;;
-    --preset) export SD_PRESET=$2; shift ;;
-    *) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; [[ $1 == -h || $1 == --help ]] && exit 0; exit 64 ;;
-  esac
-  shift
-done
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+read_options '' "$@"
 need_binaries
 shepherd=$SD_BIN/shepherd
 [[ -x $shepherd ]] || die "$shepherd is missing"
