@@ -24,7 +24,7 @@ bool Collector::still_valid() const {
 void Collector::begin(Time) {
   running_ = true;
   pass_index_ = state_.epochs.back().log_index;
-  todo_ = store_.objects();
+  waiting_ = store_.objects();
   next_ = 0;
   page_ = {};
   candidates_.clear();
@@ -35,7 +35,7 @@ void Collector::begin(Time) {
 void Collector::tick(Time now, bool may, Requests& out) {
   if (running_ && (!may || !still_valid())) {
     running_ = false;
-    todo_.clear();
+    waiting_.clear();
     candidates_.clear();
   }
   if (!running_) {
@@ -51,13 +51,13 @@ void Collector::tick(Time now, bool may, Requests& out) {
 }
 
 void Collector::advance(Time now, Requests& out) {
-  for (std::size_t looks = 0; next_ < todo_.size() && looks < looks_per_tick && candidates_.size() < max_candidates; ++looks) {
-    if (!look_at(now, todo_[next_], out)) return;
+  for (std::size_t looks = 0; next_ < waiting_.size() && looks < looks_per_tick && candidates_.size() < max_candidates; ++looks) {
+    if (!look_at(now, waiting_[next_], out)) return;
     ++next_;
   }
-  if (next_ < todo_.size() || !candidates_.empty()) return;
+  if (next_ < waiting_.size() || !candidates_.empty()) return;
   running_ = false;
-  todo_.clear();
+  waiting_.clear();
   done_index_ = pass_index_;
   pass_done_at_ = now;
 }

@@ -88,7 +88,7 @@ class Collector {
   bool again_ = false;                             // something could not be judged in the last pass
   std::uint64_t pass_index_ = 0, done_index_ = 0;  // of the epoch, in the log
   Time pass_done_at_ = 0;
-  std::vector<Oid> todo_;
+  std::vector<Oid> waiting_;
   std::size_t next_ = 0;
   Page page_;
   std::map<std::uint64_t, Candidate> candidates_;  // by the id of the request under way
