@@ -10,8 +10,8 @@ using limits::block_size;
 namespace {
 
 constexpr std::size_t max_slices_per_op = 256;
-// Of one write to an object file. Larger ones gain little, and page caches keep what was written at once as one large folio, of which
-// ext4 then visits every block for each small write.
+// Neighbours are joined until a write is this large. More gains little, and page caches keep what was written at once as one large
+// folio, of which ext4 then visits every block for each small write.
 constexpr std::uint32_t max_blocks_per_op = 16;
 constexpr Time retry_delay = seconds(1);
 
