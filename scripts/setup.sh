@@ -11,7 +11,7 @@ packages=(
   # the compilers and what drives them: g++ builds, clang fuzzes
   g++-12 clang-19 libclang-rt-19-dev llvm-19 cmake ninja-build pkg-config mold ccache git ca-certificates
   # libraries of the programs
-  libboost1.81-dev liburing-dev libisal-dev libcli11-dev libspdlog-dev libfmt-dev nlohmann-json3-dev
+  libboost1.81-dev liburing-dev libisal-dev libxxhash-dev libcli11-dev libspdlog-dev libfmt-dev nlohmann-json3-dev
   # libraries of the tests
   libgtest-dev libgmock-dev librapidcheck-dev
   # real clients to test with, servers to compare with, and what the scripts call

@@ -13,6 +13,7 @@ inline constexpr std::uint32_t blocks_per_object = object_size / block_size;
 // Objects remember the version of their last change for each chunk of this size, so a member that was away copies only these.
 inline constexpr std::uint32_t chunk_size = 64u << 10;
 inline constexpr std::uint32_t chunks_per_object = object_size / chunk_size;
+inline constexpr std::uint32_t blocks_per_chunk = chunk_size / block_size;
 // Smallest unit in which data is promised to be whole after a crash: a disk sector.
 inline constexpr std::uint32_t sector_size = 512;
 

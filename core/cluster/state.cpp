@@ -99,7 +99,7 @@ void State::begin_epoch(std::uint64_t index) {
   epochs.push_back(std::move(record));
 }
 
-Result State::perform(std::uint64_t index, const Format& format) {
+Result State::perform(std::uint64_t, const Format& format) {
   if (formatted && !format.force) return {Status::exists};
   const std::size_t zones = zones_that_store(*this, Counting::up);
   const std::size_t wanted = format.copies == 0 ? std::min<std::size_t>(3, zones) : format.copies;
@@ -111,7 +111,6 @@ Result State::perform(std::uint64_t index, const Format& format) {
   copies = static_cast<std::uint8_t>(wanted);
   // What an earlier format left is removed in the background; until then its numbers stay taken, so nothing old can show through.
   for (auto& [vid, vdi] : vdis) vdi.deleting = true;
-  (void)index;
   return {};
 }
 

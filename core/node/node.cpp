@@ -242,7 +242,7 @@ void Node::Impl::settle(Time now, Effects& fx) {
         if (to != id) outbox.emplace_back(to, std::move(reply));
         else if (reply.id == stop_flush_id) phase = Phase::stopped;
         else if (reply.id == purge_id) on_purged(reply.vid);
-        else if (reply.id == scrub_id) on_scrubbed(now, reply);
+        else if (reply.id == scrub_id) on_scrubbed(reply);
         else if (Collector::owns(reply.id)) collector->on_reply(now, id, std::move(reply), collector_fx);
         else gateway->on_object_reply(now, id, std::move(reply), gateway_fx);
       }

@@ -98,7 +98,7 @@ struct Node::Impl final : client::Backend {
   // --- node_recovery.cpp
   void recover_in_background(Time now);
   void scrub(Time now);
-  void on_scrubbed(Time now, const peer::ObjectReply& reply);
+  void on_scrubbed(const peer::ObjectReply& reply);
   void fill_recovery_status(Time now, NodeStatus& status) const;
   void send_object_requests(Time now, std::vector<std::pair<NodeId, peer::ObjectRequest>>& requests);
   void mark_clean(Time now);

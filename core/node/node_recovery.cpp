@@ -66,7 +66,7 @@ void Node::Impl::scrub(Time now) {
   ++s.passes;
 }
 
-void Node::Impl::on_scrubbed(Time now, const peer::ObjectReply& reply) {
+void Node::Impl::on_scrubbed(const peer::ObjectReply& reply) {
   Scrub& s = scrubbing;
   if (!s.under_way) return;
   s.under_way = false;
@@ -75,7 +75,6 @@ void Node::Impl::on_scrubbed(Time now, const peer::ObjectReply& reply) {
   const std::uint64_t bytes = replica->stats().scanned_bytes - s.bytes_before;
   s.next_at = s.object_began + bytes * seconds(1) / options.scrub_rate;
   if (s.left.empty()) ++s.passes;
-  (void)now;
 }
 
 void Node::Impl::fill_recovery_status(Time now, NodeStatus& status) const {

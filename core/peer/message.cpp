@@ -100,7 +100,7 @@ struct Get {
   void operator()(ObjectReply& m) {
     m.id = r.u64(); m.vid = r.u32(); get_enum(r, m.status, Status::read_only); m.generation = r.u64(); get(r, m.version); get(r, m.base);
     m.chunks = r.u64(); m.exists = r.boolean(); m.incomplete = r.boolean(); m.full = r.boolean(); m.offset = r.u32(); m.same = r.u16(); m.damaged = r.u16();
-    for (auto n = r.count(limits::chunk_size / limits::block_size); n > 0 && !r.failed(); --n) m.crcs.push_back(r.u32());
+    for (auto n = r.count(limits::blocks_per_chunk); n > 0 && !r.failed(); --n) m.crcs.push_back(r.u32());
     const auto get_origins = [this](std::vector<Origin>& origins, std::size_t most) {
       for (auto n = r.count(most); n > 0 && !r.failed(); --n) {
         const auto gateway = r.u64();

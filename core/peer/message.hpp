@@ -71,7 +71,7 @@ struct LeaseGrant { Incarnation incarnation = 0; Time sent = 0; };
 struct Propose { std::string command; };
 
 inline constexpr std::size_t max_helpers = 32;
-inline constexpr std::size_t max_have = 2 * limits::chunk_size / limits::block_size;
+inline constexpr std::size_t max_have = 2 * limits::blocks_per_chunk;
 // What a member remembers of the writes to one object, by whose they were: so that an owner does not carry one out again that an earlier
 // owner had carried out.
 inline constexpr std::size_t max_recent = 256;    // as many as an owner has under way on one object

@@ -10,7 +10,7 @@
 
 namespace sd {
 
-inline constexpr std::uint32_t chunk_blocks = limits::chunk_size / limits::block_size;
+using limits::blocks_per_chunk;
 
 // Calls `each(block, bytes)` for the blocks that `slices` hold one after the other: those of `allocated` without those `left_out`. False if the
 // slices hold fewer.
@@ -18,7 +18,7 @@ template <typename F>
 bool each_block(std::uint64_t allocated, std::uint16_t left_out, std::span<const Slice> slices, F&& each) {
   const std::uint64_t present = allocated & ~std::uint64_t{left_out};
   std::size_t slice = 0, at = 0;
-  for (std::uint32_t i = 0; i < chunk_blocks; ++i) {
+  for (std::uint32_t i = 0; i < blocks_per_chunk; ++i) {
     if ((present >> i & 1) == 0) continue;
     while (slice < slices.size() && at == slices[slice].size()) {
       ++slice;
@@ -32,7 +32,7 @@ bool each_block(std::uint64_t allocated, std::uint16_t left_out, std::span<const
 }
 
 // The blocks that are not empty, in one slice.
-inline Slice join_blocks(const std::array<Slice, chunk_blocks>& blocks, BufferPool& pool) {
+inline Slice join_blocks(const std::array<Slice, blocks_per_chunk>& blocks, BufferPool& pool) {
   std::size_t size = 0, at = 0;
   for (const Slice& block : blocks) size += block.size();
   if (size == 0) return {};

@@ -3,9 +3,10 @@
 // The checksums that the store keeps would not do: among the millions of changed blocks of a long absence two with equal 32 bits are to be
 // expected now and then, and such a block would stay as it was, unnoticed. Fingerprints of 128 bits never meet by chance. (A guest might make
 // them meet; it would harm its own disk.)
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include <algorithm>
-#include <bit>
-#include <cstring>
 
 #include "core/base/sim_bug.hpp"
 #include "core/replica/blocks.hpp"
@@ -15,27 +16,15 @@ namespace sd {
 
 namespace {
 
-std::uint64_t fold(std::uint64_t a, std::uint64_t b) {
-  const auto product = static_cast<unsigned __int128>(a) * b;
-  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-}
-
 struct Fingerprint {
   std::uint64_t low = 0, high = 0;
   friend bool operator==(const Fingerprint&, const Fingerprint&) = default;
 };
 
 Fingerprint fingerprint(std::span<const std::byte> block) {
-  Fingerprint f{0x9ae16a3b2f90404full, 0xc3a5c85c97cb3127ull};
-  for (std::size_t at = 0; at + 8 <= block.size(); at += 8) {
-    std::uint64_t word;
-    std::memcpy(&word, block.data() + at, 8);
-    f.low = fold(f.low ^ word, 0xd6e8feb86659fd93ull) + at;
-    f.high = fold(f.high + word, 0xa0761d6478bd642full) ^ std::rotl(word, 29);
-  }
+  const XXH128_hash_t hash = XXH3_128bits(block.data(), block.size());
   // {0, 0} stands for "nothing".
-  if (f == Fingerprint{}) f.low = 1;
-  return f;
+  return {hash.low64 == 0 && hash.high64 == 0 ? 1 : hash.low64, hash.high64};
 }
 
 }  // namespace

@@ -151,17 +151,21 @@ void Replica::repeat_helper(Time now, std::uint64_t id, Job& job, ReplicaEffects
   if (job.storing == 0) pull_failed(id, job, out);
 }
 
+// Of these blocks of the chunk, those that are looked for and right.
+void Replica::Gather::take_wanted(std::uint64_t allocated, std::uint16_t left_out, std::span<const Slice> slices) {
+  each_block(allocated, left_out, slices, [&](std::uint32_t i, Slice&& bytes) {
+    if ((wanted >> i & 1) == 0 || (crc32c(bytes.bytes()) != crc[i] && !SD_BUG(mend_unchecked))) return;
+    wanted &= static_cast<std::uint16_t>(~(1u << i));
+    found[i] = std::move(bytes);
+  });
+}
+
 void Replica::on_own_chunk(Time now, std::uint64_t parent, StoreDone&& done, ReplicaEffects& out) {
   Job* job = jobs_.find(parent);
   if (!job || job->gathers.empty() || job->gathers.front().here) return;
   Gather& g = job->gathers.front();
   g.here = true;
-  if (done.status == Status::ok || done.status == Status::damaged)
-    each_block(done.chunks, done.damaged_blocks, {done.data.data(), done.data.size()}, [&](std::uint32_t i, Slice&& bytes) {
-      if ((g.wanted >> i & 1) == 0 || (crc32c(bytes.bytes()) != g.crc[i] && !SD_BUG(mend_unchecked))) return;
-      g.wanted &= static_cast<std::uint16_t>(~(1u << i));
-      g.found[i] = std::move(bytes);
-    });
+  if (done.status == Status::ok || done.status == Status::damaged) g.take_wanted(done.chunks, done.damaged_blocks, {done.data.data(), done.data.size()});
   gather(now, parent, *job, out);
 }
 
@@ -171,12 +175,7 @@ void Replica::on_helper_reply(Time now, std::uint64_t id, Job& job, Reply&& repl
   // A read error may pass: it says nothing about what the helper has.
   const bool knows = reply.status == Status::ok || reply.status == Status::damaged || reply.status == Status::not_found;
   if (!knows) return;
-  if (reply.status != Status::not_found)
-    each_block(reply.chunks, reply.damaged, {reply.payload.data(), reply.payload.size()}, [&](std::uint32_t i, Slice&& bytes) {
-      if ((g.wanted >> i & 1) == 0 || (crc32c(bytes.bytes()) != g.crc[i] && !SD_BUG(mend_unchecked))) return;
-      g.wanted &= static_cast<std::uint16_t>(~(1u << i));
-      g.found[i] = std::move(bytes);
-    });
+  if (reply.status != Status::not_found) g.take_wanted(reply.chunks, reply.damaged, {reply.payload.data(), reply.payload.size()});
   ++g.helper;
   g.asked = 0;
   gather(now, id, job, out);

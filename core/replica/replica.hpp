@@ -19,6 +19,7 @@
 #include "core/base/time.hpp"
 #include "core/cluster/state.hpp"
 #include "core/peer/message.hpp"
+#include "core/replica/blocks.hpp"
 #include "core/replica/throttle.hpp"
 #include "core/store/store.hpp"
 
@@ -63,7 +64,6 @@ class Replica {
  private:
   using Request = peer::ObjectRequest;
   using Reply = peer::ObjectReply;
-  static constexpr std::uint32_t blocks_per_chunk = limits::chunk_size / limits::block_size;
 
   // The search for good contents of a chunk's damaged blocks: here, then at each helper in turn.
   struct Gather {
@@ -76,6 +76,8 @@ class Replica {
     std::size_t helper = 0;                     // asked now
     unsigned asked = 0;                         // so many times
     Time asked_at = 0;
+
+    void take_wanted(std::uint64_t allocated, std::uint16_t left_out, std::span<const Slice> slices);
   };
 
   struct Own {

@@ -45,7 +45,7 @@ std::uint32_t stored_crc(std::span<const std::byte> bytes) {
 std::uint64_t link_of(std::uint64_t salt, std::uint32_t crc) { return salt * 0x9e3779b97f4a7c15ull + crc; }
 
 bool shape_is_sane(const Record& r) {
-  constexpr std::uint32_t per_chunk = limits::chunk_size / limits::block_size;
+  constexpr std::uint32_t per_chunk = limits::blocks_per_chunk;
   if (std::uint32_t{r.first} + r.count > limits::blocks_per_object) return false;
   switch (r.kind) {
     case Kind::write: return r.crc_count == r.count;

@@ -68,7 +68,7 @@ void ObjectMeta::clear_blocks(std::uint32_t first, std::uint32_t count) {
 
 void ObjectMeta::touch_chunks(std::uint32_t first, std::uint32_t count, Version v) {
   if (count == 0) return;
-  constexpr std::uint32_t per_chunk = limits::chunk_size / limits::block_size;
+  constexpr std::uint32_t per_chunk = limits::blocks_per_chunk;
   for (std::uint32_t c = first / per_chunk; c <= (first + count - 1) / per_chunk; ++c) chunk_version[c] = v;
 }
 

@@ -91,7 +91,7 @@ struct StoreDone {
 // Blocks of a chunk whose contents nobody has any more. Reads of them answer damaged, until they are overwritten whole or mended.
 struct LostBlocks {
   std::uint16_t mask = 0;
-  std::array<std::uint32_t, limits::chunk_size / limits::block_size> crc{};  // by block of the chunk: what it should have
+  std::array<std::uint32_t, limits::blocks_per_chunk> crc{};  // by block of the chunk: what it should have
 };
 
 struct StoreEffects {

@@ -38,7 +38,7 @@
 
 namespace sd::store_detail {
 
-inline constexpr std::uint32_t blocks_per_chunk = limits::chunk_size / limits::block_size;
+using limits::blocks_per_chunk;
 
 enum class OpKind : std::uint8_t { write, zero, remove, read, query, map, chunks_since, begin_sync, put_chunk, end_sync, read_chunk, mend };
 
