@@ -107,8 +107,13 @@ check "three equal copies of each object are on disk" compare_copies 3 "$vdis" 0
 phase "7. The whole cluster starts again, in every order of the first three"
 check "all start" start_cluster
 check "the cluster is healthy" wait_healthy 0
-written() { awk '$1 == "write_bytes:" { print int($2 / 1048576) }' "/proc/$(node_pid "$1")/io"; }  # MB since the process started
-moved_nothing() { local node; for node in 0 1 2 3; do echo "node $node wrote $(written $node) MB"; (( $(written $node) <= 16 )) || return 1; done; }
+moved_nothing() {
+  dog_on 0 --json node recovery | "$SD_PYTHON" -c '
+import json, sys
+moved = {n["address"]: n["pulled_bytes"] for n in json.load(sys.stdin)["nodes"]}
+print("copied since the start:", moved)
+sys.exit(len(moved) != 4 or any(moved.values()))'
+}
 round=0
 for order in "0 1 2" "0 2 1" "1 0 2" "1 2 0" "2 0 1" "2 1 0"; do
   read -ra nodes <<<"$order"
@@ -126,8 +131,9 @@ for order in "0 1 2" "0 2 1" "1 0 2" "1 2 0" "2 0 1" "2 1 0"; do
 done
 
 phase "8. A start with a node missing"
+# Shut down as a whole: of nodes that stop by themselves the last one may hold what no other has, and the others would wait for it.
 check "writes before" write_some 3
-check "all stop" stop_all
+check "all stop" eval 'dog_on 3 cluster shutdown && for node in 0 1 2 3; do await_stop $node || exit 1; done'
 check "all but node 1 start" eval 'for node in 2 0 3; do start_node $node || exit 1; done'
 check "they serve without it" wait_until 60 "an answer" nbdinfo --size "$(nbd_uri 0 once)"
 check "all of it is there" all_is_there 0 2 3
