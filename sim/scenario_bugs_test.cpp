@@ -9,6 +9,8 @@
 namespace sd::sim {
 namespace {
 
+using Answer = Scenario::Answer;
+
 #ifdef SD_SIM_BUGS
 // What the run says with that bug, and that it says nothing without.
 void expect_caught(SimBug bug, const std::function<std::string()>& script) {
@@ -41,6 +43,24 @@ TEST(PlantedBugs, ALeaseForAMemberWhoseRemovalIsOnItsWay) {
     s.unblock({other}, {leader});
     s.wait(s.ask(OpClass::write, other, 0, 8), seconds(20));
     return s.settle();
+  });
+}
+
+// The disk says ok to the writes of an object and its metadata and carries none out; then the node forgets what it knew of the object, and reads
+// it again: whole, every checksum right, and old.
+TEST(PlantedBugs, AReadOfACopyThatItsDiskLetGrowOld) {
+  expect_caught(SimBug::believe_old_reads, [] {
+    Scenario s({.nodes = 3, .copies = 3, .objects = 200});
+    EXPECT_TRUE(s.write_all(0, 200));
+    const std::uint32_t owner = s.owner();
+    s.run(seconds(12));  // until a checkpoint
+    s.disk(owner).config.lost_write_per_million = 1'000'000;
+    EXPECT_EQ(s.write(owner, 0, 8), Answer::ok);
+    s.run(seconds(12));
+    s.disk(owner).config.lost_write_per_million = 0;
+    for (std::uint32_t object = 1; object < 200; ++object) EXPECT_EQ(s.read(owner, object * Scenario::object, 8), Answer::ok);
+    EXPECT_EQ(s.read(owner, 0, 8), Answer::ok);
+    return s.trouble();
   });
 }
 #endif

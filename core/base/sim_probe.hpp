@@ -40,6 +40,7 @@
   X(journal_damaged, "a batch that had been durable cannot be read")                                \
   X(journal_tail_erased, "what follows the journal's valid prefix is erased")                       \
   X(metadata_lost, "an object's newest metadata is lost with changes that the journal no longer has") \
+  X(read_from_older_copy, "a member answers a read from a state older than the one it had acknowledged") \
   X(block_damaged, "a read finds a damaged block")                                                  \
 
 namespace sd {

@@ -287,6 +287,7 @@ void Volume::start_read(Time now, Object& object, std::uint64_t id, VolumeEffect
   }
   op.waiting_for.assign(1, target);
   op.sent = now;
+  op.version = object.writes.empty() ? object.version : ops_.find(object.writes.front())->previous;
   ++object.reads;
   Request request = make(Request::Op::read, id, object.oid);
   request.offset = op.offset;
@@ -403,7 +404,10 @@ void Volume::ask_to_mend(const Object& object, NodeId member, const Op& op, Volu
 void Volume::on_read_reply(Time now, std::uint64_t id, Op& op, NodeId from, Reply&& reply, VolumeEffects& out) {
   Object& object = *op.object;
   if (reply.generation != generation_) return;
-  switch (reply.status) {
+  // Its disk kept an older state of the object than the one it answered for, and it does not know.
+  const bool older = (reply.status == Status::ok || reply.status == Status::damaged) && reply.version < op.version && !SD_BUG(believe_old_reads);
+  SD_SOMETIMES(older, read_from_older_copy);
+  switch (older ? Status::behind : reply.status) {
     case Status::ok: {
       if (total_size(reply.payload) != op.length) return;
       if (!serving_ && !SD_BUG(serve_without_lease)) {

@@ -103,7 +103,7 @@ class Volume {
     std::uint32_t offset = 0, length = 0;
     Payload payload;
     Origin origin;
-    Version version, previous;
+    Version version, previous;       // read: `version` is the least that its answer must be of
     Time sent = 0;
     unsigned repeats = 0;
     ActingSet waiting_for;           // members that have not answered

@@ -78,6 +78,25 @@ TEST(ObjectMeta, TheNewerValidSlotOfAFileCounts) {
   EXPECT_FALSE(decode_meta_file({}, oid, back));
 }
 
+TEST(ObjectMeta, ASecondSlotThatRottedIsNotTakenForOneThatWasNeverWritten) {
+  const Oid oid = Oid::data(1, 2);
+  std::vector<std::byte> file(meta_slot_bytes);
+  const auto first = slot_bytes(oid, {1, 0, 0}, some_meta(1));
+  file.insert(file.end(), first.begin(), first.end());
+  ObjectMeta back;
+  auto slot = decode_meta_file(file, oid, back);
+  ASSERT_TRUE(slot);
+  EXPECT_FALSE(slot->other_lost);
+
+  const auto second = slot_bytes(oid, {2, 0, 0}, some_meta(2));
+  std::ranges::copy(second, file.begin());
+  file[100] ^= std::byte{1};
+  slot = decode_meta_file(file, oid, back);
+  ASSERT_TRUE(slot);
+  EXPECT_EQ(slot->sequence, 1u);
+  EXPECT_TRUE(slot->other_lost);
+}
+
 TEST(ObjectMeta, RangesOfTheBitmap) {
   Random r(4);
   for (int i = 0; i < 300; ++i) {

@@ -1,5 +1,6 @@
 #include "core/store/object_meta.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -132,8 +133,8 @@ std::optional<MetaSlot> decode_meta_file(std::span<const std::byte> bytes, Oid o
     best = slot;
     meta = candidate;
   }
-  // The first slot has sequence 1: only then is there nothing in the other place.
-  if (best) best->other_lost = valid == 1 && best->sequence > 1;
+  // The first slot has sequence 1 and the second place: only while nothing was written behind it is the first place empty.
+  if (best && valid == 1) best->other_lost = best->sequence > 1 || std::ranges::any_of(bytes.first(meta_slot_bytes), [](std::byte b) { return b != std::byte{}; });
   return best;
 }
 
