@@ -86,7 +86,10 @@ bool DeviceModel::finish(OpId id) {
   SD_ASSERT(op.state == State::open, "an operation ends once");
   op.state = State::done;
   ++tick_;
-  return op.invoked > power_tick_;  // otherwise the answer survived on the wire, the device did not: it promises nothing now
+  if (op.invoked > power_tick_) return true;
+  // The answer survived on the wire, what it tells of perhaps not: it promises nothing now, but that the write happens no more.
+  fence_sectors(op, id);
+  return false;
 }
 
 void DeviceModel::end(OpId id, std::span<const std::byte> data) {
@@ -184,15 +187,20 @@ void DeviceModel::unknown(OpId id) {
 
 void DeviceModel::fence(OpId id) {
   const Op& op = ops_[id];
-  if (op.state == State::done || (op.kind != Kind::write && op.kind != Kind::zeros)) return;
+  if (op.state == State::done) return;
   ++tick_;
+  fence_sectors(op, id);
+}
+
+void DeviceModel::fence_sectors(const Op& op, OpId id) {
+  if (op.kind != Kind::write && op.kind != Kind::zeros) return;
   auto hint = sectors_.lower_bound(op.first);
   for (std::uint32_t i = 0; i < op.count; ++i) history(op.first + i, hint).fence(id, tick_);
 }
 
-void DeviceModel::power_lost() {
+void DeviceModel::lose_power(bool all) {
   power_tick_ = ++tick_;
-  for (auto& [number, sector] : sectors_) sector.lose_power(power_tick_, flushed_before_);
+  for (auto& [number, sector] : sectors_) sector.lose_power(power_tick_, flushed_before_, all);
   flushed_before_ = 0;
 }
 

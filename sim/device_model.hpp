@@ -4,7 +4,8 @@
 // - Reads and writes are linearizable for each 512-byte sector; a request over many sectors promises nothing about them together.
 // - An operation without an answer, or with an error, may have happened, may still happen, or never; but only once.
 // - A write that was answered survives; after `power_lost` (the loss of every node) what was flushed, or written with FUA, survives and
-//   each sector holds its last flushed value or any later one; once that was read it stays.
+//   each sector holds its last flushed value or any later one; once that was read it stays. After `members_lost_power` (of so many that
+//   some object may have been on no other) likewise, but a gateway may have been spared: what was under way may still happen, once more even.
 // - Every byte of a read is explained: payloads name their volume, sector and operation, so nothing can come from elsewhere.
 //
 // The verdict is a pure function of the calls. Not checked: writes that are not multiples of sectors, snapshots, resizing.
@@ -49,7 +50,9 @@ class DeviceModel {
   // From now on the operation, which was never answered, cannot happen any more.
   void fence(OpId op);
   // All nodes have lost power: volatile data may be gone, and what was under way can no longer happen.
-  void power_lost();
+  void power_lost() { lose_power(true); }
+  // Some of them: what was under way still can.
+  void members_lost_power() { lose_power(false); }
 
   const std::optional<Violation>& violation() const { return violation_; }
   std::uint64_t sectors() const { return sectors_count_; }
@@ -70,6 +73,8 @@ class DeviceModel {
   // The operation that wrote these 512 bytes, 0 for zeros, nothing if they are no payload of this sector.
   std::optional<OpId> decode(std::uint64_t sector, const std::byte* bytes) const;
   bool finish(OpId op);
+  void lose_power(bool all);
+  void fence_sectors(const Op& op, OpId id);
   bool check_seen(OpId op, std::uint32_t at, Seen value, std::map<std::uint64_t, SectorHistory>::iterator& hint);
   void check_read(OpId op, std::span<const std::byte> data);
   void fail(Violation::Class kind, OpId op, std::uint64_t sector, const std::string& what);

@@ -261,6 +261,44 @@ TEST(DeviceModel, AWriteInFlightAtPowerLossHappensThenOrNever) {
   EXPECT_FALSE(d.ok());
 }
 
+TEST(DeviceModel, AWriteInFlightWhenSomeLosePowerMayStillHappen) {
+  Disk d;
+  const OpId a = d.written(true);
+  const OpId b = d.write();
+  d.model.members_lost_power();
+  d.reads(a);
+  const OpId c = d.written();
+  d.reads(c);
+  d.reads(b);
+  EXPECT_TRUE(d.ok());
+  d.reads(c);
+  EXPECT_FALSE(d.ok()) << "only once";
+}
+
+TEST(DeviceModel, AWriteAnsweredAfterSomeLostPowerHappenedBeforeItsAnswer) {
+  Disk d;
+  const OpId a = d.written(true);
+  const OpId b = d.write();
+  d.model.members_lost_power();
+  d.done(b);
+  const OpId c = d.written();
+  d.reads(c);
+  EXPECT_TRUE(d.ok());
+  d.reads(b);
+  EXPECT_FALSE(d.ok());
+  (void)a;
+}
+
+TEST(DeviceModel, WhatWasFlushedSurvivesThatSomeLosePower) {
+  Disk d;
+  const OpId a = d.written();
+  d.written();
+  d.flushed();
+  d.model.members_lost_power();
+  d.reads(a);
+  EXPECT_TRUE(d.lost_durable());
+}
+
 TEST(DeviceModel, UnflushedWritesSurviveAnythingLess) {
   Disk d;
   const OpId a = d.written();

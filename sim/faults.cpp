@@ -315,7 +315,6 @@ bool Faults::apply(FaultClass kind) {
       if (!may_lose()) return false;
       if (kind == FaultClass::power && config.copies > 1 && world_.decisions.choose(Site::disk_fault, 4) == 0) return failing_disk();
       lose_nodes(kind);
-      if (config.break_plan) world_.all_lost_power();
       return true;
     case FaultClass::zone_loss:
       if (!may_lose()) return false;
@@ -324,7 +323,6 @@ bool Faults::apply(FaultClass kind) {
     case FaultClass::wipe:
       if (!may_lose() || (wiped_ && !config.break_plan)) return false;
       wipe_one();
-      if (config.break_plan) world_.all_lost_power();
       return true;
     case FaultClass::sync_error:
       if (!may_lose()) return false;

@@ -88,6 +88,7 @@ void NodeMachine::die(bool power) {
     disk.power_lost();
     world_.network.power_lost(id_);
   }
+  world_.member_died();
 }
 
 void NodeMachine::arm_crash(std::uint32_t effects, bool power) {

@@ -128,7 +128,7 @@ SectorHistory::Verdict SectorHistory::read_zeros(Tick invoked, Tick returned) {
   return Verdict::stale;
 }
 
-void SectorHistory::lose_power(Tick now, Tick flushed_before) {
+void SectorHistory::lose_power(Tick now, Tick flushed_before, bool all) {
   // Zeros may have been given to the wrong writer, so for them only the write itself counts as evidence.
   const auto finish = [this](const Cluster& c) { return c.value == 0 && guessed_ ? c.returned : c.finish; };
   const auto start = [this](const Cluster& c) { return c.value == 0 && guessed_ ? c.invoked : c.start; };
@@ -155,7 +155,13 @@ void SectorHistory::lose_power(Tick now, Tick flushed_before) {
   base_ = std::move(survivors);
   base_tick_ = now;
   pinned_ = base_present_ = guessed_ = searching_ = false;
-  clusters_.clear();
+  // Whether it happened before, or not, or happened and was lost: it may happen now.
+  std::erase_if(clusters_, [&](const Cluster& c) { return all || c.base || c.returned != no_tick || c.limit != no_tick; });
+  for (Cluster& cluster : clusters_) {
+    cluster.start = now;
+    cluster.finish = no_tick;
+    cluster.reads = 0;
+  }
   reads_.clear();
 }
 

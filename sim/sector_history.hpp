@@ -38,8 +38,9 @@ class SectorHistory {
   // The write may have happened until now or never; from now on it cannot happen.
   void fence(OpId op, Tick now);
   Verdict read(OpId value, Tick invoked, Tick returned);
-  // Everything volatile may be gone. `flushed_before`: writes that had returned by this tick were flushed (0: none).
-  void lose_power(Tick now, Tick flushed_before);
+  // Everything volatile may be gone. `flushed_before`: writes that had returned by this tick were flushed (0: none). `all`: with everybody
+  // who had heard of them, so that writes under way cannot happen any more.
+  void lose_power(Tick now, Tick flushed_before, bool all);
 
   std::uint32_t inconclusive() const { return inconclusive_; }
 

@@ -105,6 +105,11 @@ void World::all_lost_power() {
   for (auto& model : models) model->power_lost();
 }
 
+void World::member_died() {
+  if (!config.break_plan) return;
+  for (auto& model : models) model->members_lost_power();
+}
+
 bool World::clean() const {
   if (!all_up()) return false;
   for (const auto& machine : nodes) {

@@ -73,6 +73,7 @@ class World {
   }
   void wake_client(MachineId machine, Time at) { events.push({at, 0, machine, 0, 0, EventKind::client_timer, 0}); }
   void all_lost_power();  // tells the models
+  void member_died();     // likewise, if what it alone remembered may have been the last of it
   // Every node runs, knows the same configuration, serves, and no object lacks a copy.
   bool clean() const;
   bool redundant() const;  // as clean, and no share of the data waits for a member that is away: as many may be lost as the copies allow for
