@@ -139,7 +139,7 @@ std::string compare_copies(World& world, const cluster::State& state, const std:
       if (i == left_out) continue;
       const std::string& who = world.nodes[i]->name();
       const ObjectInfo info = readers[i]->query(oid).info;
-      // Lost metadata are found when the object is asked for.
+      // What a node has in memory its scrub does not read again: such a loss shows at the next start.
       if (info.incomplete && (world.config.faults & bit(FaultClass::rot)) != 0 && i == world.faults->bad_disk()) continue;
       // Never written: nothing has to be there, and what a pull began is void.
       if (info.incomplete && info.version != Version{}) return name + " is incomplete at " + who;

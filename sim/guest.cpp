@@ -9,7 +9,6 @@ namespace sd::sim {
 namespace {
 constexpr std::uint32_t sector = 512;
 constexpr Time retry_pause = milliseconds(30);
-constexpr std::uint32_t read_back_piece = 256;  // sectors
 
 DeviceModel::Kind model_kind(OpClass kind) {
   switch (kind) {
@@ -24,7 +23,8 @@ DeviceModel::Kind model_kind(OpClass kind) {
 
 Guest::Guest(World& world, MachineId id, std::uint32_t number, std::uint32_t vdi, DeviceModel& model)
     : world_(world), id_(id), number_(number), export_name_("vol" + std::to_string(vdi)), name_("guest" + std::to_string(number)), model_(&model),
-      site_(number % 3 == 0 ? Site::guest_a : number % 3 == 1 ? Site::guest_b : Site::guest_c), quota_(world.config.workload.ops) {}
+      site_(number % 3 == 0 ? Site::guest_a : number % 3 == 1 ? Site::guest_b : Site::guest_c), quota_(world.config.workload.ops),
+      script_depth_(world.config.workload.depth) {}
 
 std::uint64_t Guest::choose(std::uint64_t bound) { return world_.decisions.choose(site_, bound); }
 
@@ -113,8 +113,18 @@ void Guest::on_timer() {
     return;
   }
   for (const Op& op : open_)
-    if (world_.now >= op.began + timeout) return drop("a request was not answered");
+    if (world_.now >= op.began + timeout) {
+      if (op.scripted) ask_for_less();
+      return drop("a request was not answered");
+    }
   work();
+}
+
+// The drawn request timeout may be shorter than what the path needs for so many large reads at once. That must show in how long reading
+// back takes, not in requests that can never be answered in time.
+void Guest::ask_for_less() {
+  script_piece_ = std::max(script_piece_ / 2, least_piece);
+  script_depth_ = std::max(script_depth_ / 2, 1u);
 }
 
 Guest::Task Guest::draw_task() {
@@ -167,9 +177,13 @@ void Guest::work() {
   const Workload& load = world_.config.workload;
   while (client_->can_submit() && open_.size() < load.depth) {
     if (!script_.empty()) {
-      if (world_.now < retry_at_) break;
-      const Task task = script_.back();
+      if (world_.now < retry_at_ || open_.size() >= script_depth_) break;
+      Task task = script_.back();
       script_.pop_back();
+      if (task.kind == OpClass::read && task.count > script_piece_) {
+        script_.push_back({task.kind, task.first + script_piece_, task.count - script_piece_});
+        task.count = script_piece_;
+      }
       issue(task, true);
     } else if (!asks_.empty()) {
       const Task task = asks_.front();

@@ -66,12 +66,14 @@ class Guest final : public Host {
   struct Op { std::uint64_t handle = 0; OpId id = 0; OpClass kind{}; std::uint64_t first = 0; std::uint32_t count = 0; bool scripted = false; Time began = 0; std::size_t asked = no_ask; };
   struct Task { OpClass kind{}; std::uint64_t first = 0; std::uint32_t count = 0; std::size_t asked = no_ask; };
   static constexpr std::size_t no_ask = SIZE_MAX;
+  static constexpr std::uint32_t read_back_piece = 256, least_piece = 8;  // sectors
 
   std::uint64_t choose(std::uint64_t bound);
   void connect();
   void drop(const char* why);
   void work();
   void issue(const Task& task, bool scripted);
+  void ask_for_less();
   Task draw_task();
   void take(nbd::ClientEffects& effects);
   void complete(nbd::Completion& completion);
@@ -98,7 +100,8 @@ class Guest final : public Host {
   std::uint32_t quota_;
   std::uint32_t issued_ = 0;
   std::vector<Op> open_;
-  std::vector<Task> script_;     // from the back
+  std::vector<Task> script_;     // from the back ...
+  std::uint32_t script_piece_ = read_back_piece, script_depth_;  // ... in such pieces, so many at once
   std::deque<Task> asks_;
   std::vector<Answer> answers_;
   std::optional<MachineId> pinned_;

@@ -63,6 +63,19 @@ TEST(PlantedBugs, AReadOfACopyThatItsDiskLetGrowOld) {
     return s.trouble();
   });
 }
+
+// Nobody asks for the objects, and no epoch changes: only the scrub comes by.
+TEST(PlantedBugs, MetadataThatRotAtOneMember) {
+  expect_caught(SimBug::lost_copy_untold, [] {
+    Scenario s({.nodes = 3, .copies = 3, .objects = 200});
+    EXPECT_TRUE(s.write_all(0, 200));
+    s.run(seconds(12));  // until a checkpoint
+    const std::uint32_t other = (s.owner() + 1) % 3;
+    for (int bits = 0; bits < 10; ++bits) EXPECT_TRUE(s.disk(other).flip_bit(FileKind::object_meta));
+    s.run(seconds(3700));
+    return s.settle();
+  });
+}
 #endif
 
 }  // namespace

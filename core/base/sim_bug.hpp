@@ -35,6 +35,7 @@
   X(down_counts_as_up, "a member that is down but keeps its place is taken for one that holds every write")          \
   X(drained_too_early, "a member counts as drained before others hold its share")                                    \
   X(believe_old_reads, "an owner does not ask whether the copy that answers a read is as new as it must be")         \
+  X(lost_copy_untold, "a member keeps to itself that it lost an object's metadata")                                  \
   X(forget_silently, "a write that comes late is carried out though nobody remembers if it was before")              \
   X(collect_nothing, "a member keeps what it stores in vain")                                                        \
   X(scrub_nothing, "the scrub finds nothing")                                                                        \

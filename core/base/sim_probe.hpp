@@ -41,6 +41,7 @@
   X(journal_tail_erased, "what follows the journal's valid prefix is erased")                       \
   X(metadata_lost, "an object's newest metadata is lost with changes that the journal no longer has") \
   X(read_from_older_copy, "a member answers a read from a state older than the one it had acknowledged") \
+  X(lost_copy_told, "a member tells the owner that its copy is not whole")                           \
   X(block_damaged, "a read finds a damaged block")                                                  \
 
 namespace sd {

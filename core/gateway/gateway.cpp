@@ -175,6 +175,13 @@ void Gateway::on_object_reply(Time now, NodeId from, peer::ObjectReply&& reply, 
   collect(now, out);
 }
 
+void Gateway::on_lost_copy(Time now, const peer::ObjectRequest& request, GatewayEffects& out) {
+  const auto at = volumes_.find(request.vid);
+  if (at == volumes_.end() || at->second->generation() != request.generation) return;
+  at->second->on_lost_copy(now, request.oid, out.volume);
+  collect(now, out);
+}
+
 // Answers of volumes: to whoever asked, or back in line if the volume lost its disk.
 void Gateway::collect(Time now, GatewayEffects& out) {
   while (!out.volume.done.empty()) {

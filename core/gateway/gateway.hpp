@@ -33,6 +33,7 @@ class Gateway {
   void on_request(Time now, NodeId from, peer::GatewayRequest&& request, GatewayEffects& out);
   void on_reply(Time now, NodeId from, peer::GatewayReply&& reply, GatewayEffects& out);
   void on_object_reply(Time now, NodeId from, peer::ObjectReply&& reply, GatewayEffects& out);
+  void on_lost_copy(Time now, const peer::ObjectRequest& request, GatewayEffects& out);
   void on_state(Time now, GatewayEffects& out);
   void set_serving(Time now, bool serving, GatewayEffects& out);
   void tick(Time now, GatewayEffects& out);

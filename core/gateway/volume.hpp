@@ -49,6 +49,8 @@ class Volume {
   // The request must lie inside the disk. Zero lengths are answered at once.
   void submit(Time now, std::uint64_t ticket, IoRequest&& request, VolumeEffects& out);
   void on_reply(Time now, NodeId from, peer::ObjectReply&& reply, VolumeEffects& out);
+  // A member says that its copy is not whole any more, or never was.
+  void on_lost_copy(Time now, Oid oid, VolumeEffects& out);
   void on_state(Time now, VolumeEffects& out);
   // False while the node holds no lease: reads wait, since another node may serve the disk by now.
   void set_serving(Time now, bool serving, VolumeEffects& out);

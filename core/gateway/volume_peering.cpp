@@ -31,6 +31,14 @@ void Volume::demote(Time now, Object& object, VolumeEffects& out) {
   peer(now, object, out);
 }
 
+// Of an object that is not ready the members are asked anyway.
+void Volume::on_lost_copy(Time now, Oid oid, VolumeEffects& out) {
+  if (!owner_ || oid.vid() != vid_ || (!oid.is_data() && oid != Oid::index_object(vid_, oid.index()))) return;
+  Object& object = object_for(oid);
+  if (object.state == Object::State::ready) demote(now, object, out);
+  else if (object.state == Object::State::unpeered && object.retry_at == never) peer(now, object, out);
+}
+
 void Volume::postpone(Time now, Object& object) {
   drop_peering(object);
   object.state = Object::State::unpeered;

@@ -232,7 +232,10 @@ void Node::Impl::settle(Time now, Effects& fx) {
       send_object_requests(now, requests);
     }
     if (!replica_fx.requests.empty()) {
-      for (auto& [to, request] : replica_fx.requests) outbox.emplace_back(to, std::move(request));
+      for (auto& [to, request] : replica_fx.requests) {
+        if (to == id) gateway->on_lost_copy(now, request, gateway_fx);
+        else outbox.emplace_back(to, std::move(request));
+      }
       replica_fx.requests.clear();
     }
     if (!replica_fx.replies.empty()) {

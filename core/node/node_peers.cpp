@@ -200,7 +200,8 @@ void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& m
     if (phase >= Phase::running && raft->is_leader() && cluster::decode_command(propose->command)) raft->propose(now, std::move(propose->command), raft_fx);
   } else if (auto* request = std::get_if<peer::ObjectRequest>(&message)) {
     if (phase < Phase::running) return;
-    replica->on_request(now, node, std::move(*request), cluster_state.is_up(id, incarnation), replica_fx);
+    if (request->op == peer::ObjectRequest::Op::lost) gateway->on_lost_copy(now, *request, gateway_fx);
+    else replica->on_request(now, node, std::move(*request), cluster_state.is_up(id, incarnation), replica_fx);
   } else if (auto* reply = std::get_if<peer::ObjectReply>(&message)) {
     if (Collector::owns(reply->id)) collector->on_reply(now, node, std::move(*reply), collector_fx);
     else if (reply->id & Replica::own_request_bit) replica->on_reply(now, node, std::move(*reply), replica_fx);

@@ -90,7 +90,7 @@ struct Get {
   void operator()(LeaseGrant& m) { m.incarnation = r.u64(); m.sent = r.u64(); }
   void operator()(Propose& m) { m.command = rest(r); }
   void operator()(ObjectRequest& m) {
-    m.id = r.u64(); get_enum(r, m.op, ObjectRequest::Op::collect); m.vid = r.u32(); m.generation = r.u64(); m.oid.value = r.u64();
+    m.id = r.u64(); get_enum(r, m.op, ObjectRequest::Op::lost); m.vid = r.u32(); m.generation = r.u64(); m.oid.value = r.u64();
     get(r, m.version); get(r, m.previous); m.offset = r.u32(); m.length = r.u32(); m.source = r.u64(); m.origin.gateway = r.u64(); m.origin.number = r.u64(); m.fua = r.boolean(); m.incomplete = r.boolean(); m.background = r.boolean();
     for (auto n = r.count(max_helpers); n > 0 && !r.failed(); --n) m.helpers.push_back(r.u64());
     for (auto n = r.count(max_have); n > 0 && !r.failed(); --n) m.have.push_back(r.u64());

@@ -102,6 +102,7 @@ struct ObjectRequest {
     remove,      // the object goes away (its VDI is deleted)
     mend,        // replace damaged blocks of [offset, offset + length) by what `helpers` have; answer: damaged if some stay so
     collect,     // the object goes away if it is still at `version`, and is not being pulled
+    lost,        // from a member to the owner: its copy is not whole, and nobody is making it so; no answer
   };
   std::uint64_t id = 0;
   Op op{};

@@ -42,6 +42,12 @@ void Replica::mend_on_scan(Time now, std::uint64_t id, Job& job, StoreDone&& don
     mend_next(now, id, job, out);
     return;
   }
+  if (done.info.incomplete) {
+    tell_owner(id, job, out);
+    fail(job, Status::behind);
+    pull_failed(id, job, out);
+    return;
+  }
   for (const Slice& slice : done.data) stats_.scanned_bytes += slice.size();
   if (done.status == Status::ok) {
     mend_next(now, id, job, out);

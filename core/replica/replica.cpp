@@ -24,6 +24,20 @@ bool Replica::leftover(const ObjectInfo& info, Vid vid) const {
   return info.exists && vdi && info.version.log_index() < vdi->created_index;
 }
 
+// An object that lost its metadata is met by those who look at it unasked: the scrub, a collector. Only the owner can have it made whole.
+void Replica::tell_owner(std::uint64_t id, const Job& job, ReplicaEffects& out) {
+  const auto pull = pulls_.find(job.request.oid);
+  const auto* vdi = state_.find(job.request.vid);
+  if ((pull != pulls_.end() && pull->second != id) || !vdi || vdi->owner == 0 || SD_BUG(lost_copy_untold)) return;
+  SD_SOMETIMES(true, lost_copy_told);
+  Request tell;
+  tell.op = Request::Op::lost;
+  tell.vid = job.request.vid;
+  tell.generation = state_.generation(job.request.vid);
+  tell.oid = job.request.oid;
+  out.requests.emplace_back(vdi->owner, std::move(tell));
+}
+
 // Removes what must never be seen again; nobody waits for it.
 void Replica::forget(Time now, Oid oid, ReplicaEffects& out) {
   Job job;
@@ -172,6 +186,9 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
       recent_.erase(oid);
       store_.remove(now, id, oid, out.store);
       break;
+    case Request::Op::lost:  // for an owner, not for a member
+      jobs_.erase(id);
+      break;
   }
 }
 
@@ -244,6 +261,7 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
       jobs_.erase(id);
       break;
     case Job::Step::done:
+      if (r.op == Request::Op::read && done.info.incomplete) tell_owner(id, job, out);
       finish(id, done.status, &done, out);
       break;
     case Job::Step::then_flush:

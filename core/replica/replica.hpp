@@ -34,7 +34,7 @@ struct ReplicaStats {
 
 struct ReplicaEffects {
   std::vector<std::pair<NodeId, peer::ObjectReply>> replies;
-  std::vector<std::pair<NodeId, peer::ObjectRequest>> requests;  // fetches, to the source of a pull
+  std::vector<std::pair<NodeId, peer::ObjectRequest>> requests;  // fetches, to the source of a pull; `lost`, to an owner, perhaps this node
   StoreEffects store;
 };
 
@@ -128,6 +128,7 @@ class Replica {
   void answer(Job& job, Status status, const StoreDone* done, ReplicaEffects& out);
   void finish(std::uint64_t id, Status status, const StoreDone* done, ReplicaEffects& out);
   bool leftover(const ObjectInfo& info, Vid vid) const;
+  void tell_owner(std::uint64_t id, const Job& job, ReplicaEffects& out);
   void forget(Time now, Oid oid, ReplicaEffects& out);
 
   void pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out);
