@@ -17,6 +17,7 @@ namespace sd {
 namespace {
 
 constexpr unsigned max_asked = 6;  // times, of one helper, before the search is given up
+constexpr unsigned asked_of_source = 3;  // times, of a pull's source, before what it cannot read counts as lost
 
 }  // namespace
 
@@ -175,13 +176,14 @@ void Replica::on_own_chunk(Time now, std::uint64_t parent, StoreDone&& done, Rep
   gather(now, parent, *job, out);
 }
 
-void Replica::on_helper_reply(Time now, std::uint64_t id, Job& job, Reply&& reply, ReplicaEffects& out) {
+void Replica::on_helper_reply(Time now, NodeId from, std::uint64_t id, Job& job, Reply&& reply, ReplicaEffects& out) {
   job.last_progress = now;
   Gather& g = job.gathers.front();
   // A read error may pass: it says nothing about what the helper has.
   const bool knows = reply.status == Status::ok || reply.status == Status::damaged || reply.status == Status::not_found;
   if (!knows) return;
   if (reply.status != Status::not_found) g.take_wanted(reply.chunks, reply.damaged, {reply.payload.data(), reply.payload.size()});
+  if (g.wanted != 0 && job.request.op == Request::Op::pull && from == job.request.source && g.asked < asked_of_source) return;  // tick asks again
   ++g.helper;
   g.asked = 0;
   gather(now, id, job, out);

@@ -58,12 +58,15 @@ class Members {
     request.oid = oid;
     members_.at(id)->replica->on_request(now_, owner, std::move(request), true, members_.at(id)->fx);
     std::optional<ObjectReply> answer;
-    while (!answer) {
+    for (int ticks = 0; !answer && ticks < 20;) {
       bool moved = false;
       for (auto& [self, member] : members_) moved = settle(self, *member, answer) || moved;
-      EXPECT_TRUE(moved || answer);
-      if (!moved) break;
+      if (moved) continue;
+      ++ticks;  // what is asked again is asked after a pause
+      now_ += milliseconds(500);
+      for (auto& [self, member] : members_) member->replica->tick(now_, member->fx);
     }
+    EXPECT_TRUE(answer);
     return answer.value_or(ObjectReply{});
   }
 
@@ -155,6 +158,21 @@ TEST(Mending, WhatNobodyHasIsLostAndNothingElse) {
   for (const std::uint32_t i : {0u, 2u, 3u}) EXPECT_EQ(StoreBench::text(m.at(3).read(oid, i * block, block)), expected(m, i));
   EXPECT_EQ(m.at(3).write(oid, {v2.generation, 3}, v2, block, m.at(3).pattern(block, 4)).status, Status::ok);
   EXPECT_EQ(StoreBench::text(m.at(3).read(oid, block, block)), m.at(3).pattern(block, 4).text());
+}
+
+// The source may be about to be removed: what its disk fails to read once is not lost.
+TEST(Mending, APullAsksItsSourceAgainForABlockThatItsDiskCouldNotRead) {
+  Members m(2);
+  prepare(m, 2, 1);
+  int failures = 2;  // of several blocks, then of the one that nobody else has
+  m.at(1).disk.inject = [&](const DiskOp& op) {
+    const bool concerned = op.kind == DiskOp::Kind::read && op.file.kind == FileKind::object && op.offset <= block && op.offset + op.length > block;
+    return concerned && failures-- > 0 ? Status::io_error : Status::ok;
+  };
+  EXPECT_EQ(m.ask(2, pull_from(1, {})).status, Status::ok);
+  EXPECT_LT(failures, 0);
+  m.at(1).disk.inject = nullptr;
+  for (std::uint32_t i = 0; i < 4; ++i) EXPECT_EQ(StoreBench::text(m.at(2).read(oid, i * block, block)), expected(m, i));
 }
 
 TEST(Mending, CopiesThatAreDamagedInDifferentPlacesMendEachOther) {

@@ -431,6 +431,8 @@ void Replica::pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone
     return;
   }
   std::erase(r.helpers, self_);
+  // Last, and more than once: a disk that could not read a block may read it the next time, and this copy may be all that is left soon.
+  if (r.source != self_) r.helpers.push_back(r.source);
   r.incomplete = r.incomplete || (info.exists && info.incomplete);
   r.previous = info.version;
   job.step = Job::Step::pull_info;
@@ -522,7 +524,7 @@ void Replica::on_reply(Time now, NodeId from, Reply&& reply, ReplicaEffects& out
   Job* job = jobs_.find(id);
   if (!job) return;
   if (helper_asked(*job) == from && reply.offset / limits::chunk_size == job->gathers.front().chunk) {
-    on_helper_reply(now, id, *job, std::move(reply), out);
+    on_helper_reply(now, from, id, *job, std::move(reply), out);
     on_store(now, out);
     return;
   }

@@ -157,7 +157,7 @@ class Replica {
   void gather(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
   void ask_helper(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
   void on_own_chunk(Time now, std::uint64_t parent, StoreDone&& done, ReplicaEffects& out);
-  void on_helper_reply(Time now, std::uint64_t id, Job& job, Reply&& reply, ReplicaEffects& out);
+  void on_helper_reply(Time now, NodeId from, std::uint64_t id, Job& job, Reply&& reply, ReplicaEffects& out);
   void repeat_helper(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
   void gathered(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
   static void fail(Job& job, Status status) {
