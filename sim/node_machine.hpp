@@ -29,6 +29,7 @@ class NodeMachine final : public Host {
   void set_drift(std::int64_t ppm);       // counted from now; clocks never go back
   void jump_clock(Time ahead);
   void wipe();              // a new disk; the process must not run
+  void forget_seeds() { options_.seeds.clear(); }
   std::string found_anew(); // an operator: go on alone, the majority is lost; empty, or why not
   bool order(cluster::CommandBody body);  // as an operator, through this node; false: it cannot
 

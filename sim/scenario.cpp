@@ -97,6 +97,9 @@ void Scenario::fill_disk(std::uint32_t node) {
 void Scenario::wipe(std::uint32_t node) {
   machine(node).wipe();
 }
+void Scenario::forget_seeds(const Nodes& nodes) {
+  for (const std::uint32_t node : nodes) machine(node).forget_seeds();
+}
 void Scenario::empty_disk(std::uint32_t node) {
   disk(node).config.capacity = world_->config.disk.capacity;
   machine(node).tell_space();

@@ -71,6 +71,7 @@ class Scenario {
   void empty_disk(std::uint32_t node);  // as large as at the start again
   // A new disk for a machine without power, and an operator who knows that it has to find the others.
   void wipe(std::uint32_t node);
+  void forget_seeds(const Nodes& nodes);  // from their next start on they are told of nobody
 
   // --- The network ----------------------------------------------------------------------------------------------------------------------
   void partition(const Nodes& one, const Nodes& other);    // neither hears the other; guests still reach their nodes

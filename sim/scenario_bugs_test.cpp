@@ -76,6 +76,41 @@ TEST(PlantedBugs, MetadataThatRotAtOneMember) {
     return s.settle();
   });
 }
+
+// A voter is back with a new disk, before anybody has missed it: the others tell the leader of it, which cannot reach it. With a vote it would be the
+// third of four that a majority needs, and not know of which group.
+TEST(PlantedBugs, AVoteForOneThatHoldsNothingOfTheLog) {
+  expect_caught(SimBug::promote_unheard, [] {
+    std::string said;
+    for (std::uint64_t seed = 1; seed <= 4; ++seed) {  // whose turn it is to get a vote is decided by ids
+      Scenario s({.nodes = 4, .copies = 2, .zones = 3, .seed = seed});
+      EXPECT_TRUE(s.write_all(0, 2));
+      const std::uint32_t leader = s.leader();
+      std::uint32_t victim = (leader + 1) % 4;
+      while (!s.status(victim).voter) victim = (victim + 1) % 4;
+      s.cut_power({victim});
+      s.wipe(victim);
+      s.partition({leader}, {victim});
+      s.start({victim});
+      s.run(seconds(2));
+      s.kill({leader});  // and with it whatever it had on its way
+      said += s.settle();
+    }
+    return said;
+  });
+}
+
+// Nobody is told whom to call, and nobody knows what is committed until there is a leader.
+TEST(PlantedBugs, AColdStartOfNodesThatKnowNobody) {
+  expect_caught(SimBug::call_nobody, [] {
+    Scenario s({.nodes = 3, .copies = 3});
+    EXPECT_TRUE(s.write_all(0, 2));
+    EXPECT_EQ(s.flush(0), Scenario::Answer::ok);
+    s.power_off_all();
+    s.forget_seeds({0, 1, 2});
+    return s.settle();
+  });
+}
 #endif
 
 }  // namespace

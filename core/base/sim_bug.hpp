@@ -32,6 +32,8 @@
   X(collect_early, "a member removes a copy that belongs elsewhere before it is there")                              \
   X(raft_learner_counts, "a leader counts a learner's copy as a voter's")                                            \
   X(raft_config_early, "a leader changes the voters before the change before is committed, or anything of its term") \
+  X(promote_unheard, "a member gets a vote although it has yet to say that it holds anything of the log")            \
+  X(call_nobody, "a node that starts does not look for the addresses of others in its log")                          \
   X(down_counts_as_up, "a member that is down but keeps its place is taken for one that holds every write")          \
   X(drained_too_early, "a member counts as drained before others hold its share")                                    \
   X(believe_old_reads, "an owner does not ask whether the copy that answers a read is as new as it must be")         \

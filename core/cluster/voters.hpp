@@ -23,10 +23,10 @@ struct VoterCandidate {
   NodeId id = 0;
   std::uint32_t zone = 0;
   bool voter = false;
-  bool up = false;        // in the cluster state
+  bool up = false;        // in the cluster state, and heard just now
   bool draining = false;  // to be taken away
   bool gone = false;      // down for so long that its vote is better given to another
-  bool ready = false;     // its log is (nearly) complete
+  bool ready = false;     // it has said that its log is (nearly) complete
   bool leads = false;     // never put out
 };
 

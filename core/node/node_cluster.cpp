@@ -196,6 +196,19 @@ void Node::Impl::mark_clean(Time now) {
 
 // --- Joining -----------------------------------------------------------------------------------------------------------------------------
 
+// At a start nothing of the log counts as applied until a leader says what is committed; and there is no leader until the voters find each other.
+// So whoever the log lets in is called, committed or not: an address that is wrong costs a refused connection.
+void Node::Impl::note_addresses() {
+  if (SD_BUG(call_nobody)) return;
+  for (std::uint64_t index = raft->snapshot_index() + 1; index <= raft->last_index(); ++index) {
+    const raft::Entry& entry = raft->entry(index);
+    if (entry.kind != raft::Entry::Kind::command) continue;
+    const auto command = cluster::decode_command(entry.data);
+    const auto* join = command ? std::get_if<cluster::Join>(&command->body) : nullptr;
+    if (join && (addresses.size() < limits::max_members || addresses.contains(join->member.id))) addresses[join->member.id] = join->member.address;
+  }
+}
+
 void Node::Impl::ask_to_join(Time now) {
   if (phase == Phase::leaving && cluster_state.is_up(id, incarnation) && !raft->is_leader() && raft->leader() != 0 && now - join_asked >= join_repeat) {
     join_asked = now;
@@ -211,6 +224,8 @@ void Node::Impl::ask_to_join(Time now) {
   }
   for (const auto& [node, member] : cluster_state.members)
     if (node != id) outbox.emplace_back(node, request);
+  for (const auto& [node, address] : addresses)
+    if (node != id && !cluster_state.member(node) && raft->config().contains(node)) outbox.emplace_back(node, request);
   for (const Endpoint& seed : options.seeds)
     if (seed != options.address) outbox_by_address.emplace_back(Endpoint{seed.address, static_cast<std::uint16_t>(seed.port + 1)}, request);
 }
@@ -233,8 +248,9 @@ void Node::Impl::on_join_request(Time now, peer::JoinRequest request) {
     raft->propose_config(now, std::move(next), raft_fx);
     return;
   }
-  // Let in once it has (nearly) all of the log, so that it is of use at once.
-  if (request.id != id && raft->match(request.id) + close_to_commit < raft->commit_index()) return;
+  // Let in once it has (nearly) all of the log, so that it is of use at once. One that was let in before need not say again that it holds some.
+  const bool known = cluster_state.member(request.id) != nullptr;
+  if (known ? raft->match(request.id) + close_to_commit < raft->commit_index() : !holds_log(request.id)) return;
   auto& proposed = join_proposed[request.id];
   if (proposed != 0 && now - proposed < internal_repeat / 2) return;
   proposed = now;

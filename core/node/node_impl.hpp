@@ -89,6 +89,7 @@ struct Node::Impl final : client::Backend {
   void lead(Time now, Effects& fx);
   bool may_grant(Time now, NodeId to, Incarnation life) const;
   void ask_for_lease(Time now);
+  void note_addresses();
   void ask_to_join(Time now);
   void on_join_request(Time now, peer::JoinRequest request);
   void propose_untracked(Time now, cluster::CommandBody body);
@@ -109,6 +110,8 @@ struct Node::Impl final : client::Backend {
   void note_leader(Time now, Effects& fx);
   void note_gone(Time now, const Endpoint& peer);
   void watch_absent(Time now);
+  bool holds_log(NodeId node) const;
+  bool hears(Time now, NodeId node) const;
   void manage_voters(Time now);
   void remove_silent(Time now, Effects& fx);
   void expel_absent(Time now, Effects& fx);
@@ -191,7 +194,7 @@ struct Node::Impl final : client::Backend {
   std::map<StreamId, Stream> streams;
   std::map<Endpoint, OutLink> links;       // by peer endpoint
   std::map<NodeId, Incarnation> lives;     // the newest that was heard of
-  std::map<NodeId, Endpoint> addresses;    // heard from members and joiners; the cluster state's come first
+  std::map<NodeId, Endpoint> addresses;    // heard from members and joiners, or found in the log; the cluster state's come first
   SlotTable<Ticket> tickets;
 
   // --- Control

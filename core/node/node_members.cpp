@@ -100,6 +100,16 @@ void Node::Impl::expel_absent(Time now, Effects& fx) {
 
 // --- Voters --------------------------------------------------------------------------------------------------------------------------------
 
+// Whether a member has (nearly) all of the log. What one has said nothing about yet it does not hold, however short the log is: with a vote, or a
+// share of the data, it would be counted on without knowing which group it is in.
+bool Node::Impl::holds_log(NodeId node) const {
+  const auto match = raft->match(node);
+  return (match > 0 || SD_BUG(promote_unheard)) && match + close_to_commit >= raft->commit_index();
+}
+
+// One that fell silent just now is up in the cluster state until its lease is over, and no help to a majority.
+bool Node::Impl::hears(Time now, NodeId node) const { return raft->contact(node, now) + options.election_timeout_max > now; }
+
 void Node::Impl::manage_voters(Time now) {
   const raft::Config& config = raft->config();
   if (raft->config_index() > raft->commit_index()) return;  // one change at a time
@@ -109,11 +119,11 @@ void Node::Impl::manage_voters(Time now) {
     c.id = node;
     c.voter = voter;
     c.leads = node == id;
-    c.ready = raft->match(node) + close_to_commit >= raft->commit_index();
+    c.ready = holds_log(node);
     const auto* member = cluster_state.member(node);
     if (member) {
       c.zone = member->zone;
-      c.up = member->up;
+      c.up = member->up && (hears(now, node) || SD_BUG(promote_unheard));
       c.draining = member->draining;
     }
     c.gone = !c.up && ((member && member->left) || absent_for(now, node) >= options.voter_patience);

@@ -186,7 +186,8 @@ void Raft::send_what_is_due(Time now, NodeId to, Peer& peer, Effects& out) {
     send_append(now, to, peer, false, out);
 }
 
-// The entries from peer.next on. A heartbeat goes even if there is nothing to send or the window is full, and then carries none.
+// The entries from peer.next on. A heartbeat goes even if there is nothing to send, or enough is under way, and then carries none: so that it is
+// answered at once by a peer whose disk is slow, or full.
 void Raft::send_append(Time now, NodeId to, Peer& peer, bool heartbeat, Effects& out) {
   if (peer.next <= snapshot_.index) {
     peer.state = Peer::State::snapshot;
@@ -200,7 +201,7 @@ void Raft::send_append(Time now, NodeId to, Peer& peer, bool heartbeat, Effects&
   m.log_term = term_at(m.index);
   m.commit = commit_;
   m.sent = now;
-  const bool window_full = peer.state == Peer::State::replicate && peer.inflight.size() >= options_.max_inflight;
+  const bool window_full = peer.state == Peer::State::replicate ? peer.inflight.size() >= options_.max_inflight : peer.probing;
   std::size_t bytes = 0;
   for (Index i = peer.next; i <= last_index() && !(heartbeat && window_full); ++i) {
     const Entry& e = entry(i);

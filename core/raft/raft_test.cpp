@@ -248,6 +248,20 @@ TEST(Raft, quorum_contact_follows_the_majority) {
   EXPECT_LE(l->quorum_contact(c.local(node)), at);
 }
 
+TEST(Raft, a_new_leader_hears_a_member_whose_disk_stands_still) {
+  TestCluster c(8);
+  form(c, 4, 3);
+  c.nodes.at(4).disk_stands_still = true;
+  ASSERT_TRUE(c.hand_over(c.leader()->id()));
+  ASSERT_TRUE(c.run_until([&] { return c.leader() != nullptr; }, seconds(1)));
+  c.run_for(seconds(1));
+  const Raft& leader = *c.leader();
+  const Time now = c.local(c.nodes.at(leader.id()));
+  EXPECT_LT(now - leader.contact(4, now), milliseconds(250));
+  EXPECT_GT(leader.match(4), 0u) << "what it held before";
+  EXPECT_LT(leader.match(4), leader.last_index()) << "it cannot have stored what came since";
+}
+
 TEST(Raft, membership_changes_one_at_a_time) {
   TestCluster c(8);
   form(c, 3, 3);

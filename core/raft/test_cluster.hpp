@@ -34,6 +34,7 @@ class TestCluster {
     std::unique_ptr<Raft> raft;  // none while down
     TestDisk disk;
     Time clock_offset = 0;
+    bool disk_stands_still = false;
     std::uint64_t life = 0;
     std::vector<DiskOp> under_way;
     Index applied = 0;
@@ -239,7 +240,7 @@ class TestCluster {
     for (auto& [to, m] : out.messages) send(n.id, to, m);
     for (DiskOp& op : out.disk) {
       const bool stall = random.below(100) < faults.stall_percent;
-      const Time at = now + 1 + random.below(stall ? milliseconds(400) : milliseconds(2));
+      const Time at = n.disk_stands_still ? never - 1 : now + 1 + random.below(stall ? milliseconds(400) : milliseconds(2));
       events_.push({at, ++sequence_, n.id, n.life, op.tag, {}});
       n.under_way.push_back(std::move(op));
     }
