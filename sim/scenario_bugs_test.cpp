@@ -111,6 +111,23 @@ TEST(PlantedBugs, AColdStartOfNodesThatKnowNobody) {
     return s.settle();
   });
 }
+
+// The disk of a member cannot read for a while, which is when its data moves elsewhere: what its successors lack, it still has.
+TEST(PlantedBugs, ACopyThatCouldNotBeReadWhenItMoved) {
+  expect_caught(SimBug::collect_unread, [] {
+    Scenario s({.nodes = 3, .copies = 1, .objects = 12});
+    EXPECT_TRUE(s.write_all(0, 12));
+    s.run(seconds(8));  // all of it is in object files, and nothing in memory
+    const NodeId id = s.status(2).id;
+    s.disk(2).config.read_error_per_million = 1'000'000;
+    EXPECT_EQ(s.order(client::NodeDrain{id, true}), "");
+    EXPECT_TRUE(s.until([&] { return s.leader() < 3 && s.state(s.leader()).is_drained(id); })) << s.trouble();
+    s.run(milliseconds(100));
+    s.disk(2).config.read_error_per_million = 0;
+    s.run(seconds(10));
+    return s.settle();
+  });
+}
 #endif
 
 }  // namespace

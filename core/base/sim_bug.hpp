@@ -8,44 +8,45 @@
 #include <string_view>
 
 // The list ends at the empty line.
-#define SD_BUG_LIST(X)                                                                                               \
-  X(ack_before_all_members, "an owner acknowledges a write when the first member holds it")                          \
-  X(skip_flush, "a member answers a flush without syncing its journal")                                              \
-  X(ignore_generation, "a member accepts requests of a superseded owner")                                            \
-  X(serve_without_lease, "a node serves input and output after its lease has run out")                               \
-  X(skip_checksum, "a store returns what the disk gave without checking it")                                         \
-  X(read_past_write, "an owner reads a range while a write to it is in flight")                                      \
-  X(skip_peering, "an owner in a new generation trusts its own copy without asking the others")                      \
-  X(raft_vote_twice, "a node votes for two candidates of one term")                                                  \
-  X(raft_skip_persist, "a node answers before its log is durable")                                                   \
-  X(raft_commit_old_term, "a leader counts copies of an older term's entry as committed")                            \
-  X(accept_version_gap, "a member applies a write although it lacks the one before")                                 \
-  X(journal_skip_replay, "a store forgets the journal at start")                                                     \
-  X(apply_before_sync, "a store changes object files before the journal is durable")                                 \
-  X(trim_keeps_data, "a trim is acknowledged and not done")                                                          \
-  X(lose_index_entry, "an owner acknowledges a first write before the index names the object")                       \
-  X(remove_early, "a leader removes a member whose lease may still run")                                             \
-  X(forget_incarnation, "a member that restarted counts as one that kept its volatile data")                         \
-  X(flush_one_member, "an owner flushes only its own copy")                                                          \
-  X(mend_unchecked, "a damaged block is replaced by what another member has there, whatever it is")                  \
-  X(start_needs_space, "a node's second start takes new space on its disk")                                          \
-  X(collect_early, "a member removes a copy that belongs elsewhere before it is there")                              \
-  X(raft_learner_counts, "a leader counts a learner's copy as a voter's")                                            \
-  X(raft_config_early, "a leader changes the voters before the change before is committed, or anything of its term") \
-  X(promote_unheard, "a member gets a vote although it has yet to say that it holds anything of the log")            \
-  X(call_nobody, "a node that starts does not look for the addresses of others in its log")                          \
-  X(down_counts_as_up, "a member that is down but keeps its place is taken for one that holds every write")          \
-  X(drained_too_early, "a member counts as drained before others hold its share")                                    \
-  X(believe_old_reads, "an owner does not ask whether the copy that answers a read is as new as it must be")         \
-  X(lost_copy_untold, "a member keeps to itself that it lost an object's metadata")                                  \
-  X(forget_silently, "a write that comes late is carried out though nobody remembers if it was before")              \
-  X(collect_nothing, "a member keeps what it stores in vain")                                                        \
-  X(scrub_nothing, "the scrub finds nothing")                                                                        \
-  X(delta_keeps_all, "the source of a copy takes every block that the other holds for an equal one")                 \
-  X(grant_to_condemned, "a leader grants a lease to a member whose removal it has proposed")                         \
-  X(lease_from_grant, "a lease counts from when it was granted, not from when it was asked for")                     \
-  X(repeat_writes, "an owner carries a forwarded write out again that an earlier owner had carried out")             \
-  X(clean_too_early, "history counts as over although owners have not swept their disks")                            \
+#define SD_BUG_LIST(X)                                                                                                                \
+  X(ack_before_all_members, "an owner acknowledges a write when the first member holds it")                                           \
+  X(skip_flush, "a member answers a flush without syncing its journal")                                                               \
+  X(ignore_generation, "a member accepts requests of a superseded owner")                                                             \
+  X(serve_without_lease, "a node serves input and output after its lease has run out")                                                \
+  X(skip_checksum, "a store returns what the disk gave without checking it")                                                          \
+  X(read_past_write, "an owner reads a range while a write to it is in flight")                                                       \
+  X(skip_peering, "an owner in a new generation trusts its own copy without asking the others")                                       \
+  X(raft_vote_twice, "a node votes for two candidates of one term")                                                                   \
+  X(raft_skip_persist, "a node answers before its log is durable")                                                                    \
+  X(raft_commit_old_term, "a leader counts copies of an older term's entry as committed")                                             \
+  X(accept_version_gap, "a member applies a write although it lacks the one before")                                                  \
+  X(journal_skip_replay, "a store forgets the journal at start")                                                                      \
+  X(apply_before_sync, "a store changes object files before the journal is durable")                                                  \
+  X(trim_keeps_data, "a trim is acknowledged and not done")                                                                           \
+  X(lose_index_entry, "an owner acknowledges a first write before the index names the object")                                        \
+  X(remove_early, "a leader removes a member whose lease may still run")                                                              \
+  X(forget_incarnation, "a member that restarted counts as one that kept its volatile data")                                          \
+  X(flush_one_member, "an owner flushes only its own copy")                                                                           \
+  X(mend_unchecked, "a damaged block is replaced by what another member has there, whatever it is")                                   \
+  X(start_needs_space, "a node's second start takes new space on its disk")                                                           \
+  X(collect_early, "a member removes a copy that belongs elsewhere before it is there")                                               \
+  X(raft_learner_counts, "a leader counts a learner's copy as a voter's")                                                             \
+  X(raft_config_early, "a leader changes the voters before the change before is committed, or anything of its term")                  \
+  X(promote_unheard, "a member gets a vote although it has yet to say that it holds anything of the log")                             \
+  X(call_nobody, "a node that starts does not look for the addresses of others in its log")                                           \
+  X(down_counts_as_up, "a member that is down but keeps its place is taken for one that holds every write")                           \
+  X(drained_too_early, "a member counts as drained before others hold its share")                                                     \
+  X(believe_old_reads, "an owner does not ask whether the copy that answers a read is as new as it must be")                          \
+  X(lost_copy_untold, "a member keeps to itself that it lost an object's metadata")                                                   \
+  X(forget_silently, "a write that comes late is carried out though nobody remembers if it was before")                               \
+  X(collect_unread, "a member removes a copy that belongs elsewhere although what was lost of it there has not been looked for here") \
+  X(collect_nothing, "a member keeps what it stores in vain")                                                                         \
+  X(scrub_nothing, "the scrub finds nothing")                                                                                         \
+  X(delta_keeps_all, "the source of a copy takes every block that the other holds for an equal one")                                  \
+  X(grant_to_condemned, "a leader grants a lease to a member whose removal it has proposed")                                          \
+  X(lease_from_grant, "a lease counts from when it was granted, not from when it was asked for")                                      \
+  X(repeat_writes, "an owner carries a forwarded write out again that an earlier owner had carried out")                              \
+  X(clean_too_early, "history counts as over although owners have not swept their disks")                                             \
 
 namespace sd {
 

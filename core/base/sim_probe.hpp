@@ -42,6 +42,7 @@
   X(metadata_lost, "an object's newest metadata is lost with changes that the journal no longer has") \
   X(read_from_older_copy, "a member answers a read from a state older than the one it had acknowledged") \
   X(lost_copy_told, "a member tells the owner that its copy is not whole")                           \
+  X(mended_by_leftover, "blocks that were lost are found in a copy that was about to be removed")   \
   X(block_damaged, "a read finds a damaged block")                                                  \
 
 namespace sd {

@@ -57,7 +57,7 @@ struct Put {
   }
   void operator()(const ObjectReply& m) {
     w.u64(m.id); w.u32(m.vid); w.u8(static_cast<std::uint8_t>(m.status)); w.u64(m.generation); put(w, m.version); put(w, m.base);
-    w.u64(m.chunks); w.boolean(m.exists); w.boolean(m.incomplete); w.boolean(m.full); w.u32(m.offset); w.u16(m.same); w.u16(m.damaged);
+    w.u64(m.chunks); w.boolean(m.exists); w.boolean(m.incomplete); w.boolean(m.full); w.boolean(m.lossy); w.u32(m.offset); w.u16(m.same); w.u16(m.damaged);
     w.u32(static_cast<std::uint32_t>(m.crcs.size()));
     for (const std::uint32_t crc : m.crcs) w.u32(crc);
     for (const auto* origins : {&m.recent.last, &m.recent.forgotten}) {
@@ -99,7 +99,7 @@ struct Get {
   }
   void operator()(ObjectReply& m) {
     m.id = r.u64(); m.vid = r.u32(); get_enum(r, m.status, Status::read_only); m.generation = r.u64(); get(r, m.version); get(r, m.base);
-    m.chunks = r.u64(); m.exists = r.boolean(); m.incomplete = r.boolean(); m.full = r.boolean(); m.offset = r.u32(); m.same = r.u16(); m.damaged = r.u16();
+    m.chunks = r.u64(); m.exists = r.boolean(); m.incomplete = r.boolean(); m.full = r.boolean(); m.lossy = r.boolean(); m.offset = r.u32(); m.same = r.u16(); m.damaged = r.u16();
     for (auto n = r.count(limits::blocks_per_chunk); n > 0 && !r.failed(); --n) m.crcs.push_back(r.u32());
     const auto get_origins = [this](std::vector<Origin>& origins, std::size_t most) {
       for (auto n = r.count(most); n > 0 && !r.failed(); --n) {

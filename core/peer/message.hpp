@@ -130,6 +130,7 @@ struct ObjectReply {
   bool exists = false;
   bool incomplete = false;
   bool full = false;             // this member is short of space
+  bool lossy = false;            // query: see ObjectInfo
   std::uint32_t offset = 0;      // the request's
   std::uint16_t same = 0;        // fetch: blocks left out of the payload because the puller has them
   std::uint16_t damaged = 0;             // fetch

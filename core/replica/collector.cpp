@@ -4,6 +4,7 @@
 
 #include "core/base/codec.hpp"
 #include "core/base/sim_bug.hpp"
+#include "core/base/sim_probe.hpp"
 
 namespace sd {
 
@@ -11,6 +12,7 @@ namespace {
 constexpr std::size_t max_candidates = 16;
 constexpr std::size_t looks_per_tick = 4096;
 constexpr unsigned max_mends = 3;
+constexpr unsigned max_fruitless = 3;  // passes: what cannot be read here either is no reason to keep a copy for ever
 constexpr Time repeat_after = seconds(1);
 constexpr Time pass_every = seconds(3600);
 constexpr Time pass_again = seconds(5);
@@ -23,6 +25,7 @@ bool Collector::still_valid() const {
 
 void Collector::begin(Time) {
   running_ = true;
+  if (pass_index_ != state_.epochs.back().log_index) fruitless_.clear();
   pass_index_ = state_.epochs.back().log_index;
   waiting_ = store_.objects();
   next_ = 0;
@@ -140,9 +143,20 @@ void Collector::ask(Time now, std::uint64_t id, Candidate& candidate, Requests& 
   request.vid = candidate.oid.vid();
   request.generation = state_.generation(request.vid);
   request.oid = candidate.oid;
-  request.op = candidate.step == Candidate::Step::collect ? peer::ObjectRequest::Op::collect : peer::ObjectRequest::Op::query;
-  if (candidate.step == Candidate::Step::collect) request.version = candidate.info.version;
-  out.emplace_back(candidate.step == Candidate::Step::verify ? candidate.left.back() : self_, std::move(request));
+  request.op = peer::ObjectRequest::Op::query;
+  if (candidate.step == Candidate::Step::collect) {
+    request.op = peer::ObjectRequest::Op::collect;
+    request.version = candidate.info.version;
+  } else if (candidate.step == Candidate::Step::mend) {
+    request.op = peer::ObjectRequest::Op::mend;
+    request.length = limits::object_size;
+    request.helpers = {self_};
+  }
+  out.emplace_back(asked(candidate), std::move(request));
+}
+
+NodeId Collector::asked(const Candidate& candidate) const {
+  return candidate.step == Candidate::Step::verify || candidate.step == Candidate::Step::mend ? candidate.left.back() : self_;
 }
 
 void Collector::on_reply(Time now, NodeId from, peer::ObjectReply&& reply, Requests& out) {
@@ -173,8 +187,9 @@ void Collector::on_reply(Time now, NodeId from, peer::ObjectReply&& reply, Reque
   Candidate candidate = std::move(at->second);
   const Oid oid = candidate.oid;
   const bool current = reply.generation == state_.generation(oid.vid());
-  const bool asked = from == (candidate.step == Candidate::Step::verify ? candidate.left.back() : self_);
-  if (!current || !asked || (candidate.step != Candidate::Step::collect && reply.status != Status::ok)) {
+  const bool answered = reply.status == Status::ok || candidate.step == Candidate::Step::collect ||
+                        (candidate.step == Candidate::Step::mend && reply.status == Status::damaged);
+  if (!current || from != asked(candidate) || !answered) {
     at->second = std::move(candidate);
     return;
   }
@@ -193,6 +208,21 @@ void Collector::on_reply(Time now, NodeId from, peer::ObjectReply&& reply, Reque
       break;
     case Candidate::Step::verify:
       if (!reply.exists || reply.incomplete || reply.version < candidate.info.version) {
+        ++stats_.kept;
+        again_ = true;
+        break;
+      }
+      if (const auto tried = fruitless_.find(oid); reply.lossy && (tried == fruitless_.end() || tried->second < max_fruitless) && !SD_BUG(collect_unread)) {
+        proceed(Candidate::Step::mend);
+        break;
+      }
+      candidate.left.pop_back();
+      proceed(candidate.left.empty() ? Candidate::Step::collect : Candidate::Step::verify);
+      break;
+    case Candidate::Step::mend:
+      SD_SOMETIMES(reply.status == Status::ok, mended_by_leftover);
+      if (reply.status != Status::ok) {
+        ++fruitless_[oid];
         ++stats_.kept;
         again_ = true;
         break;

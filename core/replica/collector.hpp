@@ -3,7 +3,8 @@
 //
 // The danger is the last good copy. So nothing is looked at before the cluster log says that every object is redundant in the current
 // epoch and no older one matters; and a copy that belongs elsewhere goes only after each of its acting members, all `copies` of them,
-// has said that it holds the whole object in this version or a later one. Whatever changes the epoch or the disk's owner meanwhile ends
+// has said that it holds the whole object in this version or a later one. One that has lost blocks of it, since nobody who was asked could read
+// them, first takes from here what it can: a disk that cannot read now may do so later, and this copy may be the last. Whatever changes the epoch or the disk's owner meanwhile ends
 // the search: it begins anew when the log says the same of the new epoch.
 //
 // Why a removal cannot hit what is being written: it names the version that was looked at and does nothing to another one. And an index
@@ -52,7 +53,7 @@ class Collector {
 
   enum class Why : std::uint8_t { elsewhere, leftover, orphan };
   struct Candidate {
-    enum class Step : std::uint8_t { look, verify, collect } step = Step::look;
+    enum class Step : std::uint8_t { look, verify, mend, collect } step = Step::look;
     Why why{};
     Oid oid;
     ObjectInfo info;
@@ -74,6 +75,7 @@ class Collector {
   void advance(Time now, Requests& out);
   bool look_at(Time now, Oid oid, Requests& out);
   void ask(Time now, std::uint64_t id, Candidate& candidate, Requests& out);
+  NodeId asked(const Candidate& candidate) const;
   void ask_page(Time now, Requests& out);
   void mend_page(Requests& out);
   bool still_valid() const;
@@ -92,6 +94,7 @@ class Collector {
   std::size_t next_ = 0;
   Page page_;
   std::map<std::uint64_t, Candidate> candidates_;  // by the id of the request under way
+  std::map<Oid, unsigned> fruitless_;              // mends of this epoch that left blocks damaged
   std::uint64_t last_number_ = 0;
   CollectorStats stats_;
 };

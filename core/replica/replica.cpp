@@ -375,6 +375,7 @@ void Replica::answer(Job& job, Status status, const StoreDone* done, ReplicaEffe
   if (done) {
     reply.exists = done->info.exists;
     reply.incomplete = done->info.incomplete;
+    reply.lossy = done->info.lossy;
     reply.version = done->info.version;
     reply.base = done->info.base;
     reply.chunks = done->chunks;

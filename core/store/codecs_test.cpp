@@ -18,6 +18,7 @@ ObjectMeta some_meta(std::uint64_t seed) {
   m.version = {r.next(), r.next()};
   m.base = {r.next(), r.next()};
   m.incomplete = r.below(2) == 0;
+  m.lossy = r.below(2) == 0;
   for (std::uint32_t b = 0; b < limits::blocks_per_object; ++b)
     if (r.below(2) == 0) m.set_block(b, static_cast<std::uint32_t>(r.next()));
   for (auto& v : m.chunk_version) v = {r.next(), r.next()};

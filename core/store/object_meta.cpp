@@ -14,6 +14,7 @@ namespace {
 constexpr std::uint64_t slot_magic = 0x31544f4c534d4453ull;  // "SDMSLOT1"
 constexpr std::uint8_t flag_incomplete = 1;
 constexpr std::uint8_t flag_torn = 2;
+constexpr std::uint8_t flag_lossy = 4;
 constexpr std::size_t crc_offset = 8;  // after the magic; covers all that follows it
 
 constexpr std::size_t encoded_bytes = 8 + 4 + 4 + 4 * 8 + 2 * 16 + limits::blocks_per_object / 8 + limits::blocks_per_object * 4 +
@@ -79,7 +80,7 @@ void encode_meta_slot(Oid oid, const MetaSlot& slot, const ObjectMeta& meta, std
   Writer w(text);
   w.u64(slot_magic);
   w.u32(0);  // the checksum's place
-  w.u32((meta.incomplete ? flag_incomplete : 0u) | (meta.torn ? flag_torn : 0u));
+  w.u32((meta.incomplete ? flag_incomplete : 0u) | (meta.torn ? flag_torn : 0u) | (meta.lossy ? flag_lossy : 0u));
   w.u64(oid.value);
   w.u64(slot.sequence);
   w.u64(slot.journal_id);
@@ -103,7 +104,7 @@ std::optional<MetaSlot> decode_meta_slot(std::span<const std::byte> bytes, Oid o
   if (r.u64() != slot_magic) return {};
   if (r.u32() != crc32c(bytes.subspan(crc_offset + 4))) return {};
   const std::uint32_t flags = r.u32();
-  if (flags > (flag_incomplete | flag_torn)) return {};
+  if (flags > (flag_incomplete | flag_torn | flag_lossy)) return {};
   if (r.u64() != oid.value) return {};
   MetaSlot slot;
   slot.sequence = r.u64();
@@ -111,6 +112,7 @@ std::optional<MetaSlot> decode_meta_slot(std::span<const std::byte> bytes, Oid o
   slot.through = r.u64();
   meta.incomplete = (flags & flag_incomplete) != 0;
   meta.torn = (flags & flag_torn) != 0;
+  meta.lossy = (flags & flag_lossy) != 0;
   meta.version = get_version(r);
   meta.base = get_version(r);
   for (auto& word : meta.allocated) word = r.u64();

@@ -19,6 +19,7 @@ struct ObjectMeta {
   Version base;             // see ObjectInfo
   bool incomplete = false;  // between begin_sync and end_sync
   bool torn = false;        // the metadata was lost: nothing is known about the data; version stays {0, 0} until end_sync
+  bool lossy = false;       // blocks were lost once (LostBlocks): whether some still are is known by reading
   std::array<std::uint64_t, limits::blocks_per_object / 64> allocated{};
   std::array<std::uint32_t, limits::blocks_per_object> block_crc{};  // CRC-32C; means something for allocated blocks only
   std::array<Version, limits::chunks_per_object> chunk_version{};    // of the last change of each chunk

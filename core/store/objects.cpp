@@ -122,7 +122,7 @@ void Store::Impl::on_load(Object& o, DiskDone&& done) {
 
 ObjectInfo Store::Impl::info_of(const Object& o) const {
   if (!o.exists) return {};
-  return {true, o.meta.incomplete, o.meta.version, o.meta.base, o.meta.allocated_blocks()};
+  return {true, o.meta.incomplete, o.meta.version, o.meta.base, o.meta.allocated_blocks(), o.meta.lossy};
 }
 
 Slice Store::Impl::encode_slot(const Object& o) const {
@@ -243,6 +243,7 @@ void Store::Impl::absorb(Object& o, const journal::Record& record, std::span<con
         note_unapplied(o);
         o.meta.set_block(record.first + i, wanted.u32());
       }
+      o.meta.lossy = true;
       break;
     }
     case Kind::end_sync:

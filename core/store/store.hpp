@@ -70,6 +70,7 @@ struct ObjectInfo {
   Version version;
   Version base;                       // the version at which the previous generation ended: `prev` of the first write of this one
   std::uint32_t allocated_blocks = 0; // of limits::block_size
+  bool lossy = false;                 // blocks were lost once (see LostBlocks), and may still be
 
   friend bool operator==(const ObjectInfo&, const ObjectInfo&) = default;
 };
