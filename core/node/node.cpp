@@ -342,11 +342,9 @@ NodeStatus Node::Impl::status_at(Time now) const {
   s.open = phase >= Phase::running;
   s.space_free = space_free;
   s.space_total = space_total;
-  for (const auto& [number, stream] : streams) {
-    if (stream.kind == Stream::Kind::nbd) ++s.nbd_connections;
-    if (stream.kind == Stream::Kind::client) ++s.client_connections;
-    if (stream.kind == Stream::Kind::in_link) ++s.peer_links;
-  }
+  s.nbd_connections = streams.count(Stream::Kind::nbd);
+  s.client_connections = streams.count(Stream::Kind::client);
+  s.peer_links = streams.count(Stream::Kind::in_link);
   s.reads = reads;
   s.writes = writes;
   s.flushes = flushes;

@@ -13,6 +13,7 @@ constexpr Time proposal_repeat = milliseconds(500);
 constexpr Time proposal_give_up = seconds(30);
 constexpr std::size_t max_proposals = 32;        // of this node's clients; below the number of outcomes the state remembers
 constexpr Time join_repeat = milliseconds(300);
+constexpr std::size_t joins_at_once = 8;         // nodes that are asked by one that does not know who leads
 constexpr Time refusal_counts = milliseconds(500);
 constexpr std::size_t recovery_budget = 16;      // objects of one disk peered at once by the sweep
 constexpr std::uint32_t max_purges_under_way = 64;
@@ -222,12 +223,21 @@ void Node::Impl::ask_to_join(Time now) {
     on_join_request(now, request);
     return;
   }
-  for (const auto& [node, member] : cluster_state.members)
-    if (node != id) outbox.emplace_back(node, request);
-  for (const auto& [node, address] : addresses)
-    if (node != id && !cluster_state.member(node) && raft->config().contains(node)) outbox.emplace_back(node, request);
+  if (raft->leader() != 0) {
+    outbox.emplace_back(raft->leader(), request);
+    return;
+  }
+  // Whoever votes knows who leads, if this log knows who votes. All others in turn, so that hundreds that start at one time do not each call hundreds.
+  for (const NodeId voter : raft->config().voters)
+    if (voter != id) outbox.emplace_back(voter, request);
+  std::vector<Endpoint> others;
   for (const Endpoint& seed : options.seeds)
-    if (seed != options.address) outbox_by_address.emplace_back(Endpoint{seed.address, static_cast<std::uint16_t>(seed.port + 1)}, request);
+    if (seed != options.address) others.push_back({seed.address, static_cast<std::uint16_t>(seed.port + 1)});
+  for (const auto& [node, member] : cluster_state.members)
+    if (const auto address = address_of(node); node != id && address) others.push_back(*address);
+  for (const auto& [node, heard] : addresses)
+    if (const auto address = address_of(node); node != id && address && raft->config().contains(node) && !cluster_state.member(node)) others.push_back(*address);
+  for (std::size_t i = 0; i < std::min(others.size(), joins_at_once); ++i) outbox_by_address.emplace_back(others[next_asked++ % others.size()], request);
 }
 
 void Node::Impl::on_join_request(Time now, peer::JoinRequest request) {

@@ -180,6 +180,7 @@ void Node::Impl::on_nbd_effects(Time now, StreamId stream_id, Stream& stream, nb
     if (wanted) {
       stream.wanted_export = std::move(*wanted);
       stream.export_deadline = now + export_patience;
+      resolving.push_back(stream_id);
       resolve_export(now, stream_id, stream, fx);
     }
     if (close) {
@@ -230,8 +231,13 @@ void Node::Impl::resolve_export(Time now, StreamId stream_id, Stream& stream, Ef
 }
 
 void Node::Impl::resolve_exports(Time now, Effects& fx) {
-  for (auto& [stream_id, stream] : streams)
-    if (stream.nbd && stream.export_deadline != 0) resolve_export(now, stream_id, stream, fx);
+  for (const StreamId stream_id : std::exchange(resolving, {})) {
+    auto at = streams.find(stream_id);
+    if (at == streams.end() || at->second.export_deadline == 0) continue;
+    resolve_export(now, stream_id, at->second, fx);
+    at = streams.find(stream_id);
+    if (at != streams.end() && at->second.export_deadline != 0 && std::ranges::find(resolving, stream_id) == resolving.end()) resolving.push_back(stream_id);
+  }
 }
 
 void Node::Impl::submit_nbd(Time now, StreamId stream_id, nbd::Request&& request, nbd::Session& session, nbd::Effects& nfx) {

@@ -48,6 +48,33 @@ struct Node::Impl final : client::Backend {
     Time export_deadline = 0;               // ... until then; 0: not
   };
 
+  // Counts each kind, since there may be many and somebody always asks.
+  class Streams {
+   public:
+    using Map = std::map<StreamId, Stream>;
+    void emplace(StreamId id, Stream&& stream) {
+      ++counts_[static_cast<std::size_t>(stream.kind)];
+      map_.emplace(id, std::move(stream));
+    }
+    void erase(Map::iterator at) {
+      --counts_[static_cast<std::size_t>(at->second.kind)];
+      map_.erase(at);
+    }
+    void erase(StreamId id) {
+      if (const auto at = map_.find(id); at != map_.end()) erase(at);
+    }
+    std::uint32_t count(Stream::Kind kind) const { return counts_[static_cast<std::size_t>(kind)]; }
+    Map::iterator find(StreamId id) { return map_.find(id); }
+    Stream& at(StreamId id) { return map_.at(id); }
+    Map::iterator begin() { return map_.begin(); }
+    Map::iterator end() { return map_.end(); }
+    std::size_t size() const { return map_.size(); }
+
+   private:
+    Map map_;
+    std::uint32_t counts_[4] = {};
+  };
+
   // A request of a front, at the gateway.
   struct Ticket {
     enum class Front : std::uint8_t { nbd, client };
@@ -191,7 +218,8 @@ struct Node::Impl final : client::Backend {
 
   // --- Streams
   StreamId next_stream = 1;
-  std::map<StreamId, Stream> streams;
+  Streams streams;
+  std::vector<StreamId> resolving;         // those whose export is being looked up
   std::map<Endpoint, OutLink> links;       // by peer endpoint
   std::map<NodeId, Incarnation> lives;     // the newest that was heard of
   std::map<NodeId, Endpoint> addresses;    // heard from members and joiners, or found in the log; the cluster state's come first
@@ -201,6 +229,8 @@ struct Node::Impl final : client::Backend {
   bool serving = false;
   Time lease_until = 0;
   Time lease_asked = 0, join_asked = 0, housekeeping_at = 0;
+  Time links_looked_at = 0;
+  std::size_t next_asked = 0;              // of those that may know who leads
   bool was_leader = false;
   Time leader_since = 0;
   std::map<NodeId, Time> granted;          // as leader: when each member was last given a lease

@@ -81,6 +81,8 @@ void Node::Impl::flush_outbox(Time now, Effects& fx) {
 // A connection that takes nothing for longer than a lease is as good as none, whatever its other end is (half-open, stopped, cut off): a new
 // one may get through, and what is queued is too old to matter.
 void Node::Impl::drop_stuck_links(Time now, Effects& fx) {
+  if (now < links_looked_at + options.lease / 8) return;
+  links_looked_at = now;
   for (auto& [to, link] : links) {
     if (link.state != OutLink::State::up) continue;
     const std::uint64_t sent = link.appended - link.queue.size();
