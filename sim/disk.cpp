@@ -594,6 +594,7 @@ std::shared_ptr<const SimDisk::Image> SimDisk::image() const {
 
 void SimDisk::restore(const Image& image) {
   wipe();
+  ++stats_.injected_errors;
   for (const auto& [id, content] : image.files) {
     File& file = files_[id];
     file.created = ++stamp_;

@@ -10,10 +10,12 @@ namespace sd::sim {
 
 namespace {
 constexpr std::uint32_t next_fault = UINT32_MAX;  // as an event's slot
+// Of an old image: the node is off, and the image saved; it runs; it is off, on its old disk; it tries with that.
+enum ImageStage : std::uint32_t { image_saved, image_kept, image_restored, image_in_use };
 constexpr FaultSet cuts = bit(FaultClass::partition) | bit(FaultClass::one_way) | bit(FaultClass::bridge) | bit(FaultClass::lone_witness) |
                                bit(FaultClass::lone_owner) | bit(FaultClass::late_writes);
 constexpr FaultSet losses = bit(FaultClass::kill) | bit(FaultClass::power) | bit(FaultClass::stop) | bit(FaultClass::power_all) | bit(FaultClass::zone_loss) |
-                           bit(FaultClass::wipe) | bit(FaultClass::sync_error) | bit(FaultClass::lone_rot) | bit(FaultClass::relay) |
+                           bit(FaultClass::wipe) | bit(FaultClass::old_image) | bit(FaultClass::sync_error) | bit(FaultClass::lone_rot) | bit(FaultClass::relay) |
                            bit(FaultClass::lose_majority);
 
 std::string list(std::uint32_t targets) {
@@ -52,7 +54,7 @@ void Faults::schedule_next() {
 
 bool Faults::any_active(FaultSet classes) const {
   for (const Active& fault : active_)
-    if (fault.used && (classes & bit(fault.kind))) return true;
+    if (fault.used && (classes & bit(fault.kind)) && !(fault.kind == FaultClass::old_image && fault.other == image_kept)) return true;
   return false;
 }
 
@@ -300,6 +302,58 @@ void Faults::wipe_one() {
   keep(FaultClass::wipe, 1u << node, 0, milliseconds(60) + any_length());
 }
 
+void Faults::save_image() {
+  const std::uint32_t node = any_node();
+  world_.trace("faults", "node " + std::to_string(node) + " loses power, and an image of its disk is kept");
+  world_.nodes[node]->die(true);
+  image_ = world_.nodes[node]->disk.image();
+  keep(FaultClass::old_image, 1u << node, image_saved, milliseconds(60) + choose(seconds(1)));
+}
+
+// The machine is off again and comes back with what its disk was. Often just when somebody else loses power too, and the last one who has
+// what both lost is cut off.
+void Faults::go_on_with_image(Active& fault) {
+  const Config& config = world_.config;
+  const std::uint32_t targets = fault.targets;
+  NodeMachine& machine = *world_.nodes[static_cast<std::uint32_t>(std::countr_zero(targets))];
+  switch (fault.other) {
+    case image_saved:
+      machine.start();
+      return keep(FaultClass::old_image, targets, image_kept, milliseconds(200) + any_length());
+    case image_kept: {
+      if (world_.healed()) return;
+      if (!may_lose()) return keep(FaultClass::old_image, targets, image_kept, milliseconds(200));
+      world_.trace("faults", "node " + std::to_string(machine.id()) + " loses power, and its disk is put back to the image");
+      const bool aimed = !any_active(cuts) && choose(2) == 0;
+      const std::uint32_t one = (machine.id() + 1 + static_cast<std::uint32_t>(choose(config.nodes - 1))) % config.nodes;
+      std::uint32_t witness = config.nodes;
+      for (std::uint32_t i = 0; i < config.nodes; ++i)
+        if (i != machine.id() && i != one) witness = i;
+      machine.die(true);
+      machine.disk.restore(*image_);
+      keep(FaultClass::old_image, targets, image_restored, milliseconds(60) + choose(seconds(1)));
+      if (!aimed) return;
+      if (config.copies > 2) {
+        world_.trace("faults", "node " + std::to_string(one) + " loses power too, and node " + std::to_string(witness) + " is cut off");
+        world_.nodes[one]->die(true);
+        keep(FaultClass::power, 1u << one, 0, milliseconds(60) + choose(seconds(1)));
+      }
+      const std::uint32_t others = ((1u << config.nodes) - 1) & ~(1u << witness);
+      cut(1u << witness, others, true);
+      cut(others, 1u << witness, true);
+      return keep(FaultClass::lone_witness, 1u << witness, others, config.lease + config.lease_margin + seconds(1) + any_length());
+    }
+    case image_restored:
+      machine.start();
+      return keep(FaultClass::old_image, targets, image_in_use, milliseconds(500) + any_length());
+    default:
+      world_.trace("faults", "the operator empties the disk of node " + std::to_string(machine.id()));
+      machine.die(true);
+      machine.wipe();
+      machine.start();
+  }
+}
+
 void Faults::all_lose_power(Time longest_outage) {
   world_.trace("faults", "power loss of all nodes");
   for (auto& node : world_.nodes) node->die(true);
@@ -325,6 +379,10 @@ bool Faults::apply(FaultClass kind) {
     case FaultClass::wipe:
       if (!may_lose() || (wiped_ && !config.break_plan)) return false;
       wipe_one();
+      return true;
+    case FaultClass::old_image:
+      if (!may_lose() || image_) return false;
+      save_image();
       return true;
     case FaultClass::sync_error:
       if (!may_lose()) return false;
@@ -516,6 +574,7 @@ void Faults::undo(Active& fault) {
       break;
     case FaultClass::drain: undrain(fault); break;
     case FaultClass::replace: go_on_replacing(fault); break;
+    case FaultClass::old_image: go_on_with_image(fault); break;
     case FaultClass::lose_majority: go_on_alone(fault); break;
     case FaultClass::late_writes: {
       // First one way, to whoever has taken over; then for all, in a second call.

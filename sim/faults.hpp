@@ -8,10 +8,12 @@
 // Aimed faults are several faults in the one order that a random plan hardly finds.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "core/cluster/state.hpp"
 #include "sim/config.hpp"
+#include "sim/disk.hpp"
 #include "sim/event_queue.hpp"
 
 namespace sd::sim {
@@ -43,6 +45,8 @@ class Faults {
   bool may_lose() const;
   void lose_zone();
   void wipe_one();
+  void save_image();
+  void go_on_with_image(Active& fault);
   void keep(FaultClass kind, std::uint32_t targets, std::uint32_t other, Time length);
   bool failing_disk();
   void lose_nodes(FaultClass kind);
@@ -71,6 +75,7 @@ class Faults {
   std::uint64_t count_ = 0;
   bool rotted_ = false;
   bool wiped_ = false;
+  std::shared_ptr<const SimDisk::Image> image_;
 };
 
 }  // namespace sd::sim

@@ -128,6 +128,56 @@ TEST(PlantedBugs, ACopyThatCouldNotBeReadWhenItMoved) {
     return s.settle();
   });
 }
+
+// A disk from before the present life, whose number it repeats; the one member that has what was written in it is away.
+TEST(PlantedBugs, ALifeThatIsRepeated) {
+  expect_caught(SimBug::repeat_life, [] {
+    std::string said;
+    for (std::uint64_t seed = 1; seed <= 4; ++seed) {  // what is lost with the power is a matter of chance
+      Scenario s({.nodes = 3, .copies = 3, .seed = seed});
+      s.write_all(0, 4);
+      s.flush(0);
+      s.cut_power({2});
+      const auto image = s.disk(2).image();
+      s.start({2});
+      s.until([&] { return s.redundant(); }, seconds(120));
+      s.write_all(0, 4);
+      s.cut_power({0, 2});
+      s.disk(2).restore(*image);
+      s.partition({1}, {0, 2});
+      s.start({0, 2});
+      s.run(seconds(5));
+      s.read_all(0);
+      s.heal_network();
+      said += s.settle_without({2});
+    }
+    return said;
+  });
+}
+
+// What was flushed is with one member that is away, and with one whose disk is put back to before.
+TEST(PlantedBugs, AnOldDiskThatIsLetIn) {
+  expect_caught(SimBug::old_disk_joins, [] {
+    Scenario s({.nodes = 3, .copies = 2});  // most objects are with nodes 0 and 2
+    s.write_all(1, 8);
+    s.flush(1);
+    s.cut_power({0});
+    const auto image = s.disk(0).image();
+    s.start({0});
+    s.until([&] { return s.redundant(); }, seconds(120));
+    s.write_all(1, 8);
+    s.flush(1);
+    s.cut_power({0, 2});
+    s.kill({1});
+    s.disk(0).restore(*image);
+    s.start({0, 1});
+    s.run(seconds(35));
+    s.read_all(1);
+    s.cut_power({0});
+    s.start({2});
+    return s.settle_without({0});
+  });
+}
 #endif
 
 }  // namespace

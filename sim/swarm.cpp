@@ -175,6 +175,30 @@ void draw_rare(Decisions& d, Config& config) {
   }
 }
 
+// Disks that come back as they were: something that a plan may hold besides, and some seeds made for it.
+void draw_image(Decisions& d, Config& config) {
+  const auto draw = [&](std::uint64_t bound) { return d.choose(Site::image, bound); };
+  const std::uint64_t kind = draw(16);
+  if (kind > 2 || config.faults == 0 || config.faults >> simple_faults != 0 || config.break_plan) return;
+  if (kind == 0) {
+    config.nodes = config.zones = 3 + static_cast<std::uint32_t>(draw(2));
+    config.copies = 2 + static_cast<std::uint32_t>(draw(2));
+    config.gateways = config.witnesses = 0;
+    config.faults = bit(FaultClass::old_image);
+    if (draw(2) == 0) config.faults |= bit(FaultClass::power);
+    if (draw(4) == 0) config.faults |= bit(FaultClass::partition);
+    config.chaos = seconds(12) + draw(seconds(8));
+    config.fault_gap = milliseconds(500);
+    config.fault_length = milliseconds(500) << draw(3);
+    config.workload.think_max = config.chaos * 2 / config.workload.ops;
+    return;
+  }
+  const FaultSet others = bit(FaultClass::rot) | bit(FaultClass::read_error) | bit(FaultClass::full) | bit(FaultClass::wipe) | bit(FaultClass::lost_write) |
+                          bit(FaultClass::lying_sync) | bit(FaultClass::sync_error) | bit(FaultClass::drain) | bit(FaultClass::replace) |
+                          bit(FaultClass::lose_majority);
+  if ((config.faults & others) == 0 && config.nodes - config.gateways >= 3 && config.copies >= 2) config.faults |= bit(FaultClass::old_image);
+}
+
 bool parse_names(std::string_view names, std::span<const std::string_view> known, FaultSet& mask) {
   mask = 0;
   if (names == "none") return true;
@@ -312,6 +336,7 @@ Config draw_config(Decisions& d) {
   draw_aim(d, config);
   draw_membership(d, config);
   draw_rare(d, config);
+  draw_image(d, config);
   for (std::uint32_t i = 0; i < config.nodes; ++i) config.starts.push_back(d.choose(Site::config, milliseconds(500)));
   config.remembered_writes = d.chance(Site::limits, 1, 2) ? 256 : static_cast<std::uint32_t>(2 << d.choose(Site::limits, 3));
   return config;

@@ -32,7 +32,7 @@ class Cluster {
     member.zone = static_cast<std::uint32_t>(id);
     member.vnodes = vnodes;
     member.up = true;
-    apply(cluster::Join{member});
+    apply(cluster::Join{member, life - 1});
   }
   void remove(NodeId id, Incarnation life) { apply(cluster::Remove{id, life, false}); }
   void clean() { apply(cluster::MarkClean{state.epoch()}); }

@@ -32,6 +32,8 @@
   X(lease_refused_condemned, "no lease: the member's removal is on its way")                        \
   X(lease_refused_early, "no lease: the leader has not applied what it inherited")                  \
   X(lease_refused_alone, "no lease: the leader has not heard a majority lately")                    \
+  X(old_disk_refused, "a node comes back with an older disk, and is refused")                       \
+  X(old_life_shown, "a node is asked for a life that it did not name, and that its disk knows")     \
   X(member_silent, "a member is removed because it is silent")                                      \
   X(member_gone, "a member is removed because nobody listens where it listened")                    \
   X(raft_conflict, "entries that were never committed are dropped")                                 \

@@ -561,7 +561,7 @@ void Service::Call::on(ClusterStatus&) {
   report.trouble = status.trouble;
   const std::vector<NodeId> voters = backend.voters(), awaited = state.missing();
   for (const auto& [id, member] : state.members)
-    report.nodes.push_back({id, member.incarnation, to_string(member.address), member.zone, member.vnodes, member.up, id == status.leader_id, member.placed,
+    report.nodes.push_back({id, starts_of(member.incarnation), to_string(member.address), member.zone, member.vnodes, member.up, id == status.leader_id, member.placed,
                             member.draining, state.is_drained(id), member.witness, std::ranges::binary_search(voters, id),
                             std::ranges::binary_search(awaited, id)});
   report.grace_ms = state.grace_ms;
@@ -573,7 +573,7 @@ void Service::Call::on(NodeDetail&) {
   const NodeStatus s = backend.status();
   NodeReport report;
   report.id = s.id;
-  report.incarnation = s.incarnation;
+  report.incarnation = starts_of(s.incarnation);
   if (const cluster::Member* member = backend.state().member(s.id)) {
     report.address = to_string(member->address);
     report.zone = member->zone;

@@ -20,7 +20,7 @@ class Absence : public testing::Test {
     m.incarnation = incarnation;
     m.zone = static_cast<std::uint32_t>(id);
     m.vnodes = 64;
-    EXPECT_EQ(run(Join{m}).status, Status::ok);
+    EXPECT_EQ(run(Join{m, incarnation - 1}).status, Status::ok);
   }
   void cluster(NodeId nodes, std::uint8_t copies) {
     for (NodeId id = 1; id <= nodes; ++id) join(id);

@@ -22,7 +22,7 @@ class FollowedPlacement : public testing::Test {
     m.incarnation = incarnation;
     m.zone = static_cast<std::uint32_t>(id);
     m.vnodes = 16;
-    run(Join{m});
+    run(Join{m, incarnation - 1});
   }
   void check() {
     followed.follow(state);

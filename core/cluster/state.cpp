@@ -121,7 +121,8 @@ Result State::perform(std::uint64_t index, const Join& join) {
   if (found == members.end()) {
     if (members.size() >= limits::max_members) return {Status::busy};
   } else {
-    if (wanted.incarnation < found->second.incarnation) return {Status::stale};
+    // Its disk must have been there in the life that it had last, or it is an old one.
+    if (wanted.incarnation != found->second.incarnation && join.follows != found->second.incarnation) return {Status::stale};
   }
   Member joined = wanted;
   joined.up = joined.placed = true;

@@ -69,7 +69,7 @@ struct Vdi {
 // --- Commands -----------------------------------------------------------------------------------------------------------------------
 
 struct Format { std::uint64_t uuid = 0; std::uint8_t copies = 0; bool force = false; };
-struct Join { Member member; };                                              // also: a restart of a known member
+struct Join { Member member; Incarnation follows = 0; };                     // also: a restart of a known member, whose disk has seen that life of it
 struct Remove { NodeId id = 0; Incarnation incarnation = 0; bool leave = false; };  // down; `leave`: it said so itself
 struct CreateVdi { std::string name; std::uint64_t size = 0; std::uint8_t copies = 0; };  // copies 0: the cluster's
 struct DeleteVdi { Vid vid = 0; };

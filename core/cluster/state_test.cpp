@@ -37,8 +37,10 @@ TEST_F(ClusterState, EachChangeOfTheRingIsOneEpoch) {
   EXPECT_EQ(state.epoch(), 3u);
   run(Join{node(2)});  // nothing new
   EXPECT_EQ(state.epoch(), 3u);
-  run(Join{node(2, 2)});  // restarted
+  EXPECT_EQ(run(Join{node(2, 2)}).status, Status::stale);  // on a disk that knows nothing of its last life
+  run(Join{node(2, 2), 1});                                // restarted
   EXPECT_EQ(state.epoch(), 4u);
+  EXPECT_EQ(run(Join{node(2, 1)}).status, Status::stale);  // asked for before it restarted
   EXPECT_EQ(run(Remove{2, 1, false}).status, Status::stale);  // of a life that is over
   EXPECT_EQ(state.epoch(), 4u);
   run(Remove{2, 2, false});
@@ -103,7 +105,7 @@ TEST_F(ClusterState, HistoryIsKeptUntilTheEpochIsClean) {
   three_nodes();
   run(Format{1, 3, false});
   run(Remove{3, 1, false});
-  run(Join{node(3, 2)});
+  run(Join{node(3, 2), 1});
   EXPECT_EQ(state.epochs.size(), 3u);
   EXPECT_EQ(Placement(state).periods().size(), 3u);
   EXPECT_EQ(run(MarkClean{state.epoch() - 1}).status, Status::stale);
@@ -123,7 +125,7 @@ TEST_F(ClusterState, TheSameLogGivesTheSameBytesAndASnapshotGivesThemBack) {
 }
 
 TEST_F(ClusterState, EveryCommandSurvivesItsEncoding) {
-  const CommandBody bodies[] = {Format{1, 2, true}, Join{node(4)}, Remove{1, 2, true}, CreateVdi{"x", 512, 3}, DeleteVdi{7}, PurgeVdi{8},
+  const CommandBody bodies[] = {Format{1, 2, true}, Join{node(4), 3}, Remove{1, 2, true}, CreateVdi{"x", 512, 3}, DeleteVdi{7}, PurgeVdi{8},
                                 ResizeVdi{9, 1024}, TakeOwnership{1, 2, 3, 4}, MarkClean{5}, Shutdown{}, Start{6}, SetGrace{7}, Expel{8, 9}, Drain{10, true}, GiveUp{}};
   for (const auto& body : bodies) {
     std::string encoded, again;

@@ -15,7 +15,7 @@ constexpr Time ask_again_after = seconds(1);
 }  // namespace
 
 Gateway::Gateway(NodeId self, Incarnation incarnation, BufferPool& pool, const cluster::State& state, const cluster::Placement& placement)
-    : self_(self), pool_(pool), state_(state), placement_(placement), next_number_(incarnation << 40 | 1) {}
+    : self_(self), pool_(pool), state_(state), placement_(placement), next_number_(starts_of(incarnation) << 40 | 1) {}
 
 void Gateway::submit(Time now, std::uint64_t ticket, IoRequest&& request, GatewayEffects& out) {
   Pending pending;

@@ -33,6 +33,7 @@ struct InLink {
   explicit InLink(BufferPool& pool) : receiver(pool) {}
   peer::Receiver receiver;
   std::optional<peer::Hello> hello;
+  Time deaf_until = 0;  // not 0: the sender is not welcome, but may say that this node is not welcome to it either; closed afterwards
 };
 
 }  // namespace sd

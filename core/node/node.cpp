@@ -14,25 +14,26 @@ namespace sd {
 namespace {
 
 // The identity file: two slots of one block, used in turn, so that a torn write leaves the other. Little-endian: magic, version, node id,
-// incarnation, CRC-32C of what stands before it.
+// incarnation, number of earlier ones, these (newest first), CRC-32C of what stands before it.
 constexpr std::uint32_t identity_magic = 0x49445348;
-constexpr std::uint32_t identity_version = 1;
-constexpr std::size_t identity_size = 4 + 4 + 8 + 8;
+constexpr std::uint32_t identity_version = 2;
 enum IdentityStep : std::uint64_t { identity_read, identity_written, identity_synced, identity_linked };
 
 struct Identity {
   NodeId id = 0;
   Incarnation incarnation = 0;
+  std::vector<Incarnation> earlier;
 };
 
 std::optional<Identity> decode_identity(std::span<const std::byte> slot) {
-  if (slot.size() < identity_size + 4) return {};
-  Reader r(slot.first(identity_size + 4));
+  Reader r(slot);
   Identity identity;
   if (r.u32() != identity_magic || r.u32() != identity_version) return {};
   identity.id = r.u64();
   identity.incarnation = r.u64();
-  if (r.u32() != crc32c(slot.first(identity_size)) || identity.id == 0) return {};
+  for (auto n = r.count(max_kept_lives); n > 0 && !r.failed(); --n) identity.earlier.push_back(r.u64());
+  const std::size_t size = slot.size() - r.remaining();
+  if (r.u32() != crc32c(slot.first(size)) || r.failed() || identity.id == 0) return {};
   return identity;
 }
 
@@ -58,7 +59,7 @@ void Effects::clear() {
 }
 
 Node::Impl::Impl(NodeOptions options_, BufferPool& pool_, std::uint64_t seed)
-    : options(std::move(options_)), pool(pool_), rng(seed), service(pool_) {}
+    : options(std::move(options_)), pool(pool_), rng(seed), life_drawn(Random(~seed).next()), service(pool_) {}
 
 // --- Start -------------------------------------------------------------------------------------------------------------------------------
 
@@ -79,6 +80,8 @@ void Node::Impl::write_identity(Effects& fx) {
   w.u32(identity_version);
   w.u64(id);
   w.u64(incarnation);
+  w.u32(static_cast<std::uint32_t>(earlier_lives.size()));
+  for (const Incarnation life : earlier_lives) w.u64(life);
   w.u32(crc32c(bytes.data(), bytes.size()));
   std::memcpy(block.mutable_data(), bytes.data(), bytes.size());
   DiskOp op;
@@ -86,8 +89,8 @@ void Node::Impl::write_identity(Effects& fx) {
   op.file = {FileKind::identity, 0, 0};
   op.tag = identity_tag | identity_written;
   // The first life writes both slots, so that later ones find their room taken even on a disk that is full by then.
-  if (incarnation == 1 && !SD_BUG(start_needs_space)) op.slices.push_back(block);
-  else op.offset = incarnation % 2 * limits::block_size;
+  if (earlier_lives.empty() && !SD_BUG(start_needs_space)) op.slices.push_back(block);
+  else op.offset = starts_of(incarnation) % 2 * limits::block_size;
   op.slices.push_back(std::move(block));
   op.length = op.slices.size() * limits::block_size;
   fx.disk.push_back(std::move(op));
@@ -100,7 +103,7 @@ void Node::Impl::on_identity_disk(Time now, DiskDone&& done, Effects& fx) {
     std::optional<Identity> best;
     for (std::size_t at = 0; at + limits::block_size <= done.data.size(); at += limits::block_size) {
       const auto slot = decode_identity(done.data.bytes().subspan(at, limits::block_size));
-      if (slot && (!best || slot->incarnation > best->incarnation)) best = slot;
+      if (slot && (!best || starts_of(slot->incarnation) > starts_of(best->incarnation))) best = slot;
     }
     if (done.data.size() > 0 && done.data.size() < limits::block_size) best = decode_identity(done.data.bytes());
     if (done.status == Status::ok && !best && !done.data.empty()) {
@@ -112,7 +115,12 @@ void Node::Impl::on_identity_disk(Time now, DiskDone&& done, Effects& fx) {
       return fail("the identity file cannot be read: " + std::string(to_string(done.status)), fx);
     id = best ? best->id : 0;
     while (id == 0) id = rng.next();
-    incarnation = best ? best->incarnation + 1 : 1;
+    if (best) {
+      earlier_lives = std::move(best->earlier);
+      if (earlier_lives.size() == max_kept_lives) earlier_lives.pop_back();
+      earlier_lives.insert(earlier_lives.begin(), best->incarnation);
+    }
+    incarnation = incarnation_of(best ? starts_of(best->incarnation) + 1 : 1, SD_BUG(repeat_life) ? 0 : life_drawn);
     write_identity(fx);
     return;
   }
@@ -148,13 +156,15 @@ void Node::Impl::open_machines(Time now, Effects& fx) {
   collector = std::make_unique<Collector>(id, *store, cluster_state, placement);
   raft->open(now, raft_fx);
   store->open(now, replica_fx.store);
-  log(fx, LogLine::Level::info, "node " + std::to_string(id) + ", life " + std::to_string(incarnation) + ", at " + to_string(options.address));
+  log(fx, LogLine::Level::info, "node " + std::to_string(id) + ", life " + std::to_string(starts_of(incarnation)) + ", at " + to_string(options.address));
 }
 
 void Node::Impl::maybe_run(Time now) {
   if (phase != Phase::opening || !raft->ready() || !store->ready()) return;
   phase = Phase::running;
   note_addresses();
+  read_logged_lives();
+  turn_away_old_disks(now);
   if (raft->empty() && (options.local_only || options.seeds.empty())) {
     std::uint64_t group = 0;
     while (group == 0) group = rng.next();

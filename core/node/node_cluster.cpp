@@ -5,6 +5,7 @@
 #include "core/base/sim_bug.hpp"
 #include "core/base/sim_probe.hpp"
 #include "core/node/node_impl.hpp"
+#include "core/peer/introduction.hpp"
 
 namespace sd {
 
@@ -84,6 +85,7 @@ void Node::Impl::state_changed(Time now, Effects& fx) {
       }
       log(fx, LogLine::Level::info, std::move(text));
     }
+    turn_away_old_disks(now);
   }
   // A node that is not a member in this life knows the cluster only as it was.
   if (exit_at != never && !cluster_state.shut_down) exit_at = never;
@@ -218,7 +220,7 @@ void Node::Impl::ask_to_join(Time now) {
   }
   if (phase != Phase::running || cluster_state.is_up(id, incarnation) || now - join_asked < join_repeat) return;
   join_asked = now;
-  peer::JoinRequest request{id, incarnation, options.address, options.zone, options.vnodes, options.witness, false};
+  peer::JoinRequest request{id, incarnation, options.address, options.zone, options.vnodes, options.witness, false, shown_lives()};
   if (raft->is_leader()) {
     on_join_request(now, request);
     return;
@@ -250,6 +252,11 @@ void Node::Impl::on_join_request(Time now, peer::JoinRequest request) {
   }
   addresses[request.id] = request.address;
   if (cluster_state.is_up(request.id, request.incarnation)) return;
+  const auto* known = cluster_state.member(request.id);
+  if (known && request.id != id && !peer::follows(known->incarnation, request.incarnation, request.earlier)) {
+    outbox.emplace_back(request.id, peer::KnownLife{known->incarnation});
+    return;
+  }
   remove_proposed.erase(request.id);  // it has happened, or is of an earlier life
   if (!raft->config().contains(request.id)) {
     if (raft->config().voters.size() + raft->config().learners.size() >= limits::max_members) return;
@@ -273,7 +280,7 @@ void Node::Impl::on_join_request(Time now, peer::JoinRequest request) {
   member.zone = request.zone;
   member.vnodes = request.witness ? 0 : request.vnodes;
   member.witness = request.witness;
-  propose_untracked(now, cluster::Join{member});
+  propose_untracked(now, cluster::Join{member, known ? known->incarnation : 0});
 }
 
 // --- Proposals -----------------------------------------------------------------------------------------------------------------------------

@@ -24,6 +24,10 @@
 
 namespace sd {
 
+// Lives that the identity file keeps, of which a slot is one block.
+inline constexpr std::size_t max_kept_lives = 400;
+static_assert(4 + 4 + 8 + 8 + 4 + 8 * max_kept_lives + 4 <= limits::block_size);
+
 struct Node::Impl final : client::Backend {
   Impl(NodeOptions options_, BufferPool& pool_, std::uint64_t seed);
 
@@ -157,6 +161,13 @@ struct Node::Impl final : client::Backend {
   void link_lost(Time now, OutLink& link);
   void probe(Time now, const Endpoint& peer, Effects& fx);
   void drop_stuck_links(Time now, Effects& fx);
+  void read_logged_lives();
+  Incarnation known_life(NodeId node) const;
+  void turn_away(Time now, InLink& in, const peer::Hello& hello);
+  void turn_away_old_disks(Time now);
+  void introduce_anew(Time now, Effects& fx);
+  std::vector<Incarnation> shown_lives() const;
+  void on_known_life(Time now, Incarnation life, const Endpoint& from, Effects& fx);
   void on_peer_bytes(Time now, StreamId id, Stream& stream, std::size_t n, Effects& fx);
   void on_message(Time now, const peer::Hello& from, peer::Message&& message, Effects& fx);
   void flush_outbox(Time now, Effects& fx);
@@ -191,7 +202,10 @@ struct Node::Impl final : client::Backend {
   Random rng;
   Phase phase = Phase::reading_identity;
   NodeId id = 0;
+  std::uint64_t life_drawn = 0;            // the part of the incarnation that is drawn
   Incarnation incarnation = 0;
+  std::vector<Incarnation> earlier_lives;  // of this disk, newest first, as many as the identity file keeps
+  Incarnation life_asked_for = 0;          // one of them, or older, that somebody knows this node by
   std::string fatal;
   Time now_ = 0;  // of the call under way, for the backend's calls
 
@@ -221,7 +235,10 @@ struct Node::Impl final : client::Backend {
   Streams streams;
   std::vector<StreamId> resolving;         // those whose export is being looked up
   std::map<Endpoint, OutLink> links;       // by peer endpoint
-  std::map<NodeId, Incarnation> lives;     // the newest that was heard of
+  std::map<NodeId, std::vector<Incarnation>> outlived;  // of each node, as it says itself
+  // Lives of members in entries of the log that were there at the start and may not be committed, up to this index.
+  std::map<NodeId, Incarnation> logged_lives;
+  std::uint64_t logged_until = 0;
   std::map<NodeId, Endpoint> addresses;    // heard from members and joiners, or found in the log; the cluster state's come first
   SlotTable<Ticket> tickets;
 

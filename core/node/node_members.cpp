@@ -187,12 +187,7 @@ void Node::Impl::found_anew(Time now, Effects& fx) {
   lease_until = 0;
   state_changed(now, fx);
   // No connection that introduced itself as one of the old log goes on, and none that is about to.
-  for (auto& [to, link] : links) {
-    if (link.state == OutLink::State::idle) continue;
-    fx.close.push_back(link.stream);
-    streams.erase(link.stream);
-    link_lost(now, link);
-  }
+  introduce_anew(now, fx);
 }
 
 // --- For operators -------------------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 
 #include "core/base/assert.hpp"
 #include "core/base/sim_bug.hpp"
+#include "core/base/sim_probe.hpp"
 #include "core/node/node_impl.hpp"
 #include "core/peer/introduction.hpp"
 
@@ -11,6 +12,7 @@ namespace sd {
 namespace {
 constexpr Time probe_interval = milliseconds(500);
 constexpr Time first_backoff = milliseconds(50), last_backoff = seconds(1);
+constexpr Time deaf_for = milliseconds(500);
 constexpr std::size_t max_queue = 128u << 20;         // to one node; beyond it messages are dropped and repeated later
 constexpr std::size_t max_queue_dialing = 4u << 20;
 }  // namespace
@@ -40,7 +42,7 @@ void Node::Impl::dial(Time now, const Endpoint& to, OutLink& link, Effects& fx) 
   stream.to = to;
   streams.emplace(link.stream, std::move(stream));
   encoded.clear();
-  peer::encode(peer::Hello{raft ? raft->group() : 0, cluster_state.replaced_group, id, incarnation, options.address}, encoded);
+  peer::encode(peer::Hello{raft ? raft->group() : 0, cluster_state.replaced_group, id, incarnation, options.address, shown_lives()}, encoded);
   link.queue.append_copy(encoded);
   link.appended = encoded.size();
   link.sent = 0;
@@ -106,6 +108,16 @@ void Node::Impl::link_lost(Time now, OutLink& link) {
   link.retry_at = now + link.backoff;
 }
 
+// Every connection begins again with an introduction.
+void Node::Impl::introduce_anew(Time now, Effects& fx) {
+  for (auto& [to, link] : links) {
+    if (link.state == OutLink::State::idle) continue;
+    fx.close.push_back(link.stream);
+    streams.erase(link.stream);
+    link_lost(now, link);
+  }
+}
+
 // Finds out at once whether the process at an address, of which a connection has just ended, is gone. Not too often: connections may also end
 // because the other side does not want them.
 void Node::Impl::probe(Time now, const Endpoint& peer, Effects& fx) {
@@ -144,9 +156,9 @@ void Node::Impl::on_peer_bytes(Time now, StreamId stream_id, Stream& stream, std
   while (auto message = in.receiver.next()) {
     if (!in.hello) {
       const auto* hello = std::get_if<peer::Hello>(&*message);
-      peer::Listener self{id, raft ? raft->group() : 0, cluster_state.replaced_group, 0};
+      peer::Listener self{id, raft ? raft->group() : 0, cluster_state.replaced_group, hello ? known_life(hello->node) : 0, {}};
       if (hello)
-        if (const auto life = lives.find(hello->node); life != lives.end()) self.newest_life = life->second;
+        if (const auto over = outlived.find(hello->node); over != outlived.end()) self.outlived = over->second;
       std::string why;
       const peer::Welcome answer = peer::welcome(self, hello, why);
       if (answer != peer::Welcome::yes) {
@@ -157,15 +169,25 @@ void Node::Impl::on_peer_bytes(Time now, StreamId stream_id, Stream& stream, std
           ++peer_port.port;
           send_to(now, peer_port, peer::LeaseGrant{}, fx);
         }
+        if (answer == peer::Welcome::old_disk) {
+          turn_away(now, in, *hello);
+          continue;
+        }
         fx.close.push_back(stream_id);
         streams.erase(stream_id);
         if (answer == peer::Welcome::superseded) fail(why, fx);
         return;
       }
-      if (lives.size() < limits::max_members || lives.contains(hello->node)) lives[hello->node] = hello->incarnation;
+      if (outlived.size() < limits::max_members || outlived.contains(hello->node)) outlived[hello->node] = hello->earlier;
       in.hello = *hello;
       if (addresses.size() < limits::max_members || addresses.contains(hello->node)) addresses[hello->node] = hello->address;
       continue;
+    }
+    if (in.deaf_until != 0 && !std::holds_alternative<peer::KnownLife>(*message)) {
+      if (now < in.deaf_until) continue;
+      fx.close.push_back(stream_id);
+      streams.erase(stream_id);
+      return;
     }
     on_message(now, *in.hello, std::move(*message), fx);
   }
@@ -176,7 +198,7 @@ void Node::Impl::on_peer_bytes(Time now, StreamId stream_id, Stream& stream, std
   }
 }
 
-void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& message, Effects&) {
+void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& message, Effects& fx) {
   if (phase < Phase::opening || phase == Phase::stopped) return;
   const NodeId node = from.node;
   if (auto* m = std::get_if<peer::RaftFrame>(&message)) {
@@ -212,7 +234,78 @@ void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& m
     if (phase == Phase::running) gateway->on_request(now, node, std::move(*forwarded), gateway_fx);
   } else if (auto* answered = std::get_if<peer::GatewayReply>(&message)) {
     gateway->on_reply(now, node, std::move(*answered), gateway_fx);
+  } else if (auto* known = std::get_if<peer::KnownLife>(&message)) {
+    on_known_life(now, known->incarnation, from.address, fx);
   }
+}
+
+// --- Lives ---------------------------------------------------------------------------------------------------------------------------------
+
+// What the log holds from before this start counts even before it is known to be committed: whoever asked to be let in lived.
+void Node::Impl::read_logged_lives() {
+  logged_until = raft->last_index();
+  for (auto index = raft->snapshot_index() + 1; index <= logged_until; ++index) {
+    const raft::Entry& entry = raft->entry(index);
+    if (entry.kind != raft::Entry::Kind::command) continue;
+    const auto command = cluster::decode_command(entry.data);
+    if (const auto* join = command ? std::get_if<cluster::Join>(&command->body) : nullptr) logged_lives[join->member.id] = join->member.incarnation;
+  }
+}
+
+Incarnation Node::Impl::known_life(NodeId node) const {
+  if (cluster_state.applied < logged_until)
+    if (const auto at = logged_lives.find(node); at != logged_lives.end()) return at->second;
+  const auto* member = cluster_state.member(node);
+  return member ? member->incarnation : 0;
+}
+
+// Nothing more is heard of it, except that it may not welcome this node either: two that both had to leave lives out of their introductions
+// would otherwise never learn which.
+void Node::Impl::turn_away(Time now, InLink& in, const peer::Hello& hello) {
+  SD_SOMETIMES(true, old_disk_refused);
+  in.hello = hello;
+  in.deaf_until = now + deaf_for;
+  Endpoint peer_port = hello.address;
+  ++peer_port.port;
+  outbox_by_address.emplace_back(peer_port, peer::KnownLife{known_life(hello.node)});
+}
+
+// Those who introduced themselves before this node knew better.
+void Node::Impl::turn_away_old_disks(Time now) {
+  for (auto& [number, stream] : streams) {
+    InLink* in = stream.in.get();
+    if (!in || !in->hello || in->deaf_until != 0) continue;
+    const peer::Hello hello = *in->hello;
+    if (peer::follows(known_life(hello.node), hello.incarnation, hello.earlier)) continue;
+    turn_away(now, *in, hello);
+    outlived.erase(hello.node);
+  }
+}
+
+std::vector<Incarnation> Node::Impl::shown_lives() const {
+  std::vector<Incarnation> shown(earlier_lives.begin(), earlier_lives.begin() + static_cast<std::ptrdiff_t>(std::min(earlier_lives.size(), peer::max_earlier_lives)));
+  if (life_asked_for != 0 && std::ranges::find(shown, life_asked_for) == shown.end()) {
+    if (shown.size() == peer::max_earlier_lives) shown.pop_back();
+    shown.push_back(life_asked_for);
+  }
+  return shown;
+}
+
+// A life that this disk has seen, or that is beyond what its list goes back to, will be named from now on. Any other means that this disk is
+// older than what was done in that life.
+void Node::Impl::on_known_life(Time now, Incarnation life, const Endpoint& from, Effects& fx) {
+  if (life == 0 || life == incarnation) return;
+  const bool beyond = earlier_lives.size() == max_kept_lives && starts_of(life) < starts_of(earlier_lives.back());
+  if (beyond || std::ranges::find(earlier_lives, life) != earlier_lives.end()) {
+    if (life == life_asked_for) return;
+    SD_SOMETIMES(true, old_life_shown);
+    life_asked_for = life;
+    introduce_anew(now, fx);
+    return;
+  }
+  fail("this node's disk is older than what the cluster knows of it: " + to_string(from) + " has seen its life " + std::to_string(starts_of(life)) +
+           ", of which this disk knows nothing. Was its data directory restored from a backup or an image? Empty it to let it join as a new node",
+       fx);
 }
 
 }  // namespace sd

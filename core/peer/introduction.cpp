@@ -1,6 +1,14 @@
 #include "core/peer/introduction.hpp"
 
+#include <algorithm>
+
+#include "core/base/sim_bug.hpp"
+
 namespace sd::peer {
+
+bool follows(Incarnation known, Incarnation life, std::span<const Incarnation> earlier) {
+  return known == 0 || life == known || std::ranges::find(earlier, known) != earlier.end() || SD_BUG(old_disk_joins);
+}
 
 Welcome welcome(const Listener& self, const Hello* hello, std::string& why) {
   if (!hello || hello->node == 0) {
@@ -23,10 +31,15 @@ Welcome welcome(const Listener& self, const Hello* hello, std::string& why) {
                      : "it belongs to another cluster; give it an empty data directory to let it join this one");
     return Welcome::no;
   }
-  if (hello->incarnation < self.newest_life) {
-    why = who + "it is an earlier life of a node that has restarted since (life " + std::to_string(hello->incarnation) + ", and " +
-          std::to_string(self.newest_life) + " was seen); was its data directory restored from a backup?";
+  const auto life = [](Incarnation incarnation) { return std::to_string(starts_of(incarnation)); };
+  if (std::ranges::find(self.outlived, hello->incarnation) != self.outlived.end()) {
+    why = who + "it is an earlier life (" + life(hello->incarnation) + ") of a node that has restarted since";
     return Welcome::no;
+  }
+  if (!follows(self.known_life, hello->incarnation, hello->earlier)) {
+    why = who + "its disk knows nothing of life " + life(self.known_life) + " of this node. If its data directory was restored from a backup or an image: empty it to let "
+                "it join as a new node";
+    return Welcome::old_disk;
   }
   return Welcome::yes;
 }

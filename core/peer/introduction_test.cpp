@@ -7,8 +7,8 @@ namespace {
 
 class Introduction : public testing::Test {
  protected:
-  Listener self{1, 77, 66, 5};
-  Hello hello{77, 0, 2, 5, Endpoint::v4(10, 0, 0, 2, 7000)};
+  Listener self{1, 77, 66, 5, {}};
+  Hello hello{77, 0, 2, 5, Endpoint::v4(10, 0, 0, 2, 7000), {4, 3}};
   std::string why;
 
   void refused(std::string_view reason, Welcome how = Welcome::no) {
@@ -56,9 +56,24 @@ TEST_F(Introduction, ANodeWhoseClusterWasReplacedHasToGo) {
 }
 
 TEST_F(Introduction, AnEarlierLifeIsRefused) {
-  hello.incarnation = 4;
+  const Incarnation over[] = {4, 3};
+  self.outlived = over;
+  EXPECT_EQ(welcome(self, &hello, why), Welcome::yes);
+  hello = {77, 0, 2, 4, hello.address, {3}};
   refused("earlier life");
-  hello.incarnation = 6;
+}
+
+TEST_F(Introduction, ADiskThatHasSeenTheKnownLifeMayHaveRestartedSince) {
+  hello.incarnation = 7;
+  hello.earlier = {6, 5, 4};
+  EXPECT_EQ(welcome(self, &hello, why), Welcome::yes);
+}
+
+TEST_F(Introduction, ADiskThatHasNotSeenTheKnownLifeIsOldHoweverOftenItWasStarted) {
+  hello.incarnation = 9;
+  hello.earlier = {8, 7, 4};
+  refused("restored from a backup", Welcome::old_disk);
+  self.known_life = 0;
   EXPECT_EQ(welcome(self, &hello, why), Welcome::yes);
 }
 

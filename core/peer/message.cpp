@@ -19,6 +19,15 @@ void get(Reader& r, Endpoint& e) {
   if (bytes.size() == 16) std::memcpy(e.address.data(), bytes.data(), 16);
   e.port = r.u16();
 }
+void put(Writer& w, const std::vector<Incarnation>& lives) {
+  w.u8(static_cast<std::uint8_t>(lives.size()));
+  for (const Incarnation life : lives) w.u64(life);
+}
+void get(Reader& r, std::vector<Incarnation>& lives) {
+  std::size_t n = r.u8();
+  if (n > max_earlier_lives) r.fail();
+  for (; n > 0 && !r.failed(); --n) lives.push_back(r.u64());
+}
 void put(Writer& w, const Version& v) {
   w.u64(v.generation);
   w.u64(v.sequence);
@@ -36,10 +45,10 @@ void get_enum(Reader& r, E& value, E last) {
 
 struct Put {
   Writer& w;
-  void operator()(const Hello& m) { w.u64(m.group); w.u64(m.replaced_group); w.u64(m.node); w.u64(m.incarnation); put(w, m.address); }
+  void operator()(const Hello& m) { w.u64(m.group); w.u64(m.replaced_group); w.u64(m.node); w.u64(m.incarnation); put(w, m.address); put(w, m.earlier); }
   void operator()(const RaftFrame& m) { w.u64(m.to); w.raw(m.bytes); }
   void operator()(const JoinRequest& m) {
-    w.u64(m.id); w.u64(m.incarnation); put(w, m.address); w.u32(m.zone); w.u16(m.vnodes); w.boolean(m.witness); w.boolean(m.relayed);
+    w.u64(m.id); w.u64(m.incarnation); put(w, m.address); w.u32(m.zone); w.u16(m.vnodes); w.boolean(m.witness); w.boolean(m.relayed); put(w, m.earlier);
   }
   void operator()(const LeaseRequest& m) {
     w.u64(m.incarnation); w.u64(m.sent); w.u64(m.recovered); w.u32(static_cast<std::uint32_t>(m.purged.size()));
@@ -69,6 +78,7 @@ struct Put {
     w.u64(m.id); w.u64(m.oldest); w.u64(m.origin); w.u8(static_cast<std::uint8_t>(m.op)); w.u32(m.vid); w.u64(m.offset); w.u32(m.length); w.boolean(m.fua); w.boolean(m.keep_allocated);
   }
   void operator()(const GatewayReply& m) { w.u64(m.id); w.u8(static_cast<std::uint8_t>(m.status)); }
+  void operator()(const KnownLife& m) { w.u64(m.incarnation); }
 };
 
 std::string rest(Reader& r) {
@@ -78,10 +88,10 @@ std::string rest(Reader& r) {
 
 struct Get {
   Reader& r;
-  void operator()(Hello& m) { m.group = r.u64(); m.replaced_group = r.u64(); m.node = r.u64(); m.incarnation = r.u64(); get(r, m.address); }
+  void operator()(Hello& m) { m.group = r.u64(); m.replaced_group = r.u64(); m.node = r.u64(); m.incarnation = r.u64(); get(r, m.address); get(r, m.earlier); }
   void operator()(RaftFrame& m) { m.to = r.u64(); m.bytes = rest(r); }
   void operator()(JoinRequest& m) {
-    m.id = r.u64(); m.incarnation = r.u64(); get(r, m.address); m.zone = r.u32(); m.vnodes = r.u16(); m.witness = r.boolean(); m.relayed = r.boolean();
+    m.id = r.u64(); m.incarnation = r.u64(); get(r, m.address); m.zone = r.u32(); m.vnodes = r.u16(); m.witness = r.boolean(); m.relayed = r.boolean(); get(r, m.earlier);
   }
   void operator()(LeaseRequest& m) {
     m.incarnation = r.u64(); m.sent = r.u64(); m.recovered = r.u64();
@@ -117,6 +127,7 @@ struct Get {
     if ((m.op == GatewayRequest::Op::read || m.op == GatewayRequest::Op::write) && m.length > limits::max_nbd_payload) r.fail();
   }
   void operator()(GatewayReply& m) { m.id = r.u64(); get_enum(r, m.status, Status::read_only); }
+  void operator()(KnownLife& m) { m.incarnation = r.u64(); }
 };
 
 template <std::size_t I = 0>

@@ -27,16 +27,18 @@
 namespace sd::peer {
 
 inline constexpr std::uint32_t frame_magic = 0x31504453;
-inline constexpr std::uint8_t protocol_version = 2;
+inline constexpr std::uint8_t protocol_version = 3;
 inline constexpr std::size_t frame_header_size = 28;
 
 // First on every connection. A node that has not yet joined says group 0.
+inline constexpr std::size_t max_earlier_lives = 16;
 struct Hello {
   std::uint64_t group = 0;  // the Raft group, drawn when the cluster was founded
   std::uint64_t replaced_group = 0;  // an operator, who had lost the majority for good, replaced this one by `group`; 0: none
   NodeId node = 0;
   Incarnation incarnation = 0;
   Endpoint address;  // where the sender can be reached
+  std::vector<Incarnation> earlier;  // lives that the sender's disk has seen before, at most max_earlier_lives; see core/peer/introduction.hpp
 };
 
 // A Raft message, already encoded by core/raft, and whom it is for: at its address there may be another node by now.
@@ -54,7 +56,11 @@ struct JoinRequest {
   std::uint16_t vnodes = 0;
   bool witness = false;
   bool relayed = false;
+  std::vector<Incarnation> earlier;  // as in Hello
 };
+
+// "The last life of yours that I know of is this one." To a node that did not name it among its earlier ones.
+struct KnownLife { Incarnation incarnation = 0; };
 
 // Renews the sender's lease; `sent` is the sender's clock and comes back in the grant. Reports on the way: all disks that the sender
 // owned as of log index `recovered` are redundant in the epoch of then, and it holds no object any more of the deleted disks `purged` (at most max_purged of them).
@@ -161,7 +167,7 @@ struct GatewayReply {
 };
 
 using Message = std::variant<Hello, RaftFrame, JoinRequest, LeaseRequest, LeaseGrant, Propose, ObjectRequest, ObjectReply, GatewayRequest,
-                             GatewayReply>;
+                             GatewayReply, KnownLife>;
 
 // The payload that travels behind the message, if its type has one.
 const Payload* payload_of(const Message& message);
