@@ -49,6 +49,7 @@
   X(clean_too_early, "history counts as over although owners have not swept their disks")                                             \
   X(repeat_life, "a node's lives are only counted, so that an old disk gives a number again")                                         \
   X(old_disk_joins, "a node whose disk is older than its last life is let in like one that has restarted")                            \
+  X(full_counts_as_copy, "a member that has no room for its copy counts as one that has it")                                          \
 
 namespace sd {
 

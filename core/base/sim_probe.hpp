@@ -14,6 +14,7 @@
   X(peering_pulls, "a member is behind and pulls")                                                  \
   X(peering_only_damaged, "every copy of the newest version is damaged or was unreadable")          \
   X(pull_without_space, "a pull fails for want of space")                                           \
+  X(reads_without_full_member, "an object is read although a member has no room for its copy")      \
   X(establishes, "the outcome of a peering is written down")                                        \
   X(establishes_twice, "that is begun again before it was done")                                    \
   X(write_found_done, "a write under way was carried out in the generation before")                 \

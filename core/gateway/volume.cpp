@@ -176,7 +176,7 @@ bool Volume::has_work(const Object& object) const {
   return !object.writes.empty() || !object.waiting.empty() || object.reads > 0 || object.peering != 0;
 }
 
-bool Volume::can_forget(const Object& object) const { return !has_work(object) && object.damaged.empty() && object.known.empty() && object.forgotten.empty(); }
+bool Volume::can_forget(const Object& object) const { return !has_work(object) && object.retry_at == never && object.damaged.empty() && object.known.empty() && object.forgotten.empty(); }
 
 void Volume::enqueue(Time now, Object& object, std::uint64_t id, VolumeEffects& out) {
   ops_.find(id)->object = &object;
@@ -196,6 +196,7 @@ bool Volume::overlaps_write(const Object& object, const Op& op) const {
 
 // Sends what may go, in order of arrival.
 void Volume::pump(Time now, Object& object, VolumeEffects& out) {
+  pump_reads(now, object, out);
   if (object.state == Object::State::unpeered) {
     if (!object.waiting.empty() && (object.retry_at == never || now >= object.retry_at)) peer(now, object, out);
     return;
@@ -267,8 +268,9 @@ void Volume::send_write(Time, Object& object, std::uint64_t id, Op& op, NodeId m
 void Volume::start_read(Time now, Object& object, std::uint64_t id, VolumeEffects& out) {
   Op& op = *ops_.find(id);
   NodeId target = 0;
-  if (contains(object.acting, self_) && !contains(op.tried, self_)) target = self_;
-  for (const NodeId member : object.acting)
+  const ActingSet& members = readers(object);
+  if (contains(members, self_) && !contains(op.tried, self_)) target = self_;
+  for (const NodeId member : members)
     if (target == 0 && !contains(op.tried, member)) target = member;
   if (target == 0 && op.bad_copy && !op.mended) {
     // Each copy is damaged somewhere in the range, not necessarily in the same place; and members of earlier epochs may have good blocks.
@@ -277,6 +279,7 @@ void Volume::start_read(Time now, Object& object, std::uint64_t id, VolumeEffect
     op.tried.clear();
     object.waiting.push_front(id);
     object.damaged = object.acting;
+    object.readable.clear();
     demote(now, object, out);
     return;
   }
@@ -434,6 +437,7 @@ void Volume::on_read_reply(Time now, std::uint64_t id, Op& op, NodeId from, Repl
       op.waiting_for.clear();
       --object.reads;
       object.waiting.push_front(ops_.renumber(id));
+      object.readable.clear();
       if (object.state == Object::State::ready) demote(now, object, out);
       return;
     default:
@@ -562,6 +566,7 @@ void Volume::on_state(Time now, VolumeEffects& out) {
   generation_ = generation;
   generation_since_ = now;
   recovering_.clear();
+  told_without_room_.clear();
   // Reads go back in line: the member that was asked may be gone. In the order they came, in front of what waits.
   std::vector<std::uint64_t> reads;
   ops_.each([&](std::uint64_t id, Op& op) {
@@ -580,6 +585,7 @@ void Volume::on_state(Time now, VolumeEffects& out) {
     drop_peering(object);
     object.state = Object::State::unpeered;
     object.retry_at = never;
+    object.readable.clear();
     object.round = 0;
     object.round_used = false;
     if (has_work(object)) {
@@ -657,7 +663,7 @@ void Volume::tick(Time now, VolumeEffects& out) {
     Op& op = *ops_.find(id);
     // Another member may be quicker; after all were tried, begin again with the first.
     op.tried.push_back(op.waiting_for.front());
-    if (op.tried.size() >= op.object->acting.size()) op.tried.clear();
+    if (op.tried.size() >= readers(*op.object).size()) op.tried.clear();
     requeue_read(now, id, op, out);
   }
   std::vector<Oid> oids;

@@ -14,6 +14,9 @@
 // - The decision is then written down, as a version of the new generation, unless every member that could ever object has agreed: one
 //   that was away may hold a history of its own with a version above the winner's, which must not win later over what was seen.
 //
+// - A member that has no room to be made equal keeps nobody from reading: once it has marked what it has as no copy, the others are as good as
+//   all, until the next attempt succeeds. Only reads: what is acknowledged is held by all acting members.
+//
 // States of an object: unpeered -> querying -> pulling -> establishing -> ready, and back to unpeered with every generation and after a member's error.
 //
 // Invariants (see check_invariants):
@@ -138,6 +141,8 @@ class Volume {
     std::vector<Origin> known;            // writes that the winner holds already, ordered: asked for again, they are done
     std::vector<Origin> forgotten;        // others that it may hold: nobody remembers
     ActingSet damaged;                    // members whose damaged blocks are to be replaced
+    ActingSet without_room;               // of those that pull: they cannot, and have marked what they hold as no copy
+    ActingSet readable;                   // not ready in this generation, but these members hold what counts, and no other can
     ActingSet bad_sources;                // a pull from them failed: they cannot read their copy
     NodeId source = 0;
     bool background = false;              // the pull: nobody waits for the object
@@ -164,6 +169,7 @@ class Volume {
   void enqueue(Time now, Object& object, std::uint64_t id, VolumeEffects& out);
   void pump(Time now, Object& object, VolumeEffects& out);
   bool overlaps_write(const Object& object, const Op& op) const;
+  static const ActingSet& readers(const Object& object) { return object.state == Object::State::ready ? object.acting : object.readable; }
   void start_write(Time now, Object& object, std::uint64_t id, VolumeEffects& out);
   void send_write(Time now, Object& object, std::uint64_t id, Op& op, NodeId only, VolumeEffects& out);
   void start_read(Time now, Object& object, std::uint64_t id, VolumeEffects& out);
@@ -196,6 +202,8 @@ class Volume {
   static std::vector<NodeId> helpers_for(const Object& object, NodeId member, NodeId source);
   void ask_to_mend(const Object& object, NodeId member, const Op& op, VolumeEffects& out);
   void on_pull_reply(Time now, std::uint64_t id, Op& op, NodeId from, Reply&& reply, VolumeEffects& out);
+  void serve_reads_only(Time now, Object& object, VolumeEffects& out);
+  void pump_reads(Time now, Object& object, VolumeEffects& out);
   void establish(Time now, Object& object, VolumeEffects& out);
   Request establishing_write(const Object& object) const;
   void on_establish_reply(Time now, Op& op, NodeId from, Reply&& reply, VolumeEffects& out);
@@ -231,6 +239,7 @@ class Volume {
   std::map<std::uint32_t, std::vector<std::uint64_t>> entries_;  // being written, and the ops that wait for each
   std::vector<NodeId> dirty_;             // members that hold acknowledged writes which no flush covers yet, ordered
   std::vector<NodeId> full_;              // members short of space, ordered
+  std::vector<NodeId> told_without_room_; // in this generation, ordered
   std::vector<std::uint64_t> flushes_;    // ops
   Slice zero_block_;
   Time next_tick_ = never;

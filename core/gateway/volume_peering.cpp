@@ -197,6 +197,7 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
   op.object = &object;
   op.sent = now;
   op.waiting_for = laggards;
+  object.without_room.clear();
   object.state = Object::State::pulling;
   object.source = source;
   object.peering = ops_.insert(std::move(op));
@@ -236,6 +237,14 @@ void Volume::on_pull_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&&
     // Some of its blocks nobody has. Reads there fail; the rest of the object is served.
     reply.status = Status::ok;
   }
+  if (reply.status == Status::no_space && SD_BUG(full_counts_as_copy)) reply.status = Status::ok;
+  if (reply.status == Status::no_space && reply.incomplete) {
+    SD_SOMETIMES(true, pull_without_space);
+    object.without_room.push_back(from);
+    take(op.waiting_for, from);
+    if (op.waiting_for.empty()) serve_reads_only(now, object, out);
+    return;
+  }
   if (reply.status != Status::ok) {
     if (reply.status == Status::io_error && !contains(object.bad_sources, object.source)) object.bad_sources.push_back(object.source);
     SD_SOMETIMES(reply.status == Status::no_space, pull_without_space);
@@ -246,7 +255,46 @@ void Volume::on_pull_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&&
   add_sorted(dirty_, from);
   take(object.damaged, from);
   take(op.waiting_for, from);
-  if (op.waiting_for.empty()) establish(now, object, out);
+  if (!op.waiting_for.empty()) return;
+  if (object.without_room.empty()) establish(now, object, out);
+  else serve_reads_only(now, object, out);
+}
+
+// Some members cannot take their copy. All others have theirs, and those that cannot will never pass off what they have as one: so nothing
+// that is read now can be undone by them later. It could by a member that was away, if what was decided here cannot be written down.
+void Volume::serve_reads_only(Time now, Object& object, VolumeEffects& out) {
+  object.readable.clear();
+  if (all_asked_answered(object))
+    for (const NodeId member : object.acting)
+      if (!contains(object.without_room, member)) object.readable.push_back(member);
+  for (const NodeId member : object.without_room) {
+    if (contains(told_without_room_, member)) continue;
+    add_sorted(told_without_room_, member);
+    const auto* m = state_.member(member);
+    out.notices.push_back((m ? to_string(m->address) : std::to_string(member)) + " has no room for its copy of object " + to_string(object.oid) +
+                          " and maybe others: they are read from the other copies, and writes to them are refused");
+  }
+  SD_SOMETIMES(!object.readable.empty(), reads_without_full_member);
+  for (const NodeId member : object.readable) add_sorted(dirty_, member);
+  postpone(now, object);
+  if (object.readable.empty()) fail_waiting(now, object, Status::no_space, out);
+  else pump_reads(now, object, out);
+}
+
+// In order of arrival; a write would have to be taken by all.
+void Volume::pump_reads(Time now, Object& object, VolumeEffects& out) {
+  if (object.state == Object::State::ready) return;
+  while (!object.readable.empty() && !object.waiting.empty()) {
+    const std::uint64_t id = object.waiting.front();
+    if (ops_.find(id)->kind == Op::Kind::read) {
+      if (!serving_ && !SD_BUG(serve_without_lease)) return;
+      object.waiting.pop_front();
+      start_read(now, object, id, out);
+    } else {
+      object.waiting.pop_front();
+      finish_op(now, id, Status::no_space, {}, out);
+    }
+  }
 }
 
 bool Volume::all_asked_answered(const Object& object) const {
@@ -318,6 +366,8 @@ void Volume::ready(Time now, Object& object, VolumeEffects& out) {
   object.known.erase(std::ranges::unique(object.known).begin(), object.known.end());
   if (object.winner.log_index() == generation_) object.round = std::max(object.round, object.winner.round());
   // Writes that were under way: the members hold them, or they are sent again as writes of this generation.
+  object.readable.clear();
+  object.without_room.clear();
   object.bad_sources.clear();
   object.established.clear();
   object.waits = false;

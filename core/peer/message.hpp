@@ -100,7 +100,8 @@ struct ObjectRequest {
     read,        // answer: payload
     query,       // answer: version, base, exists, incomplete; afterwards writes of a generation below version.generation are refused
     flush,       // everything this member acknowledged becomes durable (oid unused)
-    pull,        // become equal to `source`, which holds `version`; damaged blocks of the source are looked for at `helpers`
+    pull,        // become equal to `source`, which holds `version`; damaged blocks of the source are looked for at `helpers`; if that fails,
+                 // `incomplete` in the answer says that the object was marked as no copy
     fetch_info,  // from a pulling member that holds `version`: answer: version, base, chunks to copy
     fetch,       // the chunk at `offset`, of nothing else than version `version`, or whatever there is if that is {0, 0}; answer: payload
                  // holds its good blocks, `chunks` says which are allocated, `damaged` which of them are not in the payload, `crcs` what

@@ -341,6 +341,7 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
         break;
       }
       job.step = Job::Step::pull_chunks;
+      job.begun = true;
       pull_more(now, id, job, out);
       break;
     case Job::Step::pull_chunks:
@@ -517,7 +518,10 @@ void Replica::release(std::uint64_t id, Oid oid) {
 void Replica::pull_failed(std::uint64_t id, Job& job, ReplicaEffects& out) {
   throttled_ -= std::exchange(job.throttled, false);
   release(id, job.request.oid);
-  finish(id, job.failure, nullptr, out);
+  // The owner may rely on that: what is here counts as no copy from now on.
+  StoreDone marked;
+  marked.info.exists = marked.info.incomplete = true;
+  finish(id, job.failure, job.begun ? &marked : nullptr, out);
 }
 
 void Replica::on_reply(Time now, NodeId from, Reply&& reply, ReplicaEffects& out) {

@@ -109,6 +109,7 @@ class Replica {
     peer::RecentWrites recent;
     Time last_progress = 0, last_asked = 0;
     bool throttled = false;                     // waits for the throttle
+    bool begun = false;                         // the object is marked incomplete
     bool delta = false;                         // what is held already is worth a look
     std::vector<Own> owns;                      // of chunks asked for
     std::vector<Gather> gathers;                // chunks with damaged blocks; one at a time
