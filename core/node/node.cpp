@@ -162,8 +162,7 @@ void Node::Impl::open_machines(Time now, Effects& fx) {
 void Node::Impl::maybe_run(Time now) {
   if (phase != Phase::opening || !raft->ready() || !store->ready()) return;
   phase = Phase::running;
-  note_addresses();
-  read_logged_lives();
+  read_log();
   turn_away_old_disks(now);
   if (raft->empty() && (options.local_only || options.seeds.empty())) {
     std::uint64_t group = 0;

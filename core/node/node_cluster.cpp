@@ -200,15 +200,18 @@ void Node::Impl::mark_clean(Time now) {
 // --- Joining -----------------------------------------------------------------------------------------------------------------------------
 
 // At a start nothing of the log counts as applied until a leader says what is committed; and there is no leader until the voters find each other.
-// So whoever the log lets in is called, committed or not: an address that is wrong costs a refused connection.
-void Node::Impl::note_addresses() {
-  if (SD_BUG(call_nobody)) return;
-  for (std::uint64_t index = raft->snapshot_index() + 1; index <= raft->last_index(); ++index) {
+// So whoever the log let in has lived, and is called, committed or not: an address that is wrong costs a refused connection.
+void Node::Impl::read_log() {
+  logged_until = raft->last_index();
+  for (std::uint64_t index = raft->snapshot_index() + 1; index <= logged_until; ++index) {
     const raft::Entry& entry = raft->entry(index);
     if (entry.kind != raft::Entry::Kind::command) continue;
     const auto command = cluster::decode_command(entry.data);
     const auto* join = command ? std::get_if<cluster::Join>(&command->body) : nullptr;
-    if (join && (addresses.size() < limits::max_members || addresses.contains(join->member.id))) addresses[join->member.id] = join->member.address;
+    if (!join) continue;
+    const cluster::Member& member = join->member;
+    logged_lives[member.id] = member.incarnation;
+    if ((addresses.size() < limits::max_members || addresses.contains(member.id)) && !SD_BUG(call_nobody)) addresses[member.id] = member.address;
   }
 }
 
@@ -266,7 +269,6 @@ void Node::Impl::on_join_request(Time now, peer::JoinRequest request) {
     return;
   }
   // Let in once it has (nearly) all of the log, so that it is of use at once. One that was let in before need not say again that it holds some.
-  const bool known = cluster_state.member(request.id) != nullptr;
   if (known ? raft->match(request.id) + close_to_commit < raft->commit_index() : !holds_log(request.id)) return;
   auto& proposed = join_proposed[request.id];
   if (proposed != 0 && now - proposed < internal_repeat / 2) return;

@@ -120,7 +120,7 @@ struct Node::Impl final : client::Backend {
   void lead(Time now, Effects& fx);
   bool may_grant(Time now, NodeId to, Incarnation life) const;
   void ask_for_lease(Time now);
-  void note_addresses();
+  void read_log();
   void ask_to_join(Time now);
   void on_join_request(Time now, peer::JoinRequest request);
   void propose_untracked(Time now, cluster::CommandBody body);
@@ -161,7 +161,6 @@ struct Node::Impl final : client::Backend {
   void link_lost(Time now, OutLink& link);
   void probe(Time now, const Endpoint& peer, Effects& fx);
   void drop_stuck_links(Time now, Effects& fx);
-  void read_logged_lives();
   Incarnation known_life(NodeId node) const;
   void turn_away(Time now, InLink& in, const peer::Hello& hello);
   void turn_away_old_disks(Time now);

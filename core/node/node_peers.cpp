@@ -241,17 +241,6 @@ void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& m
 
 // --- Lives ---------------------------------------------------------------------------------------------------------------------------------
 
-// What the log holds from before this start counts even before it is known to be committed: whoever asked to be let in lived.
-void Node::Impl::read_logged_lives() {
-  logged_until = raft->last_index();
-  for (auto index = raft->snapshot_index() + 1; index <= logged_until; ++index) {
-    const raft::Entry& entry = raft->entry(index);
-    if (entry.kind != raft::Entry::Kind::command) continue;
-    const auto command = cluster::decode_command(entry.data);
-    if (const auto* join = command ? std::get_if<cluster::Join>(&command->body) : nullptr) logged_lives[join->member.id] = join->member.incarnation;
-  }
-}
-
 Incarnation Node::Impl::known_life(NodeId node) const {
   if (cluster_state.applied < logged_until)
     if (const auto at = logged_lives.find(node); at != logged_lives.end()) return at->second;

@@ -18,7 +18,6 @@ namespace {
 
 struct Fingerprint {
   std::uint64_t low = 0, high = 0;
-  friend bool operator==(const Fingerprint&, const Fingerprint&) = default;
 };
 
 Fingerprint fingerprint(std::span<const std::byte> block) {
