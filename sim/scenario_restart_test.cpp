@@ -65,6 +65,7 @@ void cold_start(const std::vector<std::uint32_t>& down, const std::vector<std::u
                             std::to_string(up[0]) + std::to_string(up[1]) + std::to_string(up[2]);
   Scenario s({.nodes = 3, .copies = 3, .objects = 4});
   ASSERT_TRUE(s.write_all(down[2], 4));
+  for (std::uint32_t object = 0; object < 4; ++object) ASSERT_EQ(s.write(down[2], object * Scenario::object + 1024, 512), Answer::ok);
   ASSERT_EQ(s.flush(down[2]), Answer::ok);
   for (const std::uint32_t node : down) {
     if (cleanly) s.stop({node});
@@ -78,6 +79,10 @@ void cold_start(const std::vector<std::uint32_t>& down, const std::vector<std::u
     s.run(s.lease_end() * 2);
   }
   ASSERT_TRUE(s.until([&] { return s.serving() == 3; })) << order << s.trouble();
+  ASSERT_TRUE(s.until([&] { return s.redundant(); })) << order << s.trouble();
+  std::uint64_t moved = 0;
+  for (std::uint32_t node = 0; node < 3; ++node) moved += s.status(node).recovery.pulled_bytes;
+  EXPECT_LE(moved, 8 * limits::block_size) << order << ": more was copied than the one block that was written while members were away";
   EXPECT_EQ(s.settle(), "") << order;
 }
 

@@ -545,7 +545,7 @@ void Replica::on_reply(Time now, NodeId from, Reply&& reply, ReplicaEffects& out
     job->base = reply.base;
     job->recent = std::move(reply.recent);
     job->chunks_left = reply.chunks;
-    job->delta = job->request.previous != Version{} && !job->request.incomplete && reply.chunks != ~0ull;
+    job->delta = job->request.previous != Version{};  // whatever became of it: its blocks are compared, not its history
     job->step = Job::Step::pull_begin;
     store_.begin_sync(now, id, job->request.oid, out.store);
     on_store(now, out);
