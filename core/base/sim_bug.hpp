@@ -47,6 +47,7 @@
   X(lease_from_grant, "a lease counts from when it was granted, not from when it was asked for")                                      \
   X(repeat_writes, "an owner carries a forwarded write out again that an earlier owner had carried out")                              \
   X(clean_too_early, "history counts as over although owners have not swept their disks")                                             \
+  X(remove_one_by_one, "members that fell silent together are removed one after the other")                                           \
   X(repeat_life, "a node's lives are only counted, so that an old disk gives a number again")                                         \
   X(old_disk_joins, "a node whose disk is older than its last life is let in like one that has restarted")                            \
   X(full_counts_as_copy, "a member that has no room for its copy counts as one that has it")                                          \

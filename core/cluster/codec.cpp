@@ -53,7 +53,10 @@ struct BodyWriter {
   Writer& w;
   void operator()(const Format& b) { w.u64(b.uuid); w.u8(b.copies); w.boolean(b.force); }
   void operator()(const Join& b) { put(w, b.member); w.u64(b.follows); }
-  void operator()(const Remove& b) { w.u64(b.id); w.u64(b.incarnation); w.boolean(b.leave); }
+  void operator()(const Remove& b) {
+    w.u64(b.id); w.u64(b.incarnation); w.boolean(b.leave); w.u32(static_cast<std::uint32_t>(b.with.size()));
+    for (const auto& [id, incarnation] : b.with) { w.u64(id); w.u64(incarnation); }
+  }
   void operator()(const CreateVdi& b) { w.string(b.name); w.u64(b.size); w.u8(b.copies); }
   void operator()(const DeleteVdi& b) { w.u32(b.vid); }
   void operator()(const PurgeVdi& b) { w.u32(b.vid); }
@@ -74,7 +77,15 @@ std::optional<CommandBody> body(Reader& r, std::uint8_t kind) {
   switch (kind) {
     case 0: { Format b; b.uuid = r.u64(); b.copies = r.u8(); b.force = r.boolean(); return b; }
     case 1: { Join b; b.member = read_member(r); b.follows = r.u64(); return b; }
-    case 2: { Remove b; b.id = r.u64(); b.incarnation = r.u64(); b.leave = r.boolean(); return b; }
+    case 2: {
+      Remove b;
+      b.id = r.u64(); b.incarnation = r.u64(); b.leave = r.boolean();
+      for (auto n = r.count(limits::max_members); n > 0 && !r.failed(); --n) {
+        const NodeId id = r.u64();
+        b.with.emplace_back(id, r.u64());
+      }
+      return b;
+    }
     case 3: { CreateVdi b; b.name = r.string(limits::max_command); b.size = r.u64(); b.copies = r.u8(); return b; }
     case 4: return DeleteVdi{r.u32()};
     case 5: return PurgeVdi{r.u32()};

@@ -136,14 +136,20 @@ Result State::perform(std::uint64_t index, const Join& join) {
 }
 
 Result State::perform(std::uint64_t index, const Remove& remove) {
-  const auto found = members.find(remove.id);
-  if (found == members.end()) return {Status::not_found};
-  if (!found->second.up || found->second.incarnation != remove.incarnation) return {Status::stale};
-  found->second.up = false;
-  found->second.left = remove.leave;
-  if (!formatted || grace_ms == 0) found->second.placed = false;
-  begin_epoch(index);
-  return {};
+  const auto take_down = [&](NodeId id, Incarnation incarnation, bool leave) {
+    const auto found = members.find(id);
+    if (found == members.end()) return Status::not_found;
+    if (!found->second.up || found->second.incarnation != incarnation) return Status::stale;
+    found->second.up = false;
+    found->second.left = leave;
+    if (!formatted || grace_ms == 0) found->second.placed = false;
+    return Status::ok;
+  };
+  Status status = take_down(remove.id, remove.incarnation, remove.leave);
+  for (const auto& [id, incarnation] : remove.with)
+    if (take_down(id, incarnation, false) == Status::ok) status = Status::ok;
+  if (status == Status::ok) begin_epoch(index);
+  return {status};
 }
 
 Result State::perform(std::uint64_t index, const CreateVdi& create) {

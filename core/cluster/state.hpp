@@ -70,7 +70,9 @@ struct Vdi {
 
 struct Format { std::uint64_t uuid = 0; std::uint8_t copies = 0; bool force = false; };
 struct Join { Member member; Incarnation follows = 0; };                     // also: a restart of a known member, whose disk has seen that life of it
-struct Remove { NodeId id = 0; Incarnation incarnation = 0; bool leave = false; };  // down; `leave`: it said so itself
+// Down; `leave`: it said so itself. `with`: others that are silent too, in the same epoch: one in between, in which only they are up, would be one
+// in which they alone may hold what was written.
+struct Remove { NodeId id = 0; Incarnation incarnation = 0; bool leave = false; std::vector<std::pair<NodeId, Incarnation>> with = {}; };
 struct CreateVdi { std::string name; std::uint64_t size = 0; std::uint8_t copies = 0; };  // copies 0: the cluster's
 struct DeleteVdi { Vid vid = 0; };
 struct PurgeVdi { Vid vid = 0; };                                            // all objects of a deleted VDI are gone

@@ -101,6 +101,19 @@ TEST_F(ClusterState, AnOwnerKeepsItsDiskWhileItIsUp) {
   EXPECT_EQ(run(TakeOwnership{vid, 1, 1, state.find(vid)->owner_index}).status, Status::stale);  // not up
 }
 
+TEST_F(ClusterState, MembersThatAreRemovedTogetherLeaveNoEpochInBetween) {
+  three_nodes();
+  run(Format{1, 3, false});
+  const Epoch before = state.epoch();
+  EXPECT_EQ(run(Remove{1, 1, false, {{2, 1}, {3, 7}}}).status, Status::ok);
+  EXPECT_EQ(state.epoch(), before + 1);
+  EXPECT_FALSE(state.is_up(1, 1));
+  EXPECT_FALSE(state.is_up(2, 1));
+  EXPECT_TRUE(state.is_up(3, 1)) << "that was another life of it";
+  EXPECT_EQ(run(Remove{1, 1, false, {{2, 1}}}).status, Status::stale);
+  EXPECT_EQ(run(Remove{1, 1, false, {{3, 1}}}).status, Status::ok) << "one of them is up yet";
+}
+
 TEST_F(ClusterState, HistoryIsKeptUntilTheEpochIsClean) {
   three_nodes();
   run(Format{1, 3, false});
@@ -125,7 +138,7 @@ TEST_F(ClusterState, TheSameLogGivesTheSameBytesAndASnapshotGivesThemBack) {
 }
 
 TEST_F(ClusterState, EveryCommandSurvivesItsEncoding) {
-  const CommandBody bodies[] = {Format{1, 2, true}, Join{node(4), 3}, Remove{1, 2, true}, CreateVdi{"x", 512, 3}, DeleteVdi{7}, PurgeVdi{8},
+  const CommandBody bodies[] = {Format{1, 2, true}, Join{node(4), 3}, Remove{1, 2, true}, Remove{1, 2, false, {{3, 4}, {5, 6}}}, CreateVdi{"x", 512, 3}, DeleteVdi{7}, PurgeVdi{8},
                                 ResizeVdi{9, 1024}, TakeOwnership{1, 2, 3, 4}, MarkClean{5}, Shutdown{}, Start{6}, SetGrace{7}, Expel{8, 9}, Drain{10, true}, GiveUp{}};
   for (const auto& body : bodies) {
     std::string encoded, again;

@@ -1,5 +1,6 @@
 // Members that come and go, as their leader sees them: who is taken out, whose share others get, and who votes.
 #include <algorithm>
+#include <tuple>
 
 #include "core/base/sim_bug.hpp"
 #include "core/base/sim_probe.hpp"
@@ -44,28 +45,41 @@ Time Node::Impl::lease_bound(NodeId node) const {
   return std::min(leader_since, std::max(raft->earlier_contact_bound(), last_leader.since));
 }
 
+// Those whose silence began together, as with the power of a rack, are taken out together.
 void Node::Impl::remove_silent(Time now, Effects& fx) {
   if (cluster_state.shut_down) return;
+  const Time patience = SD_BUG(remove_early) ? options.lease / 4 : options.lease + options.lease_margin;
+  // Nobody listens where it listened: the process is gone, and its lease with it.
+  const auto is_gone = [&](Endpoint address) {
+    ++address.port;
+    const auto link = links.find(address);
+    return link != links.end() && link->second.refused;
+  };
+  cluster::Remove remove;
+  bool any_gone = false, wait = false;
   for (const auto& [node, member] : cluster_state.members) {
     if (!member.up || node == id) continue;
-    auto& proposed = remove_proposed[node];
-    if (proposed != 0 && now - proposed < internal_repeat) continue;
+    if (const auto proposed = remove_proposed.find(node); proposed != remove_proposed.end() && now - proposed->second < internal_repeat) continue;
     const auto at = granted.find(node);
-    const Time last = std::max(lease_bound(node), at == granted.end() ? 0 : at->second);
-    const Time patience = SD_BUG(remove_early) ? options.lease / 4 : options.lease + options.lease_margin;
-    Endpoint peer_address = member.address;
-    ++peer_address.port;
-    const auto link = links.find(peer_address);
-    // Nobody listens where it listened: the process is gone, and its lease with it.
-    const bool gone = link != links.end() && link->second.refused;
-    if (!gone && now < last + patience) continue;
-    SD_SOMETIMES(gone, member_gone);
-    SD_SOMETIMES(!gone, member_silent);
-    proposed = now;
-    condemned[node] = member.incarnation;
-    log(fx, LogLine::Level::warning, "removing " + to_string(member.address) + (gone ? ": its process is gone" : ": it is silent"));
-    propose_untracked(now, cluster::Remove{node, member.incarnation, false});
+    const Time due = std::max(lease_bound(node), at == granted.end() ? 0 : at->second) + patience;
+    any_gone = any_gone || is_gone(member.address);
+    if (is_gone(member.address) || now >= due) remove.with.emplace_back(node, member.incarnation);
+    else wait = wait || (now + options.lease / 4 >= due && !SD_BUG(remove_one_by_one));
   }
+  if (remove.with.empty() || (wait && !any_gone)) return;
+  SD_SOMETIMES(any_gone, member_gone);
+  SD_SOMETIMES(!any_gone, member_silent);
+  SD_SOMETIMES(remove.with.size() > 1, removed_together);
+  if (SD_BUG(remove_one_by_one)) remove.with.resize(1);
+  for (const auto& [node, life] : remove.with) {
+    remove_proposed[node] = now;
+    condemned[node] = life;
+    const Endpoint& address = cluster_state.member(node)->address;
+    log(fx, LogLine::Level::warning, "removing " + to_string(address) + (is_gone(address) ? ": its process is gone" : ": it is silent"));
+  }
+  std::tie(remove.id, remove.incarnation) = remove.with.back();
+  remove.with.pop_back();
+  propose_untracked(now, std::move(remove));
 }
 
 // --- Absence -------------------------------------------------------------------------------------------------------------------------------
