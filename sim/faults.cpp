@@ -93,6 +93,15 @@ void Faults::cut(std::uint32_t from_nodes, std::uint32_t to_nodes, bool blocked)
 // Nodes lose data only when no object lacks a copy, and one after the other; unless the plan is to be broken.
 bool Faults::may_lose() const { return world_.config.break_plan || (!any_active(losses) && world_.redundant()); }
 
+// A node that comes back as another one takes its vote along for good. While a young cluster still gives out its votes, two nodes may be all that
+// vote; they are promised no more than that either may be away for a while.
+bool Faults::may_forget() const {
+  if (world_.config.break_plan) return true;
+  std::size_t voters = 0;
+  for (const auto& machine : world_.nodes) voters += machine->running() && machine->node()->status(machine->local_time()).voter;
+  return may_lose() && voters >= 3;
+}
+
 void Faults::lose_nodes(FaultClass kind) {
   const std::uint32_t tolerated = world_.config.copies > 1 ? world_.config.copies - 1 : 1;
   std::uint32_t wanted = 1 + static_cast<std::uint32_t>(choose(tolerated));
@@ -322,7 +331,7 @@ void Faults::go_on_with_image(Active& fault) {
       return keep(FaultClass::old_image, targets, image_kept, milliseconds(200) + any_length());
     case image_kept: {
       if (world_.healed()) return;
-      if (!may_lose()) return keep(FaultClass::old_image, targets, image_kept, milliseconds(200));
+      if (!may_forget()) return keep(FaultClass::old_image, targets, image_kept, milliseconds(200));
       world_.trace("faults", "node " + std::to_string(machine.id()) + " loses power, and its disk is put back to the image");
       const bool aimed = !any_active(cuts) && choose(2) == 0;
       const std::uint32_t one = (machine.id() + 1 + static_cast<std::uint32_t>(choose(config.nodes - 1))) % config.nodes;
@@ -377,7 +386,7 @@ bool Faults::apply(FaultClass kind) {
       lose_zone();
       return true;
     case FaultClass::wipe:
-      if (!may_lose() || (wiped_ && !config.break_plan)) return false;
+      if (!may_forget() || (wiped_ && !config.break_plan)) return false;
       wipe_one();
       return true;
     case FaultClass::old_image:

@@ -43,6 +43,7 @@ class Faults {
   void undo(Active& fault);
   bool any_active(FaultSet classes) const;
   bool may_lose() const;
+  bool may_forget() const;
   void lose_zone();
   void wipe_one();
   void save_image();

@@ -26,6 +26,7 @@ struct OutLink {
   bool refused = false;     // the last dial was answered: nobody listens there ...
   Time refused_at = 0;      // ... at this time
   Time probed_at = 0;       // dialled out of turn
+  Incarnation life_asked_for = 0;  // an earlier life of this node that whoever listens there knows it by; 0: none in particular
 };
 
 // The receiving side of one connection. Nothing is known of the sender until its Hello.

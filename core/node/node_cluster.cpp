@@ -223,7 +223,7 @@ void Node::Impl::ask_to_join(Time now) {
   }
   if (phase != Phase::running || cluster_state.is_up(id, incarnation) || now - join_asked < join_repeat) return;
   join_asked = now;
-  peer::JoinRequest request{id, incarnation, options.address, options.zone, options.vnodes, options.witness, false, shown_lives()};
+  peer::JoinRequest request{id, incarnation, options.address, options.zone, options.vnodes, options.witness, false, shown_lives(life_asked_for)};
   if (raft->is_leader()) {
     on_join_request(now, request);
     return;
@@ -257,7 +257,7 @@ void Node::Impl::on_join_request(Time now, peer::JoinRequest request) {
   if (cluster_state.is_up(request.id, request.incarnation)) return;
   const auto* known = cluster_state.member(request.id);
   if (known && request.id != id && !peer::follows(known->incarnation, request.incarnation, request.earlier)) {
-    outbox.emplace_back(request.id, peer::KnownLife{known->incarnation});
+    outbox.emplace_back(request.id, peer::KnownLife{request.id, known->incarnation});
     return;
   }
   remove_proposed.erase(request.id);  // it has happened, or is of an earlier life

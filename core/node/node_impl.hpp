@@ -164,8 +164,8 @@ struct Node::Impl final : client::Backend {
   Incarnation known_life(NodeId node) const;
   void turn_away(Time now, InLink& in, const peer::Hello& hello);
   void turn_away_old_disks(Time now);
-  void introduce_anew(Time now, Effects& fx);
-  std::vector<Incarnation> shown_lives() const;
+  void introduce_anew(Time now, OutLink& link, Effects& fx);
+  std::vector<Incarnation> shown_lives(Incarnation asked_for) const;
   void on_known_life(Time now, Incarnation life, const Endpoint& from, Effects& fx);
   void on_peer_bytes(Time now, StreamId id, Stream& stream, std::size_t n, Effects& fx);
   void on_message(Time now, const peer::Hello& from, peer::Message&& message, Effects& fx);
@@ -204,7 +204,7 @@ struct Node::Impl final : client::Backend {
   std::uint64_t life_drawn = 0;            // the part of the incarnation that is drawn
   Incarnation incarnation = 0;
   std::vector<Incarnation> earlier_lives;  // of this disk, newest first, as many as the identity file keeps
-  Incarnation life_asked_for = 0;          // one of them, or older, that somebody knows this node by
+  Incarnation life_asked_for = 0;          // one of them, or older, that somebody asked for last
   std::string fatal;
   Time now_ = 0;  // of the call under way, for the backend's calls
 

@@ -201,7 +201,7 @@ void Node::Impl::found_anew(Time now, Effects& fx) {
   lease_until = 0;
   state_changed(now, fx);
   // No connection that introduced itself as one of the old log goes on, and none that is about to.
-  introduce_anew(now, fx);
+  for (auto& [to, link] : links) introduce_anew(now, link, fx);
 }
 
 // --- For operators -------------------------------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ void Node::Impl::dial(Time now, const Endpoint& to, OutLink& link, Effects& fx) 
   stream.to = to;
   streams.emplace(link.stream, std::move(stream));
   encoded.clear();
-  peer::encode(peer::Hello{raft ? raft->group() : 0, cluster_state.replaced_group, id, incarnation, options.address, shown_lives()}, encoded);
+  peer::encode(peer::Hello{raft ? raft->group() : 0, cluster_state.replaced_group, id, incarnation, options.address, shown_lives(link.life_asked_for != 0 ? link.life_asked_for : life_asked_for)}, encoded);
   link.queue.append_copy(encoded);
   link.appended = encoded.size();
   link.sent = 0;
@@ -108,14 +108,12 @@ void Node::Impl::link_lost(Time now, OutLink& link) {
   link.retry_at = now + link.backoff;
 }
 
-// Every connection begins again with an introduction.
-void Node::Impl::introduce_anew(Time now, Effects& fx) {
-  for (auto& [to, link] : links) {
-    if (link.state == OutLink::State::idle) continue;
-    fx.close.push_back(link.stream);
-    streams.erase(link.stream);
-    link_lost(now, link);
-  }
+// The connection begins again with an introduction.
+void Node::Impl::introduce_anew(Time now, OutLink& link, Effects& fx) {
+  if (link.state == OutLink::State::idle) return;
+  fx.close.push_back(link.stream);
+  streams.erase(link.stream);
+  link_lost(now, link);
 }
 
 // Finds out at once whether the process at an address, of which a connection has just ended, is gone. Not too often: connections may also end
@@ -235,7 +233,7 @@ void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& m
   } else if (auto* answered = std::get_if<peer::GatewayReply>(&message)) {
     gateway->on_reply(now, node, std::move(*answered), gateway_fx);
   } else if (auto* known = std::get_if<peer::KnownLife>(&message)) {
-    on_known_life(now, known->incarnation, from.address, fx);
+    if (known->to == id) on_known_life(now, known->incarnation, from.address, fx);
   }
 }
 
@@ -256,7 +254,7 @@ void Node::Impl::turn_away(Time now, InLink& in, const peer::Hello& hello) {
   in.deaf_until = now + deaf_for;
   Endpoint peer_port = hello.address;
   ++peer_port.port;
-  outbox_by_address.emplace_back(peer_port, peer::KnownLife{known_life(hello.node)});
+  outbox_by_address.emplace_back(peer_port, peer::KnownLife{hello.node, known_life(hello.node)});
 }
 
 // Those who introduced themselves before this node knew better.
@@ -271,25 +269,27 @@ void Node::Impl::turn_away_old_disks(Time now) {
   }
 }
 
-std::vector<Incarnation> Node::Impl::shown_lives() const {
+std::vector<Incarnation> Node::Impl::shown_lives(Incarnation asked_for) const {
   std::vector<Incarnation> shown(earlier_lives.begin(), earlier_lives.begin() + static_cast<std::ptrdiff_t>(std::min(earlier_lives.size(), peer::max_earlier_lives)));
-  if (life_asked_for != 0 && std::ranges::find(shown, life_asked_for) == shown.end()) {
+  if (asked_for != 0 && std::ranges::find(shown, asked_for) == shown.end()) {
     if (shown.size() == peer::max_earlier_lives) shown.pop_back();
-    shown.push_back(life_asked_for);
+    shown.push_back(asked_for);
   }
   return shown;
 }
 
-// A life that this disk has seen, or that is beyond what its list goes back to, will be named from now on. Any other means that this disk is
-// older than what was done in that life.
+// A life that this disk has seen, or that is beyond what its list goes back to, will be named to whoever asked for it: each other node may go by
+// another one, since their logs are not equally far. Any other life means that this disk is older than what was done in it.
 void Node::Impl::on_known_life(Time now, Incarnation life, const Endpoint& from, Effects& fx) {
   if (life == 0 || life == incarnation) return;
   const bool beyond = earlier_lives.size() == max_kept_lives && starts_of(life) < starts_of(earlier_lives.back());
   if (beyond || std::ranges::find(earlier_lives, life) != earlier_lives.end()) {
-    if (life == life_asked_for) return;
-    SD_SOMETIMES(true, old_life_shown);
     life_asked_for = life;
-    introduce_anew(now, fx);
+    const auto link = links.find({from.address, static_cast<std::uint16_t>(from.port + 1)});
+    if (link == links.end() || link->second.life_asked_for == life) return;
+    SD_SOMETIMES(true, old_life_shown);
+    link->second.life_asked_for = life;
+    introduce_anew(now, link->second, fx);
     return;
   }
   fail("this node's disk is older than what the cluster knows of it: " + to_string(from) + " has seen its life " + std::to_string(starts_of(life)) +

@@ -78,7 +78,7 @@ struct Put {
     w.u64(m.id); w.u64(m.oldest); w.u64(m.origin); w.u8(static_cast<std::uint8_t>(m.op)); w.u32(m.vid); w.u64(m.offset); w.u32(m.length); w.boolean(m.fua); w.boolean(m.keep_allocated);
   }
   void operator()(const GatewayReply& m) { w.u64(m.id); w.u8(static_cast<std::uint8_t>(m.status)); }
-  void operator()(const KnownLife& m) { w.u64(m.incarnation); }
+  void operator()(const KnownLife& m) { w.u64(m.to); w.u64(m.incarnation); }
 };
 
 std::string rest(Reader& r) {
@@ -127,7 +127,7 @@ struct Get {
     if ((m.op == GatewayRequest::Op::read || m.op == GatewayRequest::Op::write) && m.length > limits::max_nbd_payload) r.fail();
   }
   void operator()(GatewayReply& m) { m.id = r.u64(); get_enum(r, m.status, Status::read_only); }
-  void operator()(KnownLife& m) { m.incarnation = r.u64(); }
+  void operator()(KnownLife& m) { m.to = r.u64(); m.incarnation = r.u64(); }
 };
 
 template <std::size_t I = 0>

@@ -59,8 +59,12 @@ struct JoinRequest {
   std::vector<Incarnation> earlier;  // as in Hello
 };
 
-// "The last life of yours that I know of is this one." To a node that did not name it among its earlier ones.
-struct KnownLife { Incarnation incarnation = 0; };
+// "The last life of yours that I know of is this one." To a node that did not name it among its earlier ones; at its address there may be another
+// node by now, with an empty disk.
+struct KnownLife {
+  NodeId to = 0;
+  Incarnation incarnation = 0;
+};
 
 // Renews the sender's lease; `sent` is the sender's clock and comes back in the grant. Reports on the way: all disks that the sender
 // owned as of log index `recovered` are redundant in the epoch of then, and it holds no object any more of the deleted disks `purged` (at most max_purged of them).
