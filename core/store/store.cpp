@@ -7,6 +7,7 @@
 #include "core/base/assert.hpp"
 #include "core/base/crc32c.hpp"
 #include "core/base/sim_bug.hpp"
+#include "core/base/sim_probe.hpp"
 #include "core/store/store_impl.hpp"
 
 namespace sd {
@@ -120,7 +121,12 @@ Store::Impl::Executed Store::Impl::execute(Object& o, Op& op) {
   switch (op.kind) {
     case OpKind::read: return execute_read(o, op);
     case OpKind::read_chunk: return execute_read_chunk(o, op);
-    case OpKind::query: finish(op.ticket, Status::ok, o); return Executed::done;
+    case OpKind::query:
+      // Who asks takes what is told for as good as acknowledged, and what is flushed next for durable: it has to be in the journal.
+      SD_SOMETIMES(o.last_sequence > completed, query_waits_for_journal);
+      if (SD_BUG(tell_unwritten)) finish(op.ticket, Status::ok, o);
+      else acknowledge(o, op.ticket, false);
+      return Executed::done;
     case OpKind::map:
       finish(op.ticket, Status::ok, o);
       fx->done.back().bitmap.assign(o.meta.allocated.begin(), o.meta.allocated.end());
@@ -403,14 +409,14 @@ void Store::Impl::emit(Object& o, journal::Record record, std::span<const Slice>
 }
 
 // As soon as the object's last record is in the journal.
-void Store::Impl::acknowledge(Object& o, std::uint64_t ticket) {
+void Store::Impl::acknowledge(Object& o, std::uint64_t ticket, bool update) {
   if (o.last_sequence <= completed) {
     finish(ticket, Status::ok, o);
   } else if (o.last_sequence == next_sequence) {
-    pending_acks.push_back({ticket, info_of(o)});
+    pending_acks.push_back({ticket, info_of(o), update});
   } else {
     for (auto& b : flight)
-      if (b.sequence == o.last_sequence) b.acks.push_back({ticket, info_of(o)});
+      if (b.sequence == o.last_sequence) b.acks.push_back({ticket, info_of(o), update});
   }
 }
 
@@ -521,7 +527,7 @@ void Store::Impl::on_sync(Status status) {
 // Answers everything that waits: updates with `status`, the rest with unavailable unless the store failed.
 void Store::Impl::drop_requests(Status status) {
   const Status other = status == Status::io_error ? status : Status::unavailable;
-  for (const auto& ack : pending_acks) finish(ack.ticket, status);
+  for (const auto& ack : pending_acks) finish(ack.ticket, ack.update ? status : other);
   for (const auto& waiter : flush_waiters) finish(waiter.ticket, other);
   for (auto& r : reads)
     if (r->object && r->purpose != PendingRead::Purpose::edges) finish(r->ticket, other);
@@ -541,8 +547,9 @@ void Store::Impl::drop_requests(Status status) {
 }
 
 void Store::Impl::drop_flight(Status status) {
+  const Status other = status == Status::io_error ? status : Status::unavailable;
   for (auto& b : flight)
-    for (const auto& ack : b.acks) finish(ack.ticket, status);
+    for (const auto& ack : b.acks) finish(ack.ticket, ack.update ? status : other);
   flight.clear();
 }
 

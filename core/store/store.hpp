@@ -160,7 +160,8 @@ class Store {
   // checksum does not fit, or the disk cannot read it), invalid, io_error. Unallocated ranges
   // read as zeros.
   void read(Time now, std::uint64_t ticket, Oid oid, std::uint32_t offset, std::uint32_t length, StoreEffects& effects);
-  // Always ok (with info.exists false if there is no such object), or io_error.
+  // Always ok (with info.exists false if there is no such object), or io_error. What a query tells counts as acknowledged: it is
+  // answered when all of it is in the journal.
   void query(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects);
   void map(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects);
   // Which chunks changed after `since`.

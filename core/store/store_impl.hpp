@@ -127,6 +127,7 @@ struct Object {
 struct Ack {
   std::uint64_t ticket;
   ObjectInfo info;
+  bool update;  // not a query
 };
 
 struct FlightBatch {
@@ -199,7 +200,7 @@ struct Store::Impl {
   bool refuse_for_space(const Object& o, std::uint32_t first, std::uint32_t count) const;
   // A record with up to three payload slices: into memory and into the pending batch.
   void emit(Object& o, journal::Record record, std::span<const Slice> slices);
-  void acknowledge(Object& o, std::uint64_t ticket);
+  void acknowledge(Object& o, std::uint64_t ticket, bool update = true);
   void finish(std::uint64_t ticket, Status status);
   void finish(std::uint64_t ticket, Status status, const Object& o);
   void run_queue(Object& o);
