@@ -169,7 +169,7 @@ step 'build sim' build sim --target sheepsim
 step 'sim 500 seeds' $sim --seeds 1..500 --jobs "$jobs"
 step 'sim regressions' regressions
 step 'sim determinism' $sim --check-determinism --seeds 1..20
-step 'sim planted bugs' $sim --bugs --seeds 1..2000 --jobs "$jobs"
+step 'sim planted bugs' $sim --bugs --seeds 1..4000 --jobs "$jobs"
 
 step 'build debug' build debug
 step 'unit tests debug' run_ctest debug
