@@ -178,6 +178,29 @@ TEST(PlantedBugs, AnOldDiskThatIsLetIn) {
     return s.settle_without({0});
   });
 }
+// A write is on its way to the only copy's journal when the cluster changes; found there by the owner, it is flushed.
+TEST(PlantedBugs, AWriteThatIsToldOfBeforeItIsInTheJournal) {
+  expect_caught(SimBug::tell_unwritten, [] {
+    Scenario s({.nodes = 4, .copies = 1});
+    EXPECT_TRUE(s.write_all(0, 8));
+    const std::uint32_t owner = s.owner();
+    std::uint32_t index = 0, member = owner;
+    for (; index < 8 && (member == owner || member == s.leader()); ++index)
+      for (std::uint32_t node = 0; node < 4; ++node)
+        if (s.holds(node, index)) member = node;
+    --index;
+    std::uint32_t other = 0;
+    while (other == owner || other == member || other == s.leader()) ++other;
+    s.disk(member).config.write_min = s.disk(member).config.write_max = seconds(3);
+    const auto asked = s.ask(OpClass::fua, owner, index * Scenario::object + 8, 8);
+    s.run(milliseconds(20));
+    s.kill({other});
+    s.wait(asked);
+    s.power_off_all();
+    s.disk(member).config.write_min = s.disk(member).config.write_max = microseconds(50);
+    return s.settle();
+  });
+}
 #endif
 
 }  // namespace
