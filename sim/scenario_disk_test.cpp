@@ -70,17 +70,23 @@ TEST(OldDisk, OfTheLastLifeIsNotTrusted) { old_image(false, false); }
 TEST(OldDisk, OfAnEarlierLifeIsNotTrusted) { old_image(true, false); }
 TEST(OldDisk, OfACleanStopIsNotTrusted) { old_image(true, true); }
 
+// Of node 2, which has begun another life since.
+auto image_of_the_life_before(Scenario& s) {
+  EXPECT_TRUE(s.write_all(0, 4));
+  EXPECT_EQ(s.flush(0), Answer::ok);
+  s.cut_power({2});
+  auto image = s.disk(2).image();
+  s.start({2});
+  EXPECT_TRUE(s.until([&] { return s.redundant(); }, seconds(120)));
+  return image;
+}
+
 // The machine is back so soon that nobody missed it, on a disk from before its present life began: that life's number is given twice. It must
 // not be taken for the one that holds what was written since; the member that does hold it is away, and has to be waited for. The node stays out,
 // however often it is started, until it has an empty disk.
 TEST(OldDisk, IsNotTakenForTheLifeThatItRepeats) {
   Scenario s({.nodes = 3, .copies = 3});
-  ASSERT_TRUE(s.write_all(0, 4));
-  ASSERT_EQ(s.flush(0), Answer::ok);
-  s.cut_power({2});
-  const auto image = s.disk(2).image();
-  s.start({2});
-  ASSERT_TRUE(s.until([&] { return s.redundant(); }, seconds(120)));
+  const auto image = image_of_the_life_before(s);
   ASSERT_TRUE(s.write_all(0, 4));
   s.cut_power({0, 2});  // as many as three copies allow for; what was not flushed is with node 1 only
   s.disk(2).restore(*image);
@@ -106,12 +112,7 @@ TEST(OldDisk, IsNotTakenForTheLifeThatItRepeats) {
 // Nobody has to be there for it: the starts of an old disk do not add up to a newer one.
 TEST(OldDisk, ThatWasStartedOftenBeforeItMeetsTheOthersIsNotTrusted) {
   Scenario s({.nodes = 3, .copies = 2});
-  ASSERT_TRUE(s.write_all(0, 4));
-  ASSERT_EQ(s.flush(0), Answer::ok);
-  s.cut_power({2});
-  const auto image = s.disk(2).image();
-  s.start({2});
-  ASSERT_TRUE(s.until([&] { return s.redundant(); }, seconds(120)));
+  const auto image = image_of_the_life_before(s);
   ASSERT_TRUE(s.write_all(0, 8));
   ASSERT_EQ(s.flush(0), Answer::ok);
   s.cut_power({2});

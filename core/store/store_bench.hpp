@@ -10,6 +10,13 @@
 
 namespace sd::testing {
 
+// A journal that soon begins its next lap.
+inline StoreOptions small_journal() {
+  StoreOptions o;
+  o.journal_bytes = 1u << 20;
+  return o;
+}
+
 class StoreBench {
  public:
   explicit StoreBench(StoreOptions options, std::uint64_t seed = 1) : options_(options), disk(pool, seed), random(seed * 77 + 5) { start(); }

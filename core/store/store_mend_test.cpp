@@ -8,14 +8,10 @@ namespace sd {
 namespace {
 
 using testing::StoreBench;
+using testing::small_journal;
 constexpr std::uint32_t block = limits::block_size;
 const Oid a = Oid::data(1, 1), b = Oid::data(1, 2);
 
-StoreOptions small() {
-  StoreOptions o;
-  o.journal_bytes = 1u << 20;
-  return o;
-}
 
 StoreDone read_chunk(StoreBench& t, Oid oid, std::uint32_t chunk) {
   t.store->read_chunk(t.now, ++t.ticket, oid, chunk, t.fx);
@@ -28,7 +24,7 @@ Status mend(StoreBench& t, Oid oid, std::uint32_t at, Slice data) {
 void rot(StoreBench& t, Oid oid, std::uint32_t at) { (*t.disk.contents({FileKind::object, 0, oid.value}))[at * block + 9] ^= std::byte{4}; }
 
 TEST(StoreMend, ADamagedChunkStillGivesItsGoodBlocks) {
-  StoreBench t(small());
+  StoreBench t(small_journal());
   const Slice data = t.pattern(4 * block, 1);
   t.write(a, {1, 1}, {}, 0, data);
   t.checkpoint();
@@ -43,7 +39,7 @@ TEST(StoreMend, ADamagedChunkStillGivesItsGoodBlocks) {
 }
 
 TEST(StoreMend, ABlockIsMendedByWhatMatchesItsChecksumAndByNothingElse) {
-  StoreBench t(small());
+  StoreBench t(small_journal());
   const Slice data = t.pattern(4 * block, 1);
   t.write(a, {1, 1}, {}, 0, data);
   t.checkpoint();
@@ -63,7 +59,7 @@ TEST(StoreMend, ABlockIsMendedByWhatMatchesItsChecksumAndByNothingElse) {
 }
 
 TEST(StoreMend, LostBlocksAreDamagedUntilTheyAreOverwrittenOrMended) {
-  StoreBench t(small());
+  StoreBench t(small_journal());
   t.write(a, {1, 1}, {}, 0, t.pattern(4 * block, 1));
   const Slice data = t.pattern(4 * block, 2);
   const auto bytes_of = [&](std::uint32_t i) { return data.part(std::size_t{i} * block, block); };

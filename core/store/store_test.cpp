@@ -13,20 +13,16 @@ namespace sd {
 namespace {
 
 using testing::StoreBench;
+using testing::small_journal;
 constexpr std::uint32_t block = limits::block_size;
 const Oid a = Oid::data(1, 1), b = Oid::data(1, 2);
 
-StoreOptions small() {
-  StoreOptions o;
-  o.journal_bytes = 1u << 20;
-  return o;
-}
 FileId data_file(Oid oid) { return {FileKind::object, 0, oid.value}; }
 FileId meta_file(Oid oid) { return {FileKind::object_meta, 0, oid.value}; }
 constexpr FileId journal_file{FileKind::journal, 0, 0};
 
 TEST(Store, AWriteIsReadBackAndUnwrittenRangesAreZeros) {
-  StoreBench t(small());
+  StoreBench t(small_journal());
   ASSERT_TRUE(t.store->ready());
   EXPECT_EQ(t.read(a, 0, 10).status, Status::not_found);
   EXPECT_FALSE(t.query(a).info.exists);
@@ -45,7 +41,7 @@ TEST(Store, AWriteIsReadBackAndUnwrittenRangesAreZeros) {
 }
 
 TEST(Store, AlignedPayloadGoesToTheJournalAndBackUncopiedInOneWrite) {
-  StoreBench t(small());
+  StoreBench t(small_journal());
   const Slice data = t.pattern(4 * block, 1);
   t.store->write(t.now, 1, a, {1, 1}, {}, 8 * block, data, t.fx);
   t.store->write(t.now, 2, b, {1, 1}, {}, 0, data.part(0, block), t.fx);
@@ -58,14 +54,14 @@ TEST(Store, AlignedPayloadGoesToTheJournalAndBackUncopiedInOneWrite) {
   t.collect();
   t.drain();
   t.done.clear();
-  StoreBench u(small());
+  StoreBench u(small_journal());
   const Slice again = u.pattern(4 * block, 1);
   u.write(a, {1, 1}, {}, 0, again);
   EXPECT_EQ(u.read(a, block, block).data[0].data(), again.data() + block);
 }
 
 TEST(Store, VersionsMustFollowEachOther) {
-  StoreBench t(small());
+  StoreBench t(small_journal());
   EXPECT_EQ(t.write(a, {1, 2}, {1, 1}, 0, t.pattern(block, 1)).status, Status::behind) << "the object was never written";
   EXPECT_FALSE(t.query(a).info.exists);
   EXPECT_EQ(t.write(a, {1, 1}, {}, 0, t.pattern(block, 1)).status, Status::ok);
@@ -79,7 +75,7 @@ TEST(Store, VersionsMustFollowEachOther) {
 }
 
 TEST(Store, RangesOutsideTheObjectAndTooLargeForTheJournalAreRefused) {
-  StoreBench t(small());
+  StoreBench t(small_journal());
   EXPECT_EQ(t.write(a, {1, 1}, {}, limits::object_size - 1, t.pattern(2, 1)).status, Status::invalid);
   EXPECT_EQ(t.write(a, {1, 1}, {}, 0, t.pattern(512u << 10, 1)).status, Status::invalid);
   EXPECT_EQ(t.read(a, 1, limits::object_size).status, Status::invalid);
@@ -102,7 +98,7 @@ TEST(Store, WholeObjectsGoThroughALargeEnoughJournal) {
 }
 
 TEST(Store, OneSyncServesManyFlushesAndNoneWhenNothingIsNew) {
-  StoreBench t(small());
+  StoreBench t(small_journal());
   t.write(a, {1, 1}, {}, 0, t.pattern(block, 1));
   const auto before = t.store->stats().journal_syncs;
   for (std::uint64_t i = 100; i < 120; ++i) t.store->flush(t.now, i, t.fx);
@@ -114,7 +110,7 @@ TEST(Store, OneSyncServesManyFlushesAndNoneWhenNothingIsNew) {
 }
 
 TEST(Store, RottenDataAreDamagedAndTheRestIsNot) {
-  StoreBench t(small());
+  StoreBench t(small_journal());
   t.write(a, {1, 1}, {}, 0, t.pattern(8 * block, 1));
   t.checkpoint();
   (*t.disk.contents(data_file(a)))[3 * block + 77] ^= std::byte{1};
@@ -134,7 +130,7 @@ TEST(Store, RottenDataAreDamagedAndTheRestIsNot) {
 
 TEST(Store, RandomRotInObjectFilesIsNeverReturned) {
   for (std::uint64_t seed = 1; seed <= 60; ++seed) {
-    StoreBench t(small(), seed);
+    StoreBench t(small_journal(), seed);
     std::string expected;
     Version last{};
     for (std::uint64_t i = 1; i <= 6; ++i) {
@@ -157,7 +153,7 @@ TEST(Store, RandomRotInObjectFilesIsNeverReturned) {
 }
 
 TEST(Store, LostMetadataMakeAnObjectIncompleteUntilItIsSynchronised) {
-  StoreBench t(small());
+  StoreBench t(small_journal());
   t.write(a, {1, 1}, {}, 0, t.pattern(block, 1));
   t.write(b, {1, 1}, {}, 0, t.pattern(block, 1));
   t.checkpoint();
@@ -190,7 +186,7 @@ TEST(Store, LostMetadataMakeAnObjectIncompleteUntilItIsSynchronised) {
 }
 
 TEST(Store, AnInterruptedSynchronisationKeepsTheOldVersion) {
-  StoreBench t(small());
+  StoreBench t(small_journal());
   t.write(a, {1, 1}, {}, 0, t.pattern(block, 1));
   t.write(a, {1, 2}, {1, 1}, limits::chunk_size, t.pattern(block, 2));
   t.store->begin_sync(t.now, ++t.ticket, a, t.fx);
@@ -209,7 +205,7 @@ TEST(Store, AnInterruptedSynchronisationKeepsTheOldVersion) {
 }
 
 TEST(Store, TrimGivesTheBlocksBack) {
-  StoreBench t(small());
+  StoreBench t(small_journal());
   t.write(a, {1, 1}, {}, 0, t.pattern(8 * block, 1));
   t.checkpoint();
   EXPECT_EQ(t.zero(a, {1, 2}, {1, 1}, block + 10, 4 * block).status, Status::ok);
@@ -226,7 +222,7 @@ TEST(Store, TrimGivesTheBlocksBack) {
 }
 
 TEST(Store, RemoveDeletesTheFilesAndTheNameCanBeUsedAgain) {
-  StoreBench t(small());
+  StoreBench t(small_journal());
   t.write(a, {1, 1}, {}, 0, t.pattern(8 * block, 1));
   t.checkpoint();
   t.store->remove(t.now, ++t.ticket, a, t.fx);
@@ -246,7 +242,7 @@ TEST(Store, RemoveDeletesTheFilesAndTheNameCanBeUsedAgain) {
 }
 
 TEST(Store, WritesThatNeedSpaceAreRefusedBelowTheReserve) {
-  StoreOptions o = small();
+  StoreOptions o = small_journal();
   o.reserve_bytes = 1u << 20;
   StoreBench t(o);
   t.write(a, {1, 1}, {}, 0, t.pattern(block, 1));
@@ -262,7 +258,7 @@ TEST(Store, WritesThatNeedSpaceAreRefusedBelowTheReserve) {
 }
 
 TEST(Store, TheReserveIsKeptBetweenTwoLooksAtTheDisk) {
-  StoreOptions o = small();
+  StoreOptions o = small_journal();
   o.reserve_bytes = 64 * block;
   StoreBench t(o);
   t.store->set_space(80 * block, 1u << 30);
@@ -279,7 +275,7 @@ TEST(Store, AJournalWithoutSpaceFailsItsWritesAndGoesOn) {
   // Two batches in flight, the first of three blocks and the second of two; one of them finds no space, in either order of completion.
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
     const bool first_fails = seed % 2 == 0;
-    StoreBench t(small(), seed);
+    StoreBench t(small_journal(), seed);
     t.write(a, {1, 1}, {}, 0, t.pattern(block, 1));
     bool full = true;
     t.disk.inject = [&](const DiskOp& op) {
@@ -309,7 +305,7 @@ TEST(Store, AJournalWithoutSpaceFailsItsWritesAndGoesOn) {
 }
 
 TEST(Store, ObjectFilesWithoutSpaceWaitAndLoseNothing) {
-  StoreBench t(small());
+  StoreBench t(small_journal());
   bool full = true;
   t.disk.inject = [&](const DiskOp& op) {
     return full && op.kind == DiskOp::Kind::write && op.file.kind == FileKind::object ? Status::no_space : Status::ok;
@@ -330,7 +326,7 @@ TEST(Store, ObjectFilesWithoutSpaceWaitAndLoseNothing) {
 
 TEST(Store, AFailedJournalWriteOrSyncStopsTheStore) {
   for (const auto kind : {DiskOp::Kind::write, DiskOp::Kind::sync}) {
-    StoreBench t(small());
+    StoreBench t(small_journal());
     t.write(a, {1, 1}, {}, 0, t.pattern(block, 1));
     t.disk.inject = [&](const DiskOp& op) { return op.kind == kind && op.file == journal_file ? Status::io_error : Status::ok; };
     if (kind == DiskOp::Kind::write) EXPECT_EQ(t.write(a, {1, 2}, {1, 1}, 0, t.pattern(block, 2)).status, Status::io_error);
@@ -344,7 +340,7 @@ TEST(Store, AFailedJournalWriteOrSyncStopsTheStore) {
 }
 
 TEST(Store, WhatTheDiskCannotReadIsDamagedAndCanBeWrittenAgain) {
-  StoreBench t(small());
+  StoreBench t(small_journal());
   t.write(a, {1, 1}, {}, 0, t.pattern(2 * block, 1));
   t.checkpoint();
   bool bad = true;  // a sector of the first block, until it is written
@@ -365,7 +361,7 @@ TEST(Store, WhatTheDiskCannotReadIsDamagedAndCanBeWrittenAgain) {
 }
 
 TEST(Store, DamageInTheMiddleOfTheJournalIsReportedAndNothingBehindItIsTaken) {
-  StoreBench t(small());
+  StoreBench t(small_journal());
   Version last{};
   for (std::uint64_t i = 1; i <= 6; ++i) {
     t.write(a, {1, i}, last, 0, t.pattern(block, i));
@@ -389,7 +385,7 @@ TEST(Store, DamageInTheMiddleOfTheJournalIsReportedAndNothingBehindItIsTaken) {
 }
 
 TEST(Store, ABatchLeftOverFromBeforeACrashIsNotTakenAsTheSuccessorOfANewOne) {
-  StoreBench t(small());
+  StoreBench t(small_journal());
   t.write(a, {1, 1}, {}, 0, t.pattern(block, 1));
   t.write(a, {1, 2}, {1, 1}, 0, t.pattern(block, 2));
   t.crash(false);
@@ -411,7 +407,7 @@ TEST(Store, ABatchLeftOverFromBeforeACrashIsNotTakenAsTheSuccessorOfANewOne) {
 TEST(Store, ABatchThatWasNotTakenNeverBecomesWholeLater) {
   // A batch's payload was lost with the power, its header was not. The owner writes the same data again, under another version, and now
   // the power takes that batch's header: the payload fits the old one.
-  StoreBench t(small());
+  StoreBench t(small_journal());
   t.write(a, {1, 1}, {}, 0, t.pattern(block, 1));
   t.flush();
   t.write(a, {1, 2}, {1, 1}, 0, t.pattern(block, 2));
@@ -432,7 +428,7 @@ TEST(Store, ABatchThatWasNotTakenNeverBecomesWholeLater) {
 }
 
 TEST(Store, QueuesAndMemoryAreBounded) {
-  StoreOptions o = small();
+  StoreOptions o = small_journal();
   o.max_dirty_bytes = 16 * block;
   o.max_queued_ops = 8;
   StoreBench t(o);
@@ -458,7 +454,7 @@ TEST(Store, EveryBufferIsReturned) {
   BufferPool pool;
   {
     testing::MemoryDisk disk(pool, 1);
-    Store store(small(), pool, 1);
+    Store store(small_journal(), pool, 1);
     StoreEffects fx;
     store.open(0, fx);
     fx = {};
@@ -468,7 +464,7 @@ TEST(Store, EveryBufferIsReturned) {
 
 #ifdef SD_SIM_BUGS
 TEST(Store, PlantedSkipChecksumIsSeen) {
-  StoreBench t(small());
+  StoreBench t(small_journal());
   t.write(a, {1, 1}, {}, 0, t.pattern(block, 1));
   t.checkpoint();
   (*t.disk.contents(data_file(a)))[77] ^= std::byte{1};
