@@ -56,20 +56,20 @@ struct Node::Impl final : client::Backend {
   class Streams {
    public:
     using Map = std::map<StreamId, Stream>;
-    void emplace(StreamId id, Stream&& stream) {
+    void emplace(StreamId number, Stream&& stream) {
       ++counts_[static_cast<std::size_t>(stream.kind)];
-      map_.emplace(id, std::move(stream));
+      map_.emplace(number, std::move(stream));
     }
     void erase(Map::iterator at) {
       --counts_[static_cast<std::size_t>(at->second.kind)];
       map_.erase(at);
     }
-    void erase(StreamId id) {
-      if (const auto at = map_.find(id); at != map_.end()) erase(at);
+    void erase(StreamId number) {
+      if (const auto at = map_.find(number); at != map_.end()) erase(at);
     }
     std::uint32_t count(Stream::Kind kind) const { return counts_[static_cast<std::size_t>(kind)]; }
-    Map::iterator find(StreamId id) { return map_.find(id); }
-    Stream& at(StreamId id) { return map_.at(id); }
+    Map::iterator find(StreamId number) { return map_.find(number); }
+    Stream& at(StreamId number) { return map_.at(number); }
     Map::iterator begin() { return map_.begin(); }
     Map::iterator end() { return map_.end(); }
     std::size_t size() const { return map_.size(); }
