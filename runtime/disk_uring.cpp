@@ -17,6 +17,9 @@ namespace sd::runtime {
 namespace {
 
 constexpr unsigned ring_entries = 256;
+// Threads of the kernel for what would block. It takes four for each processor unless told, and a checkpoint's syncs of objects can fill
+// as many for long; the journal's next write and sync must not wait behind them.
+constexpr unsigned max_workers = 64;
 constexpr unsigned max_in_flight = 512;  // the completion ring's size: it never overflows
 
 class UringEngine final : public DiskEngine {
@@ -35,6 +38,8 @@ class UringEngine final : public DiskEngine {
     for (const int op : {IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE, IORING_OP_UNLINKAT})
       if (!probe || !::io_uring_opcode_supported(probe.get(), op))
         return std::unexpected(std::string("the kernel's io_uring is too old: use --io-engine threads"));
+    unsigned workers[2] = {max_workers, 0};
+    ::io_uring_register_iowq_max_workers(&ring_, workers);
     return {};
   }
 
