@@ -1,6 +1,7 @@
 // Disks: full, empty, old, another node's, damaged. What they hold is used as far as it can be trusted, and never further.
 #include <gtest/gtest.h>
 
+#include "core/client/service.hpp"
 #include "sim/scenario.hpp"
 
 namespace sd::sim {
@@ -19,6 +20,9 @@ TEST(WipedDisk, ComesBackAsANewMemberAndGetsItsCopies) {
     s.start({who});
     ASSERT_TRUE(s.until([&] { return s.serves(who); })) << "node " << who << s.trouble();
     EXPECT_NE(s.status(who).id, before);
+    const std::uint32_t other = (who + 1) % 3;
+    EXPECT_TRUE(s.until([&] { return s.redundant() && !s.state(other).member(before); }, seconds(120))) << "node " << who << ": nobody waits for the lost disk" << s.trouble();
+    for (const auto& finding : client::check_cluster(s.state(other), s.status(other)).findings) ADD_FAILURE() << "node " << who << ": " << finding.text;
     EXPECT_EQ(s.settle(), "") << "node " << who;
   }
 }

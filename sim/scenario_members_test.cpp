@@ -88,6 +88,7 @@ TEST(Members, ADrainedNodeCanBeTakenAwayWithoutLoss) {
   EXPECT_TRUE(s.serves(3)) << "it serves on";
   s.cut_power({3});
   s.wipe(3);
+  EXPECT_TRUE(s.until([&] { return s.leader() < 3 && !s.state(s.leader()).member(id); })) << "it leaves the list" << s.trouble();
   s.cut_power({2});  // as many as two copies allow for, besides
   EXPECT_TRUE(s.read_all(0)) << s.trouble();
 }

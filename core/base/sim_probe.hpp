@@ -41,6 +41,7 @@
   X(raft_vote_refused, "a vote is refused")                                                         \
   X(raft_snapshot, "a snapshot is installed")                                                       \
   X(removed_together, "members that fell silent together are removed in one epoch")                  \
+  X(member_forgotten, "a member that was drained or replaced leaves the list")                       \
   X(query_waits_for_journal, "a member is asked for an object while a change of it is on its way to the journal") \
   X(journal_damaged, "a batch that had been durable cannot be read")                                \
   X(journal_tail_erased, "what follows the journal's valid prefix is erased")                       \

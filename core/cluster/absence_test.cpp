@@ -14,10 +14,11 @@ class Absence : public testing::Test {
   std::uint64_t index = 0;
 
   Result run(CommandBody body) { return state.apply(++index, {0, 1, 0, std::move(body)}); }
-  void join(NodeId id, Incarnation incarnation = 1) {
+  void join(NodeId id, Incarnation incarnation = 1, NodeId at = 0) {
     Member m;
     m.id = id;
     m.incarnation = incarnation;
+    m.address.port = static_cast<std::uint16_t>(at == 0 ? id : at);
     m.zone = static_cast<std::uint32_t>(id);
     m.vnodes = 64;
     EXPECT_EQ(run(Join{m, incarnation - 1}).status, Status::ok);
@@ -58,6 +59,41 @@ TEST_F(Absence, GivesItsShareToOthersWhenTheGraceIsOver) {
   for (std::uint32_t i = 0; i < 200; ++i) EXPECT_EQ(acting(i, 2).size(), 2u);
   join(3, 2);
   EXPECT_EQ(run(Expel{3, 2}).status, Status::stale) << "it is back";
+}
+
+TEST_F(Absence, ANewMemberAtItsAddressTakesItsShareAtOnceAndItsPlaceWhenAllIsCopied) {
+  cluster(3, 3);
+  run(Remove{3, 1, false});
+  join(4, 1, 3);
+  for (std::uint32_t i = 0; i < 200; ++i) EXPECT_EQ(acting(i, 3).size(), 3u) << "no slot is kept for a disk that is gone";
+  EXPECT_EQ(run(Forget{3, 1}).status, Status::stale) << "it may hold what is not copied yet";
+  EXPECT_EQ(run(MarkClean{state.epoch()}).status, Status::ok);
+  EXPECT_EQ(run(Forget{3, 2}).status, Status::stale) << "of another life";
+  EXPECT_EQ(run(Forget{3, 1}).status, Status::ok);
+  EXPECT_EQ(state.member(3), nullptr);
+  EXPECT_EQ(run(Forget{4, 1}).status, Status::stale) << "it is up";
+}
+
+TEST_F(Absence, AKnownMemberThatMovedToTheAddressOfAnotherTakesNothingFromIt) {
+  cluster(4, 3);
+  run(Remove{3, 1, false});
+  run(Remove{4, 1, false});
+  join(4, 2, 3);
+  EXPECT_TRUE(state.member(3)->placed);
+  run(MarkClean{state.epoch()});
+  EXPECT_EQ(run(Forget{3, 1}).status, Status::stale);
+}
+
+TEST_F(Absence, ADrainedMemberThatIsDownLeavesTheList) {
+  cluster(4, 3);
+  run(Drain{2, true});
+  EXPECT_EQ(run(Forget{2, 1}).status, Status::stale) << "it is up";
+  run(Remove{2, 1, true});
+  EXPECT_EQ(run(Forget{2, 1}).status, Status::stale) << "others have yet to copy its share";
+  run(MarkClean{state.epoch()});
+  EXPECT_EQ(run(Forget{2, 1}).status, Status::ok);
+  join(2, 2);
+  EXPECT_FALSE(state.member(2)->draining) << "who comes back is new";
 }
 
 TEST_F(Absence, WithoutGraceDataMovesAtOnce) {

@@ -70,6 +70,7 @@ struct BodyWriter {
   void operator()(const Drain& b) { w.u64(b.id); w.boolean(b.on); }
   void operator()(const GiveUp&) {}
   void operator()(const SwitchRecovery& b) { w.boolean(b.enabled); }
+  void operator()(const Forget& b) { w.u64(b.id); w.u64(b.incarnation); }
 };
 
 // The variant's index is the wire value, so alternatives are only ever appended.
@@ -99,6 +100,7 @@ std::optional<CommandBody> body(Reader& r, std::uint8_t kind) {
     case 13: { Drain b; b.id = r.u64(); b.on = r.boolean(); return b; }
     case 14: return GiveUp{};
     case 15: return SwitchRecovery{r.boolean()};
+    case 16: { Forget b; b.id = r.u64(); b.incarnation = r.u64(); return b; }
     default: return {};
   }
 }

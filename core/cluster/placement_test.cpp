@@ -20,6 +20,7 @@ class FollowedPlacement : public testing::Test {
     Member m;
     m.id = id;
     m.incarnation = incarnation;
+    m.address.port = static_cast<std::uint16_t>(id);
     m.zone = static_cast<std::uint32_t>(id);
     m.vnodes = 16;
     run(Join{m, incarnation - 1});

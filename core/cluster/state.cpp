@@ -130,6 +130,10 @@ Result State::perform(std::uint64_t index, const Join& join) {
   joined.draining = found != members.end() && found->second.draining;
   if (found != members.end() && found->second == joined) return {};
   members[wanted.id] = joined;
+  // A new node at the address of one that is down: that one's disk is gone, so nobody waits for it. A known one may only have moved.
+  if (found == members.end())
+    for (auto& [id, member] : members)
+      if (is_replaced(member)) member.placed = false;
   shut_down = false;  // whoever joins after a shutdown means to serve again
   begin_epoch(index);
   return {};
@@ -237,6 +241,14 @@ bool State::is_drained(NodeId id) const {
   return m && m->draining && (epochs.size() == 1 || SD_BUG(drained_too_early));
 }
 
+bool State::is_replaced(const Member& member) const {
+  return !member.up && std::ranges::any_of(members, [&](const auto& other) { return other.second.up && other.second.address == member.address; });
+}
+
+bool State::is_forgettable(const Member& member) const {
+  return !member.up && epochs.size() == 1 && (member.draining || (!member.placed && is_replaced(member)));
+}
+
 std::vector<NodeId> State::missing() const {
   std::size_t fewest_copies = copies;
   for (const auto& [vid, vdi] : vdis)
@@ -287,6 +299,15 @@ Result State::perform(std::uint64_t index, const Drain& drain) {
   }
   member.draining = drain.on;
   if (member.vnodes > 0 && member.placed) begin_epoch(index);
+  return {};
+}
+
+Result State::perform(std::uint64_t, const Forget& forget) {
+  const auto found = members.find(forget.id);
+  if (found == members.end()) return {Status::not_found};
+  if (found->second.incarnation != forget.incarnation || !is_forgettable(found->second)) return {Status::stale};
+  members.erase(found);
+  proposers_.erase(forget.id);
   return {};
 }
 

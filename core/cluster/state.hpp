@@ -86,9 +86,10 @@ struct Expel { NodeId id = 0; Incarnation incarnation = 0; };                // 
 struct Drain { NodeId id = 0; bool on = false; };                            // planned: its share moves away while it serves; or back
 struct GiveUp {};                                                            // an operator's: whoever is down now is not waited for
 struct SwitchRecovery { bool enabled = true; };                              // off: objects are made redundant only when clients touch them
+struct Forget { NodeId id = 0; Incarnation incarnation = 0; };               // it is gone for good, and nothing waits for it: see is_forgettable
 
 using CommandBody = std::variant<Format, Join, Remove, CreateVdi, DeleteVdi, PurgeVdi, ResizeVdi, TakeOwnership, MarkClean, Shutdown, Start,
-                                 SetGrace, Expel, Drain, GiveUp, SwitchRecovery>;
+                                 SetGrace, Expel, Drain, GiveUp, SwitchRecovery, Forget>;
 
 struct Command {
   NodeId proposer = 0;
@@ -138,6 +139,10 @@ class State {
   bool is_up(NodeId id, Incarnation incarnation) const;
   // Whether every object has all its copies without this member: it was drained, and what it held is elsewhere.
   bool is_drained(NodeId id) const;
+  // Whether it is down and another member is up at its address: it has lost its disk and will not come back as who it was.
+  bool is_replaced(const Member& member) const;
+  // Whether a member may leave the list: it is down, was drained or replaced, and every object has all its copies without it.
+  bool is_forgettable(const Member& member) const;
   // Those that are down and may hold what no other member has: so many of those who took part in some epoch that is not yet clean are
   // down, or have restarted since, that they may have been all the members of an object. Ordered by id.
   std::vector<NodeId> missing() const;
@@ -165,6 +170,7 @@ class State {
   Result perform(std::uint64_t index, const SetGrace&);
   Result perform(std::uint64_t index, const Expel&);
   Result perform(std::uint64_t index, const Drain&);
+  Result perform(std::uint64_t index, const Forget&);
   Result perform(std::uint64_t index, const GiveUp&);
   Result perform(std::uint64_t index, const SwitchRecovery&);
 };

@@ -233,7 +233,8 @@ void Gateway::on_state(Time now, GatewayEffects& out) {
   for (const auto& [number, id] : forwarded_) {
     const Pending& p = *pending_.find(id);
     const auto* vdi = state_.find(p.request.vid);
-    if (!vdi || vdi->owner != p.sent_to || !state_.member(p.sent_to)->up) lost.push_back(id);
+    const auto* owner = state_.member(p.sent_to);
+    if (!vdi || vdi->owner != p.sent_to || !owner || !owner->up) lost.push_back(id);
   }
   for (const std::uint64_t id : lost) {
     Pending& p = *pending_.find(id);

@@ -159,6 +159,7 @@ void Node::Impl::lead(Time now, Effects& fx) {
       if (now - link.refused_at > refusal_counts) link.refused = false;  // what a follower noticed long ago says nothing about now
     remove_proposed.clear();
     expel_proposed.clear();
+    forget_proposed.clear();
     absent_since.clear();
     clean_reports.clear();
     purge_reports.clear();
@@ -170,6 +171,7 @@ void Node::Impl::lead(Time now, Effects& fx) {
   manage_voters(now);
   remove_silent(now, fx);
   expel_absent(now, fx);
+  forget_gone(now, fx);
   mark_clean(now);
   if (phase == Phase::leaving && cluster_state.is_up(id, incarnation)) propose_untracked(now, cluster::Remove{id, incarnation, true});
 }

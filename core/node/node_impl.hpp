@@ -146,6 +146,7 @@ struct Node::Impl final : client::Backend {
   void manage_voters(Time now);
   void remove_silent(Time now, Effects& fx);
   void expel_absent(Time now, Effects& fx);
+  void forget_gone(Time now, Effects& fx);
   bool hand_over(Time now);
   void found_anew(Time now, Effects& fx);
   bool adopts() const;
@@ -250,7 +251,7 @@ struct Node::Impl final : client::Backend {
   bool was_leader = false;
   Time leader_since = 0;
   std::map<NodeId, Time> granted;          // as leader: when each member was last given a lease
-  std::map<NodeId, Time> remove_proposed, join_proposed, expel_proposed;
+  std::map<NodeId, Time> remove_proposed, join_proposed, expel_proposed, forget_proposed;
   std::map<NodeId, Time> absent_since;     // as leader: when it first saw each member of the group that is down
   // The leader that this node followed last, since when, and in which term.
   struct { NodeId id = 0; Time since = 0; std::uint64_t term = 0; } last_leader;

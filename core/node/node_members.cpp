@@ -112,6 +112,26 @@ void Node::Impl::expel_absent(Time now, Effects& fx) {
   }
 }
 
+// Those that are gone for good first stop getting the log, then leave the list.
+void Node::Impl::forget_gone(Time now, Effects& fx) {
+  if (raft->config_index() > raft->commit_index()) return;
+  for (const auto& [node, member] : cluster_state.members) {
+    if (!cluster_state.is_forgettable(member) || raft->config().is_voter(node)) continue;
+    if (raft->config().is_learner(node)) {
+      raft::Config next = raft->config();
+      std::erase(next.learners, node);
+      raft->propose_config(now, std::move(next), raft_fx);
+      return;
+    }
+    auto& proposed = forget_proposed[node];
+    if (proposed != 0 && now - proposed < internal_repeat) continue;
+    proposed = now;
+    SD_SOMETIMES(true, member_forgotten);
+    log(fx, LogLine::Level::info, "node " + std::to_string(node) + ", which was " + to_string(member.address) + ", is gone for good and leaves the list");
+    propose_untracked(now, cluster::Forget{node, member.incarnation});
+  }
+}
+
 // --- Voters --------------------------------------------------------------------------------------------------------------------------------
 
 // Whether a member has (nearly) all of the log. What one has said nothing about yet it does not hold, however short the log is: with a vote, or a
@@ -140,7 +160,7 @@ void Node::Impl::manage_voters(Time now) {
       c.up = member->up && (hears(now, node) || SD_BUG(promote_unheard));
       c.draining = member->draining;
     }
-    c.gone = !c.up && ((member && member->left) || absent_for(now, node) >= options.voter_patience);
+    c.gone = !c.up && ((member && (member->left || cluster_state.is_replaced(*member))) || absent_for(now, node) >= options.voter_patience);
     candidates.push_back(c);
   };
   for (const NodeId node : config.voters) add(node, true);
