@@ -42,7 +42,6 @@ NodeOptions options_of(const Config& config, MachineId id) {
   options.meta_cache = config.meta_cache;
   options.remembered_writes = config.remembered_writes;
   options.max_streams = std::max(256u, 4 * config.nodes);
-  options.recovery_rates = {8u << 20, 64u << 20};
   options.scrub_rate = 64u << 20;
   options.scrub_every = config.faults & (bit(FaultClass::rot) | bit(FaultClass::lone_rot)) ? seconds(5) : seconds(3600);
   return options;
@@ -199,6 +198,7 @@ void World::on_phase() {
     case Phase::setup:
       if (!admin->done()) break;
       nodes[0]->order(cluster::SetGrace{config.grace_ms});
+      nodes[0]->order(cluster::SetThrottle{{8u << 20, 64u << 20}});
       for (auto& guest : guests) guest->start();
       faults->begin(now + config.chaos);
       enter(Phase::chaos, config.chaos);

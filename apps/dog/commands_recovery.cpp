@@ -161,9 +161,9 @@ void set_throttle(const Options& options, Client& client, const std::string& bus
     return *size;
   };
   const client::SetThrottle wanted{parsed(busy, before.rate_busy), parsed(idle, before.rate_idle)};
-  client.call(wanted);
+  client.call_until_done(wanted);
   if (options.json) fmt::print("{}\n", json({{"rate_busy", wanted.busy}, {"rate_idle", wanted.idle}}).dump(2));
-  else fmt::print("While clients work: {}; while they do not: {}. Until the node restarts.\n", rate_text(wanted.busy), rate_text(wanted.idle));
+  else fmt::print("While clients work: {}; while they do not: {}. So on every node.\n", rate_text(wanted.busy), rate_text(wanted.idle));
 }
 
 void switch_recovery(const Options& options, Client& client, bool enabled) {
@@ -181,7 +181,7 @@ void add_recovery_commands(CLI::App& app, const Options& options, Client& client
   auto* recovery = app.get_subcommand("node")->add_subcommand("recovery", "How far recovery is, and what each node has done for it");
   recovery->add_flag("-w,--watch", *watch, "Show a bar until every object has all its copies");
   auto busy = std::make_shared<std::string>(), idle = std::make_shared<std::string>();
-  auto* throttle = recovery->add_subcommand("set-throttle", "How fast the node that -a and -p name may copy in the background");
+  auto* throttle = recovery->add_subcommand("set-throttle", "How fast each node may copy in the background");
   throttle->add_option("--busy", *busy, "Bytes per second while clients work, like 32M, or none for no limit")->type_name("RATE");
   throttle->add_option("--idle", *idle, "The same while they do not")->type_name("RATE");
   throttle->callback([&options, &client, busy, idle] { set_throttle(options, client, *busy, *idle); });

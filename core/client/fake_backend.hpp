@@ -59,7 +59,6 @@ class FakeBackend final : public Backend {
     requested.emplace_back(++last_ticket_, std::move(request));
     return last_ticket_;
   }
-  void set_recovery_rates(ThrottleRates rates) override { status_.recovery.rates = rates; }
   Random& random() override { return random_; }
 
   bool busy = false;

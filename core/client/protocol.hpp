@@ -275,7 +275,7 @@ struct RecoverForce {               // -> Success
   static void fields(auto& s, auto&& f) { f(s.new_configuration); }
 };
 using NodeRecovery = Plain<1030>;   // -> Data(RecoveryReport)
-struct SetThrottle {                // -> Success; of the asked node, until it restarts
+struct SetThrottle {                // -> Success; of every node
   static constexpr std::uint32_t number = 1031;
   std::uint64_t busy = 0, idle = 0; // bytes per second while clients work, and while they do not; 0: no limit
   static void fields(auto& s, auto&& f) { f(s.busy, s.idle); }

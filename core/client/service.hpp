@@ -41,7 +41,6 @@ class Backend {
   virtual std::uint8_t default_copies() const = 0;              // NodeOptions::default_copies
   virtual std::uint64_t propose(cluster::CommandBody body) = 0; // then Service::on_proposed
   virtual std::uint64_t io(IoRequest request) = 0;              // then Service::on_io
-  virtual void set_recovery_rates(ThrottleRates rates) = 0;
   virtual Random& random() = 0;
   // For an operator who has lost the majority of the voters for good: this node goes on alone. Empty, or why not.
   virtual std::string force_new_configuration() { return "not possible here"; }

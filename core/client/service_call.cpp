@@ -471,16 +471,18 @@ void Service::Call::switch_recovery(bool enabled) {
   propose(cluster::SwitchRecovery{enabled}, std::move(waiting));
 }
 
-void Service::Call::on(SetThrottle& request) {
-  backend.set_recovery_rates({request.busy, request.idle});
-  done(Success{});
-}
+void Service::Call::on(SetThrottle& request) { set_throttle({request.busy, request.idle}); }
 // The reference counts objects of 4 MB in an interval of milliseconds, whether clients work or not.
 void Service::Call::on(SetRecovery& request) {
   const std::uint64_t interval = std::max<std::uint64_t>(request.queue_work_interval, 1);
   const std::uint64_t rate = request.throttling ? std::max<std::uint64_t>(1, std::uint64_t{request.max_exec_count} * limits::object_size * 1000 / interval) : 0;
-  backend.set_recovery_rates({rate, rate});
-  done(Success{});
+  set_throttle({rate, rate});
+}
+void Service::Call::set_throttle(cluster::RecoveryRates rates) {
+  if (!usable()) return;
+  Waiting waiting;
+  waiting.what = "set the throttle of recovery";
+  propose(cluster::SetThrottle{rates}, std::move(waiting));
 }
 
 void Service::Call::on(NodeRecovery&) {

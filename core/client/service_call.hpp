@@ -76,6 +76,7 @@ struct Service::Call {
   void on(NodeRecovery& request);
   void on(SetThrottle& request);
   void switch_recovery(bool enabled);
+  void set_throttle(cluster::RecoveryRates rates);
 
   void done(const ResponseResult& result) { service.answer(stream, slot, result, effects); }
   void fail(SdError error, const std::string& message) { service.fail(stream, slot, error, message, effects); }

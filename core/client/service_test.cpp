@@ -340,21 +340,18 @@ TEST_F(ServiceTest, QueriesOfTheReferenceAreAnswered) {
     EXPECT_EQ(ask(request, reference_version), ResponseResult(Success{}));
 }
 
-TEST_F(ServiceTest, RecoveryIsSwitchedForAllAndThrottledForOne) {
+TEST_F(ServiceTest, RecoveryIsSwitchedAndThrottledForAll) {
   format();
   EXPECT_EQ(ask(DisableRecover{}, reference_version), ResponseResult(Success{}));
   EXPECT_TRUE(backend.state().recovery_off);
   EXPECT_EQ(ask(EnableRecover{}), ResponseResult(Success{}));
   EXPECT_FALSE(backend.state().recovery_off);
   EXPECT_EQ(ask(SetThrottle{5, 7}), ResponseResult(Success{}));
-  const auto report = bincode::from_bytes<RecoveryReport>(data_of(NodeRecovery{}));
-  ASSERT_TRUE(report);
-  EXPECT_EQ(report->rate_busy, 5u);
-  EXPECT_EQ(report->rate_idle, 7u);
+  EXPECT_EQ(backend.state().recovery_rates, (cluster::RecoveryRates{5, 7}));
   EXPECT_EQ(ask(SetRecovery{2, 500, true}, reference_version), ResponseResult(Success{}));
-  EXPECT_EQ(backend.status().recovery.rates.busy, 16u << 20) << "two objects in half a second";
+  EXPECT_EQ(backend.state().recovery_rates.busy, 16u << 20) << "two objects in half a second";
   EXPECT_EQ(ask(SetRecovery{2, 500, false}, reference_version), ResponseResult(Success{}));
-  EXPECT_EQ(backend.status().recovery.rates.busy, 0u);
+  EXPECT_EQ(backend.state().recovery_rates.busy, 0u);
 }
 
 TEST_F(ServiceTest, ListsComeInPages) {

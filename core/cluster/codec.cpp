@@ -6,7 +6,7 @@ namespace sd::cluster {
 
 namespace {
 
-constexpr std::uint8_t state_format = 2;
+constexpr std::uint8_t state_format = 3;
 constexpr std::size_t max_epochs = 1u << 16;
 constexpr std::size_t max_outcomes = 64;
 
@@ -71,6 +71,7 @@ struct BodyWriter {
   void operator()(const GiveUp&) {}
   void operator()(const SwitchRecovery& b) { w.boolean(b.enabled); }
   void operator()(const Forget& b) { w.u64(b.id); w.u64(b.incarnation); }
+  void operator()(const SetThrottle& b) { w.u64(b.rates.busy); w.u64(b.rates.idle); }
 };
 
 // The variant's index is the wire value, so alternatives are only ever appended.
@@ -101,6 +102,7 @@ std::optional<CommandBody> body(Reader& r, std::uint8_t kind) {
     case 14: return GiveUp{};
     case 15: return SwitchRecovery{r.boolean()};
     case 16: { Forget b; b.id = r.u64(); b.incarnation = r.u64(); return b; }
+    case 17: { SetThrottle b; b.rates.busy = r.u64(); b.rates.idle = r.u64(); return b; }
     default: return {};
   }
 }
@@ -139,6 +141,8 @@ void State::encode(std::string& out) const {
   w.u64(replaced_group);
   w.u8(copies);
   w.u32(grace_ms);
+  w.u64(recovery_rates.busy);
+  w.u64(recovery_rates.idle);
   w.u64(applied);
   w.u32(static_cast<std::uint32_t>(members.size()));
   for (const auto& [id, m] : members) put(w, m);
@@ -191,6 +195,8 @@ std::optional<State> State::decode(std::string_view bytes) {
   s.replaced_group = r.u64();
   s.copies = r.u8();
   s.grace_ms = r.u32();
+  s.recovery_rates.busy = r.u64();
+  s.recovery_rates.idle = r.u64();
   s.applied = r.u64();
   for (auto n = r.count(limits::max_members); n > 0 && !r.failed(); --n) {
     Member m = read_member(r);

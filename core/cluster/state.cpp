@@ -229,6 +229,11 @@ Result State::perform(std::uint64_t, const SwitchRecovery& command) {
   return {};
 }
 
+Result State::perform(std::uint64_t, const SetThrottle& set) {
+  recovery_rates = set.rates;
+  return {};
+}
+
 Result State::perform(std::uint64_t, const Start&) {
   shut_down = false;
   return {};

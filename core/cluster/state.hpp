@@ -66,6 +66,13 @@ struct Vdi {
   friend bool operator==(const Vdi&, const Vdi&) = default;
 };
 
+// How fast each member may copy in the background: bytes per second, 0: no limit.
+struct RecoveryRates {
+  std::uint64_t busy = 32u << 20;    // while requests of clients pass through it
+  std::uint64_t idle = 0;            // while none do
+  friend bool operator==(const RecoveryRates&, const RecoveryRates&) = default;
+};
+
 // --- Commands -----------------------------------------------------------------------------------------------------------------------
 
 struct Format { std::uint64_t uuid = 0; std::uint8_t copies = 0; bool force = false; };
@@ -85,11 +92,12 @@ struct SetGrace { std::uint32_t milliseconds = 0; };                         // 
 struct Expel { NodeId id = 0; Incarnation incarnation = 0; };                // its grace is over: others take its share
 struct Drain { NodeId id = 0; bool on = false; };                            // planned: its share moves away while it serves; or back
 struct GiveUp {};                                                            // an operator's: whoever is down now is not waited for
+struct SetThrottle { RecoveryRates rates; };                                  // of every node
 struct SwitchRecovery { bool enabled = true; };                              // off: objects are made redundant only when clients touch them
 struct Forget { NodeId id = 0; Incarnation incarnation = 0; };               // it is gone for good, and nothing waits for it: see is_forgettable
 
 using CommandBody = std::variant<Format, Join, Remove, CreateVdi, DeleteVdi, PurgeVdi, ResizeVdi, TakeOwnership, MarkClean, Shutdown, Start,
-                                 SetGrace, Expel, Drain, GiveUp, SwitchRecovery, Forget>;
+                                 SetGrace, Expel, Drain, GiveUp, SwitchRecovery, Forget, SetThrottle>;
 
 struct Command {
   NodeId proposer = 0;
@@ -115,6 +123,7 @@ class State {
   std::uint64_t replaced_group = 0;  // the log's group before an operator replaced it; 0: never
   std::uint8_t copies = 0;    // default for new VDIs
   std::uint32_t grace_ms = 600'000;  // long enough for a machine to restart, short against the time in which a second one fails
+  RecoveryRates recovery_rates;
   std::uint64_t applied = 0;  // log index of the last entry seen (also of entries that are not commands)
   std::map<NodeId, Member> members;
   std::vector<EpochRecord> epochs;  // from the last clean one to the current one; never empty once a member joined
@@ -168,6 +177,7 @@ class State {
   Result perform(std::uint64_t index, const Shutdown&);
   Result perform(std::uint64_t index, const Start&);
   Result perform(std::uint64_t index, const SetGrace&);
+  Result perform(std::uint64_t index, const SetThrottle&);
   Result perform(std::uint64_t index, const Expel&);
   Result perform(std::uint64_t index, const Drain&);
   Result perform(std::uint64_t index, const Forget&);

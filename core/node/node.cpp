@@ -151,7 +151,6 @@ void Node::Impl::open_machines(Time now, Effects& fx) {
   store = std::make_unique<Store>(store_options(options), pool, rng.next());
   if (space_total > 0) store->set_space(space_free, space_total);  // told before there was a store
   replica = std::make_unique<Replica>(id, pool, *store, cluster_state, options.remembered_writes);
-  replica->throttle().set(options.recovery_rates);
   gateway = std::make_unique<Gateway>(id, incarnation, pool, cluster_state, placement);
   collector = std::make_unique<Collector>(id, *store, cluster_state, placement);
   raft->open(now, raft_fx);

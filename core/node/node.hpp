@@ -22,7 +22,6 @@
 #include "core/cluster/state.hpp"
 #include "core/disk/disk.hpp"
 #include "core/peer/message.hpp"
-#include "core/replica/throttle.hpp"
 
 namespace sd {
 
@@ -72,7 +71,6 @@ struct NodeOptions {
   std::size_t meta_cache = 2048;                // objects whose checksums stay in memory
   std::size_t max_streams = 4096;
   std::uint32_t nbd_preferred_block = 4096;
-  ThrottleRates recovery_rates;                 // of copying in the background
   std::uint64_t scrub_rate = 8u << 20;          // bytes per second; 0: no scrub
   Time scrub_every = seconds(7 * 24 * 3600);    // from the beginning of one pass to that of the next
 };
@@ -87,7 +85,7 @@ struct RecoveryStatus {
   bool tidy = false;                                    // what it stores in vain in this epoch is removed
   std::uint64_t removed = 0, leftovers = 0, orphans = 0, kept = 0;  // see CollectorStats
   std::uint64_t scrub_passes = 0, scrubbed_objects = 0, scrubbed_bytes = 0, scrub_left = 0, unreadable_objects = 0;
-  ThrottleRates rates;
+  cluster::RecoveryRates rates;
   bool busy = false;                                    // clients work, so the rate for that counts
 };
 

@@ -189,7 +189,6 @@ struct Node::Impl final : client::Backend {
   std::uint8_t default_copies() const override { return options.default_copies; }
   std::uint64_t propose(cluster::CommandBody body) override;
   std::uint64_t io(client::IoRequest request) override;
-  void set_recovery_rates(ThrottleRates rates) override { replica->throttle().set(rates); }
   Random& random() override { return rng; }
   std::vector<NodeId> voters() const override;
   std::vector<NodeId> unreachable_voters() const override;

@@ -103,7 +103,7 @@ void Node::Impl::fill_recovery_status(Time now, NodeStatus& status) const {
   r.scrubbed_bytes = stats.scanned_bytes;
   r.scrub_left = scrubbing.left.size() + scrubbing.under_way;
   r.unreadable_objects = scrubbing.unreadable;
-  r.rates = replica->throttle().rates();
+  r.rates = cluster_state.recovery_rates;
   r.busy = replica->throttle().busy(now);
 }
 

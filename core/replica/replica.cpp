@@ -485,7 +485,7 @@ void Replica::pull_more(Time now, std::uint64_t id, Job& job, ReplicaEffects& ou
   throttled_ -= std::exchange(job.throttled, false);
   for (auto& place : job.asked) {
     if (place != 0 || job.chunks_left == 0) continue;
-    if (job.request.background && !throttle_.take(now, limits::chunk_size)) {
+    if (job.request.background && !throttle_.take(now, limits::chunk_size, state_.recovery_rates)) {
       job.throttled = true;
       ++throttled_;
       job.last_progress = now;
@@ -581,7 +581,7 @@ void Replica::tick(Time now, ReplicaEffects& out) {
   constexpr Time repeat = milliseconds(500), give_up = seconds(5);
   std::vector<std::uint64_t> active;
   for (const auto& [oid, id] : pulls_) active.push_back(id);
-  if (throttled_ > 0 && now >= throttle_.free_at())
+  if (throttled_ > 0 && (now >= throttle_.free_at() || now >= next_tick_))  // the rate may be another one by now
     for (const std::uint64_t id : active)
       if (Job* job = jobs_.find(id); job && job->throttled) pull_more(now, id, *job, out);
   if (now < next_tick_) {

@@ -59,7 +59,7 @@ class Replica {
   std::size_t under_way() const { return jobs_.size(); }
   std::size_t pulling() const { return pulls_.size(); }
   const ReplicaStats& stats() const { return stats_; }
-  Throttle& throttle() { return throttle_; }
+  const Throttle& throttle() const { return throttle_; }
 
  private:
   using Request = peer::ObjectRequest;

@@ -5,24 +5,15 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
 #include "core/base/time.hpp"
+#include "core/cluster/state.hpp"
 
 namespace sd {
 
-struct ThrottleRates {
-  std::uint64_t busy = 32u << 20;  // bytes per second; 0: no limit
-  std::uint64_t idle = 0;
-};
-
 class Throttle {
  public:
-  void set(ThrottleRates rates) {
-    rates_ = rates;
-    free_at_ = 0;
-  }
-  const ThrottleRates& rates() const { return rates_; }
-
   // A request of a client passed through this node.
   void on_foreground(Time now) {
     roll(now);
@@ -34,9 +25,10 @@ class Throttle {
   }
 
   // Whether so many bytes may be asked for now; if so they count.
-  bool take(Time now, std::uint64_t bytes) {
-    const std::uint64_t rate = busy(now) ? rates_.busy : rates_.idle;
+  bool take(Time now, std::uint64_t bytes, const cluster::RecoveryRates& rates) {
+    const std::uint64_t rate = busy(now) ? rates.busy : rates.idle;
     if (rate == 0) return true;
+    if (std::exchange(rate_, rate) != rate) free_at_ = 0;  // what was taken at another rate says nothing
     if (now < free_at_) return false;
     free_at_ = std::max(free_at_, now - std::min(now, burst)) + bytes * seconds(1) / rate;
     return true;
@@ -55,7 +47,7 @@ class Throttle {
     window_ends_ = now + window;
   }
 
-  ThrottleRates rates_;
+  std::uint64_t rate_ = 0;
   Time free_at_ = 0;
   Time window_ends_ = 0;
   std::uint64_t count_ = 0, before_ = 0;
