@@ -1,6 +1,9 @@
 // The commands of `dog`. Each adds its subcommands, whose callbacks do the work and throw CommandError if they cannot.
 #pragma once
 #include <CLI/CLI.hpp>
+#include <initializer_list>
+#include <string>
+#include <string_view>
 
 #include "apps/dog/client.hpp"
 
@@ -15,9 +18,13 @@ void add_membership_commands(CLI::App& app, const Options& options, Client& clie
 void add_recovery_commands(CLI::App& app, const Options& options, Client& client);
 void add_vdi_commands(CLI::App& app, const Options& options, Client& client);
 
+// The end of a command's --help: command lines as one would type them, each with what it does. For CLI::App::footer.
+struct Example {
+  std::string_view command, effect;
+};
+std::string examples(std::initializer_list<Example> list);
+
 // "1 copy", "3 copies".
 std::string counted(std::uint64_t n, const std::string& one, const std::string& many);
-// Sixteen hexadecimal digits; "-" for 0.
-std::string id_text(std::uint64_t id);
 
 }  // namespace sd::dog

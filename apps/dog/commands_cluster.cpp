@@ -114,10 +114,15 @@ void check(const Options& options, Client& client) {
 
 void add_cluster_commands(CLI::App& app, const Options& options, Client& client) {
   auto* cluster = app.add_subcommand("cluster", "The cluster as a whole")->require_subcommand(1);
-  cluster->add_subcommand("info", "Show the state of the cluster")->callback([&] { info(options, client); });
+  auto* sub = cluster->add_subcommand("info", "Show the state of the cluster");
+  sub->footer(examples({{"dog cluster info", "state, copies, nodes, leader, and what is waited for"},
+                        {"dog --json cluster info | jq -r .status", "\"running\", if all is well"}}));
+  sub->callback([&] { info(options, client); });
 
   auto arguments = std::make_shared<FormatArguments>();
-  auto* sub = cluster->add_subcommand("format", "Make the cluster ready for VDIs");
+  sub = cluster->add_subcommand("format", "Make the cluster ready for VDIs");
+  sub->footer(examples({{"dog cluster format -c 3", "three copies of everything, on three nodes"},
+                        {"dog cluster format -c 2 --force", "throw every VDI away and begin anew (asks first)"}}));
   sub->add_option("-c,--copies", arguments->copies, "Copies of every object, each on a node of another zone; default: as many as nodes, at most 3")
       ->check(CLI::Range(1u, static_cast<unsigned>(limits::max_copies)))
       ->type_name("N");
@@ -125,8 +130,13 @@ void add_cluster_commands(CLI::App& app, const Options& options, Client& client)
   sub->add_flag("--yes", arguments->yes, "Do not ask for confirmation");
   sub->callback([&options, &client, arguments] { format(options, client, *arguments); });
 
-  cluster->add_subcommand("shutdown", "Stop serving on all nodes, in an orderly way")->callback([&] { shutdown(options, client); });
-  cluster->add_subcommand("check", "Say what is wrong with the cluster; exit code 6 if anything is")->callback([&] { check(options, client); });
+  sub = cluster->add_subcommand("shutdown", "Stop serving on all nodes, in an orderly way");
+  sub->footer(examples({{"dog cluster shutdown", "flushes, and ends every sheep; starting them brings all back"}}));
+  sub->callback([&] { shutdown(options, client); });
+  sub = cluster->add_subcommand("check", "Say what is wrong with the cluster; exit code 6 if anything is");
+  sub->footer(examples({{"dog cluster check", "each trouble, with what to do about it"},
+                        {"dog cluster check >/dev/null || mail ...", "for a timer: 0 healthy, 6 not, 2 no answer"}}));
+  sub->callback([&] { check(options, client); });
 }
 
 }  // namespace sd::dog

@@ -23,7 +23,7 @@ client::ClusterReport report_of(Client& client) { return client.report<client::C
 const client::NodeEntry& find_node(const client::ClusterReport& report, const std::string& wanted) {
   const client::NodeEntry* found = nullptr;
   for (const auto& node : report.nodes) {
-    if (node.address != wanted && !id_text(node.id).starts_with(wanted)) continue;
+    if (wanted.empty() || (node.address != wanted && !id_text(node.id).starts_with(wanted))) continue;
     if (found) throw CommandError(exit_code::usage, fmt::format("'{}' is the beginning of several ids; give more of it", wanted));
     found = &node;
   }
@@ -102,20 +102,25 @@ void add_membership_commands(CLI::App& app, const Options& options, Client& clie
   auto* cluster = app.get_subcommand("cluster");
   auto name = std::make_shared<std::string>();
   auto* sub = node->add_subcommand("drain", "Move a node's data away while it serves on, so that it can be stopped for good");
+  sub->footer(examples({{"dog node drain 10.0.0.4:7000", "by address"}, {"dog node drain 5482", "by the beginning of its id; then see: dog node list"}}));
   sub->add_option("NODE", *name, "Its id, the beginning of it, or its address")->required();
   sub->callback([&options, &client, name] { drain(options, client, *name, true); });
   sub = node->add_subcommand("undrain", "Give a drained node its share of the data again");
+  sub->footer(examples({{"dog node undrain 10.0.0.4:7000", "data moves back to it"}}));
   sub->add_option("NODE", *name, "Its id, the beginning of it, or its address")->required();
   sub->callback([&options, &client, name] { drain(options, client, *name, false); });
 
   auto time = std::make_shared<std::string>();
   sub = cluster->add_subcommand("grace", "Show or set how long a node that is down keeps its share of the data before others copy it");
+  sub->footer(examples({{"dog cluster grace", "show it"}, {"dog cluster grace 1h", "set it, for a long repair"}, {"dog cluster grace 0", "copy at once"}}));
   sub->add_option("TIME", *time, "Such as 90s, 10m, 2h; 0: data moves at once");
   sub->callback([&options, &client, time] { grace(options, client, *time); });
 
   auto yes = std::make_shared<bool>(false);
   auto* recover = cluster->add_subcommand("recover", "Getting copies back, and going on after nodes were lost for good")->require_subcommand(1);
   sub = recover->add_subcommand("force", "Give up the nodes that the cluster, or some of its data, waits for; loses what only they hold");
+  sub->footer(examples({{"dog cluster recover force", "says what would be lost, and asks"},
+                        {"dog -a 10.0.0.1 cluster recover force", "without a majority, 10.0.0.1 goes on alone"}}));
   sub->add_flag("--yes", *yes, "Do not ask for confirmation");
   sub->callback([&options, &client, yes] { recover_force(options, client, *yes); });
 }

@@ -80,8 +80,13 @@ void info(const Options& options, Client& client) {
 
 void add_node_commands(CLI::App& app, const Options& options, Client& client) {
   auto* node = app.add_subcommand("node", "The nodes of the cluster")->require_subcommand(1);
-  node->add_subcommand("list", "List all nodes")->callback([&] { list(options, client); });
-  node->add_subcommand("info", "Show details of the node that -a and -p name")->callback([&] { info(options, client); });
+  auto* sub = node->add_subcommand("list", "List all nodes");
+  sub->footer(examples({{"dog node list", "who is up, who votes, who is drained"},
+                        {"dog --json node list | jq -r '.[] | select(.up | not) | .address'", "the nodes that are down"}}));
+  sub->callback([&] { list(options, client); });
+  sub = node->add_subcommand("info", "Show details of the node that -a and -p name");
+  sub->footer(examples({{"dog -a 10.0.0.2 node info", "its state, space, log, connections and counters"}}));
+  sub->callback([&] { info(options, client); });
 }
 
 }  // namespace sd::dog

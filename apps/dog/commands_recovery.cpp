@@ -112,7 +112,7 @@ void print_table(const std::vector<NodeView>& views) {
     const auto& r = *view.report;
     const bool clean = r.epoch == r.clean_epoch;
     const std::string state = !r.enabled ? "switched off" : r.sweeping ? "sweeping" : r.pulls > 0 ? "copying" : !clean ? "waits for others" : r.tidy ? "done" : "tidying";
-    table.add({{view.address}, {state, !r.enabled ? Tone::warning : clean ? Tone::good : Tone::plain}, {fmt::format("{}/{}", r.at, r.end)},
+    table.add({{view.address}, {state, !r.enabled ? Tone::warning : clean ? Tone::good : Tone::plain}, {clean ? "-" : fmt::format("{}/{}", r.at, r.end)},
                {format_size(r.pulled_bytes)}, {std::to_string(r.pulled_objects)}, {std::to_string(r.mended_blocks)},
                {std::to_string(r.lost_blocks), r.lost_blocks > 0 ? Tone::bad : Tone::plain}, {std::to_string(r.removed + r.leftovers + r.orphans)},
                {format_size(r.scrubbed_bytes)}, {rate_text(r.busy ? r.rate_busy : r.rate_idle)}});
@@ -179,9 +179,12 @@ void switch_recovery(const Options& options, Client& client, bool enabled) {
 void add_recovery_commands(CLI::App& app, const Options& options, Client& client) {
   auto watch = std::make_shared<bool>(false);
   auto* recovery = app.get_subcommand("node")->add_subcommand("recovery", "How far recovery is, and what each node has done for it");
+  recovery->footer(examples({{"dog node recovery", "a table of all nodes"}, {"dog node recovery --watch", "a bar, until every object has all its copies"}}));
   recovery->add_flag("-w,--watch", *watch, "Show a bar until every object has all its copies");
   auto busy = std::make_shared<std::string>(), idle = std::make_shared<std::string>();
   auto* throttle = recovery->add_subcommand("set-throttle", "How fast each node may copy in the background");
+  throttle->footer(examples({{"dog node recovery set-throttle", "show the rates"},
+                              {"dog node recovery set-throttle --busy 16M --idle none", "set them, for the whole cluster"}}));
   throttle->add_option("--busy", *busy, "Bytes per second while clients work, like 32M, or none for no limit")->type_name("RATE");
   throttle->add_option("--idle", *idle, "The same while they do not")->type_name("RATE");
   throttle->callback([&options, &client, busy, idle] { set_throttle(options, client, *busy, *idle); });
@@ -190,8 +193,12 @@ void add_recovery_commands(CLI::App& app, const Options& options, Client& client
   });
 
   auto* recover = app.get_subcommand("cluster")->get_subcommand("recover");
-  recover->add_subcommand("enable", "Switch recovery in the background on")->callback([&] { switch_recovery(options, client, true); });
-  recover->add_subcommand("disable", "Switch it off, for work on several nodes one after the other")->callback([&] { switch_recovery(options, client, false); });
+  auto* sub = recover->add_subcommand("enable", "Switch recovery in the background on");
+  sub->footer(examples({{"dog cluster recover enable", "missing copies are made"}}));
+  sub->callback([&] { switch_recovery(options, client, true); });
+  sub = recover->add_subcommand("disable", "Switch it off, for work on several nodes one after the other");
+  sub->footer(examples({{"dog cluster recover disable", "then stop, change and start one node after the other; then: enable"}}));
+  sub->callback([&] { switch_recovery(options, client, false); });
 }
 
 }  // namespace sd::dog

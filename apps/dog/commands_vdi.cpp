@@ -203,20 +203,30 @@ void add_vdi_commands(CLI::App& app, const Options& options, Client& client) {
   };
 
   auto* create_command = command("create", "Create a VDI");
+  create_command->footer(examples({{"dog vdi create disk 20G", "takes no space until it is written; then: qemu ... nbd://HOST:10809/disk"},
+                                   {"dog vdi create scratch 1T -c 1", "one copy of each object: lost with its node"}}));
   create_command->add_option("size", arguments->size, "In bytes, or with K, M, G, T or P: 20G")->required()->type_name("SIZE");
   create_command->add_option("-c,--copies", arguments->copies, "Copies of every object; default: the cluster's")
       ->check(CLI::Range(1u, static_cast<unsigned>(limits::max_copies)))
       ->type_name("N");
   create_command->callback([&options, &client, arguments] { create(options, client, *arguments); });
 
-  command("delete", "Delete a VDI and all its data")->callback([&options, &client, arguments] { remove(options, client, *arguments); });
-  vdi->add_subcommand("list", "List all VDIs")->callback([&options, &client] { list(options, client); });
-  command("info", "Show one VDI")->callback([&options, &client, arguments] { info(options, client, *arguments); });
+  auto* delete_command = command("delete", "Delete a VDI and all its data");
+  delete_command->footer(examples({{"dog vdi delete disk", "without asking; its space is free soon after"}}));
+  delete_command->callback([&options, &client, arguments] { remove(options, client, *arguments); });
+  auto* list_command = vdi->add_subcommand("list", "List all VDIs");
+  list_command->footer(examples({{"dog vdi list", "names, sizes, copies, and which node serves each"}, {"dog --json vdi list | jq -r '.[].name'", "the names alone"}}));
+  list_command->callback([&options, &client] { list(options, client); });
+  auto* info_command = command("info", "Show one VDI");
+  info_command->footer(examples({{"dog vdi info disk", "its size, copies, and which node serves it"}}));
+  info_command->callback([&options, &client, arguments] { info(options, client, *arguments); });
 
   auto* read_command = command("read", "Copy bytes of a VDI to standard output");
+  read_command->footer(examples({{"dog vdi read disk > disk.raw", "all of it"}, {"dog vdi read disk 1G 64M > part.raw", "64 MB, from 1 GB on"}}));
   range(read_command);
   read_command->callback([&client, arguments] { read(client, *arguments); });
   auto* write_command = command("write", "Copy standard input into a VDI; returns when the bytes are safe on disk");
+  write_command->footer(examples({{"dog vdi write disk < disk.raw", "from the beginning"}, {"dog vdi write disk 1G < part.raw", "from 1 GB on"}}));
   range(write_command);
   write_command->callback([&options, &client, arguments] { write(options, client, *arguments); });
 }

@@ -4,11 +4,19 @@
 
 namespace sd {
 
-std::string to_string(Oid oid) {
+namespace {
+
+std::string sixteen_digits(std::uint64_t value) {
   char text[17];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(oid.value));
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(value));
   return text;
 }
+
+}  // namespace
+
+std::string id_text(std::uint64_t id) { return id == 0 ? "-" : sixteen_digits(id); }
+
+std::string to_string(Oid oid) { return sixteen_digits(oid.value); }
 
 Endpoint Endpoint::v4(std::uint8_t a, std::uint8_t b, std::uint8_t c, std::uint8_t d, std::uint16_t port) {
   Endpoint endpoint;

@@ -9,6 +9,8 @@ namespace sd {
 
 // A member's identity for life: drawn at random at its first start and kept in its data directory. 0 is nobody.
 using NodeId = std::uint64_t;
+// How logs and `dog` show it, and other random ids: sixteen hexadecimal digits; "-" for 0.
+std::string id_text(std::uint64_t id);
 
 // One life of a node, from a start to the next: the upper half counts the starts, the lower half is drawn at random. A member that restarted
 // may have lost what it had not flushed, so peers must tell its lives apart; and a disk that is brought back as it was some time ago gives

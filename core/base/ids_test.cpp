@@ -37,6 +37,11 @@ TEST(Oid, TextIsTheObjectFileName) {
   EXPECT_EQ(to_string(Oid::inode(0xab)), "800000ab00000000");
 }
 
+TEST(NodeIdText, HasSixteenDigitsOrIsADash) {
+  EXPECT_EQ(id_text(0xab), "00000000000000ab");
+  EXPECT_EQ(id_text(0), "-");
+}
+
 TEST(VersionOrder, GenerationCountsBeforeSequence) {
   EXPECT_LT((Version{1, 900}), (Version{2, 1}));
   EXPECT_LT((Version{2, 1}), (Version{2, 2}));
