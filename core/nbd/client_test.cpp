@@ -154,7 +154,7 @@ TEST(Negotiation, reports_a_missing_export) {
   Pair pair({.export_name = "none", .block_status = false});
   pair.settle(64);
   ASSERT_TRUE(pair.effects.failed);
-  EXPECT_EQ(*pair.effects.failed, "no such export: " + std::string(to_string(Status::not_found)));
+  EXPECT_EQ(*pair.effects.failed, "no such export: no disk has this name; `dog vdi list` shows those there are");
 }
 
 // Every command once, with the streams cut into pieces of each size around the headers' sizes.

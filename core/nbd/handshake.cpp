@@ -23,7 +23,7 @@ bool Session::on_client_flags(Effects& effects) {
   const auto flags = BigEndianReader(staging_.readable().first(4)).u32();
   staging_.consume(4);
   if (flags & ~std::uint32_t{handshake_flag::fixed_newstyle | handshake_flag::no_zeroes}) {
-    close("unknown client flags", effects);
+    close_misbehaved("unknown client flags", effects);
     return false;
   }
   no_zeroes_ = flags & handshake_flag::no_zeroes;
@@ -38,16 +38,16 @@ bool Session::on_option(Effects& effects) {
   const auto option = static_cast<Option>(in.u32());
   const auto length = in.u32();
   if (magic != option_magic) {
-    close("option with a wrong magic number", effects);
+    close_misbehaved("an option with a wrong magic number", effects);
     return false;
   }
   if (length > max_option_data) {
-    close("option with too much data", effects);
+    close_misbehaved("an option with too much data", effects);
     return false;
   }
   if (staging_.size() < option_header_size + length) return false;
   if (++options_seen_ > max_options) {
-    close("too many options", effects);
+    close_misbehaved("too many options", effects);
     return false;
   }
   const auto data = in.bytes(length);
@@ -67,7 +67,7 @@ bool Session::on_option(Effects& effects) {
         wanted_infos_ = 0;
         ask_for_export(std::string(text_of(data)), true, effects);
       } else {
-        close("malformed export name", effects);
+        close_misbehaved("a malformed export name", effects);
       }
       break;
     case Option::abort:
@@ -172,7 +172,9 @@ void Session::on_export(const std::expected<ExportInfo, Status>& info, Effects& 
     const auto type = info.error() == Status::not_found       ? OptionReply::error_unknown
                       : info.error() == Status::shutting_down ? OptionReply::error_shutdown
                                                               : OptionReply::error_policy;
-    refuse_option(type, to_string(info.error()));
+    refuse_option(type, info.error() != Status::not_found ? to_string(info.error())
+                        : pending_name_.empty()           ? "name a disk: there is a default only while there is one disk; `dog vdi list` shows them"
+                                                          : "no disk has this name; `dog vdi list` shows those there are");
   } else if (by_name_only) {
     BigEndianWriter out(scratch_);
     out.u64(info->size);

@@ -123,7 +123,7 @@ TEST_F(HandshakeTest, a_size_that_is_no_multiple_of_a_sector_is_served_by_bytes)
 }
 
 TEST_F(HandshakeTest, failed_lookups_are_told_apart) {
-  const std::pair<Status, OptionReply> table[] = {{Status::not_found, OptionReply::error_unknown},
+  const std::pair<Status, OptionReply> table[] = {{Status::not_formatted, OptionReply::error_policy},
                                                   {Status::shutting_down, OptionReply::error_shutdown},
                                                   {Status::busy, OptionReply::error_policy},
                                                   {Status::unavailable, OptionReply::error_policy}};
@@ -132,6 +132,15 @@ TEST_F(HandshakeTest, failed_lookups_are_told_apart) {
     server.session.on_export(std::unexpected(status), server.effects);
     EXPECT_BYTES(server.sent(), option_reply(7, reply, to_string(status)));
     EXPECT_FALSE(server.session.in_transmission());
+  }
+}
+
+TEST_F(HandshakeTest, a_client_that_names_no_disk_is_told_what_to_do) {
+  for (const auto& [name, text] : {std::pair{"nothing", "no disk has this name; `dog vdi list` shows those there are"},
+                                   std::pair{"", "name a disk: there is a default only while there is one disk; `dog vdi list` shows them"}}) {
+    server.feed(option(Option::go, go_data(name)));
+    server.session.on_export(std::unexpected(Status::not_found), server.effects);
+    EXPECT_BYTES(server.sent(), option_reply(7, OptionReply::error_unknown, text));
   }
 }
 

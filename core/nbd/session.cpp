@@ -142,7 +142,7 @@ bool Session::on_request_header(Effects& effects) {
   const auto offset = in.u64();
   const auto length = in.u32();
   if (magic != request_magic) {
-    close("request with a wrong magic number", effects);
+    close_misbehaved("a request with a wrong magic number", effects);
     return false;
   }
   const auto command = static_cast<Command>(std::min<std::uint16_t>(type, 0xff));
@@ -153,7 +153,7 @@ bool Session::on_request_header(Effects& effects) {
     return false;
   }
   if (command == Command::write && length > limits::max_nbd_payload) {
-    close("write longer than the maximum payload", effects);
+    close_misbehaved("a write of " + std::to_string(length) + " bytes, and " + std::to_string(limits::max_nbd_payload) + " are the maximum", effects);
     return false;
   }
   if (!has_room_for(0)) {
@@ -247,6 +247,11 @@ void Session::close(std::string_view reason, Effects& effects) {
   paused_ = false;
   effects.close = true;
   effects.close_reason = reason;
+}
+
+void Session::close_misbehaved(std::string_view reason, Effects& effects) {
+  close(reason, effects);
+  effects.misbehaved = true;
 }
 
 // Nothing when the client is gone and no reply is wanted.

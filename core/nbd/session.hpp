@@ -67,6 +67,7 @@ struct Effects {
   std::optional<std::uint64_t> opened;     // transmission has begun on this export_id, and lasts until the session ends
   bool close = false;                      // send what output() still holds, then close the stream
   std::string close_reason;                // for the log
+  bool misbehaved = false;                 // with close: the client broke the protocol
 
   void clear() {
     requests.clear();
@@ -76,6 +77,7 @@ struct Effects {
     opened.reset();
     close = false;
     close_reason.clear();
+    misbehaved = false;
   }
 };
 
@@ -163,6 +165,7 @@ class Session {
   void dispatch(Request request, Slot slot, Effects& effects);
   void resume(Effects& effects);
   void close(std::string_view reason, Effects& effects);
+  void close_misbehaved(std::string_view reason, Effects& effects);
   std::optional<Slot> finish(std::uint64_t id);
   void after_reply(Effects& effects);
 

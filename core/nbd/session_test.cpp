@@ -284,6 +284,7 @@ TEST(Refusals, a_write_above_the_maximum_closes) {
   s.serve(disk(1u << 30), false);
   s.feed(command(Command::write, 1, 0, (32u << 20) + 1));
   EXPECT_TRUE(s.effects.close);
+  EXPECT_TRUE(s.effects.misbehaved);
 }
 
 TEST(Refusals, a_wrong_magic_number_closes_and_late_answers_are_dropped) {
@@ -291,6 +292,7 @@ TEST(Refusals, a_wrong_magic_number_closes_and_late_answers_are_dropped) {
   s.serve(disk(), false);
   s.feed(command(Command::read, 1, 0, 512) + std::string(28, 'x'));
   ASSERT_TRUE(s.effects.close);
+  EXPECT_TRUE(s.effects.misbehaved);
   EXPECT_TRUE(s.session.receive_buffer().empty());
   s.session.reply(s.effects.requests[0].id, Status::ok, s.effects);
   EXPECT_EQ(s.session.in_flight(), 0u);
@@ -330,6 +332,7 @@ TEST(Order, disconnect_of_an_idle_session_closes) {
   s.serve(disk(), false);
   s.feed(command(Command::disconnect, 0, 0, 0));
   EXPECT_TRUE(s.effects.close);
+  EXPECT_FALSE(s.effects.misbehaved);
 }
 
 TEST(Order, shutdown_finishes_what_is_in_flight_and_refuses_the_rest) {

@@ -155,7 +155,7 @@ void Node::Impl::open_machines(Time now, Effects& fx) {
   collector = std::make_unique<Collector>(id, *store, cluster_state, placement);
   raft->open(now, raft_fx);
   store->open(now, replica_fx.store);
-  log(fx, LogLine::Level::info, "node " + std::to_string(id) + ", life " + std::to_string(starts_of(incarnation)) + ", at " + to_string(options.address));
+  log(fx, LogLine::Level::info, "node " + id_text(id) + ", life " + std::to_string(starts_of(incarnation)) + ", at " + to_string(options.address));
 }
 
 void Node::Impl::maybe_run(Time now) {

@@ -78,10 +78,10 @@ void Node::Impl::state_changed(Time now, Effects& fx) {
     placement.follow(cluster_state);
     if (cluster_state.epoch() != seen_epoch) {
       seen_epoch = cluster_state.epoch();
-      std::string text = "epoch " + std::to_string(seen_epoch) + ": ";
+      std::string text = "epoch " + std::to_string(seen_epoch) + ":";
       for (const auto& m : placement.current().record.members) {
         const auto* member = cluster_state.member(m.id);
-        text += to_string(member->address) + (m.up ? " " : " (down) ");
+        text += " " + to_string(member->address) + (m.up ? "" : " (down)");
       }
       log(fx, LogLine::Level::info, std::move(text));
     }

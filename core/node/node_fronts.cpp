@@ -168,7 +168,8 @@ void Node::Impl::on_nbd_effects(Time now, StreamId stream_id, Stream& stream, nb
     const bool list = std::exchange(nfx.list_exports, false);
     auto wanted = std::exchange(nfx.open_export, {});
     const bool close = nfx.close;
-    if (close && !nfx.close_reason.empty()) log(fx, LogLine::Level::debug, "NBD connection closed: " + nfx.close_reason);
+    if (close && nfx.misbehaved) log(fx, LogLine::Level::warning, "an NBD client broke the protocol (" + nfx.close_reason + "); its connection was closed");
+    else if (close) log(fx, LogLine::Level::debug, "NBD connection closed: " + nfx.close_reason);
     for (auto& request : requests) submit_nbd(now, stream_id, std::move(request), session, more);
     if (list) {
       std::vector<std::string> names;
