@@ -113,7 +113,7 @@ std::expected<void, std::string> ClientConnection::receive_all(char* to, std::si
       to += n;
       size -= static_cast<std::size_t>(n);
     } else if (n == 0) {
-      return std::unexpected(fmt::format("{} closed the connection without an answer", peer_));
+      return std::unexpected(fmt::format("{} closed the connection without an answer (is that the client port of a sheep?)", peer_));
     } else if (errno == EAGAIN) {
       if (auto ready = wait_for(POLLIN); !ready) return ready;
     } else if (errno != EINTR) {

@@ -26,6 +26,7 @@ std::expected<void, std::string> make_directory(const std::string& path) {
     }
     return {};
   }
+  if (errno == ENOENT) return std::unexpected(fmt::format("cannot create the directory {}: the one it would be in does not exist; create that first", path));
   if (errno != EEXIST) return std::unexpected(fmt::format("cannot create the directory {}: {}", path, std::strerror(errno)));
   struct stat s;
   if (::stat(path.c_str(), &s) != 0 || !S_ISDIR(s.st_mode)) return std::unexpected(fmt::format("{} is not a directory", path));

@@ -31,7 +31,9 @@ std::optional<int> parse(CLI::App& app, int argc, char** argv, const Arguments& 
       throw CLI::ValidationError("--heartbeat-timeout", fmt::format("must be at least ten heartbeat intervals ({} ms)", 10 * a.heartbeat_interval_ms));
     if (check) check();
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : exit_usage;
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    fmt::print(stderr, "{0}: {1}; see {0} --help\n", app.get_name(), error.what());
+    return exit_usage;
   }
   return std::nullopt;
 }

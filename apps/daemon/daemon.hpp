@@ -6,6 +6,7 @@
 #include <expected>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "runtime/loop.hpp"
@@ -13,6 +14,10 @@
 namespace sd::daemon {
 
 inline constexpr int exit_cannot_start = 2, exit_usage = 64;
+// For --help.
+inline constexpr std::string_view exit_codes =
+    "Exit code: 0 stopped; 1 stopped in a hurry; 2 cannot start; 3 gave up (the log says why: its disk failed, its files are damaged or older\n"
+    "than what the cluster knows, or the cluster went on without it); 64 wrong usage.";
 
 struct Arguments {
   std::string directory, journal, advertise, log_level = "info", log_file;

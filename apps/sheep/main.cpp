@@ -18,14 +18,14 @@ void define(CLI::App& app, Arguments& a) {
   app.set_version_flag("--version", std::string("sheep 0.1.0"));
   app.footer(
       "Example, three nodes on one machine, and a disk for QEMU:\n"
-      "  sheep -b 127.0.0.1 -p 7000 --nbd /var/lib/sheep/0\n"
-      "  sheep -b 127.0.0.1 -p 7010 --seed 127.0.0.1:7000 /var/lib/sheep/1\n"
-      "  sheep -b 127.0.0.1 -p 7020 --seed 127.0.0.1:7000 /var/lib/sheep/2\n"
+      "  sheep -b 127.0.0.1 -p 7000 --nbd /var/lib/sheep0\n"
+      "  sheep -b 127.0.0.1 -p 7010 --seed 127.0.0.1:7000 /var/lib/sheep1\n"
+      "  sheep -b 127.0.0.1 -p 7020 --seed 127.0.0.1:7000 /var/lib/sheep2\n"
       "  dog cluster format --copies 3 && dog vdi create disk 10G\n"
       "  qemu-system-x86_64 -drive file=nbd://127.0.0.1:10809/disk,format=raw,if=virtio\n"
-      "Port PORT serves clients, PORT + 1 the other nodes.\n"
-      "Exit code: 0 stopped, 1 stopped in a hurry, 2 cannot start, 3 gave up (its disk failed or its files are damaged), 64 wrong usage.");
-  app.add_option("DIR", a.directory, "Directory for this node's data; created if missing")->required();
+      "Port PORT serves clients, PORT + 1 the other nodes.\n" +
+      std::string(sd::daemon::exit_codes));
+  app.add_option("DIR", a.directory, "Directory for this node's data; created if missing (but not the one it is in)")->required();
   app.add_option("-b,--bind-addr", a.bind_address, "Address to listen on")->capture_default_str();
   app.add_option("-p,--port", a.port, "Client port; other nodes connect to the next one")->capture_default_str()->check(CLI::Range(1, 65534));
   app.add_flag("-g,--gateway", a.gateway, "Serve clients but store no data");

@@ -17,7 +17,8 @@ void define(CLI::App& app, Arguments& a) {
   app.footer(
       "Example, two sheep on 10.0.0.1 and 10.0.0.2, and a witness on a third machine:\n"
       "  shepherd -l 10.0.0.3:7100 --seed 10.0.0.1:7000 --seed 10.0.0.2:7000 /var/lib/shepherd\n"
-      "It needs some megabytes of disk for its copy of the cluster log, and little else. It never holds data of disks.");
+      "It needs some megabytes of disk for its copy of the cluster log, and little else. It never holds data of disks.\n" +
+      std::string(sd::daemon::exit_codes));
   app.add_option("DIR", a.directory, "Directory for its copy of the cluster log; created if missing")->capture_default_str();
   app.add_option("-l,--listen", a.listen, "ADDR:PORT for clients (dog); other nodes connect to the next port")->capture_default_str();
   app.add_option("--log-level", a.log_level, "debug, info, warning or error")->capture_default_str()->check(CLI::IsMember({"debug", "info", "warning", "error"}));

@@ -7,6 +7,7 @@
 #include <poll.h>
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <utility>
 #include <vector>
 
@@ -89,14 +90,17 @@ int fail(const std::string& why) {
 
 int main(int argc, char** argv) {
   CLI::App app("storedump: lists the objects in a sheep's data directory, with versions and checksums, for comparing copies at rest", "storedump");
-  std::string path;
+  std::string path, journal;
   app.add_option("DIR", path, "The data directory; its sheep must not run")->required();
+  app.add_option("-j,--journal", journal, "Directory of its journal, if that is elsewhere");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 64;
   }
-  auto directory = runtime::DataDirectory::open(path, "");
+  // Opening would make what is missing, and list it as empty.
+  if (!std::filesystem::is_directory(path + "/obj")) return fail(path + " is no data directory of a sheep: it has no obj/ in it");
+  auto directory = runtime::DataDirectory::open(path, journal);
   if (!directory) return fail(directory.error());
   BufferPool pool;
   auto disk = runtime::DiskDriver::create({directory->path(), directory->journal_path()}, pool, runtime::Log::none());
