@@ -26,6 +26,8 @@ create() { check "a disk '$1' of $2 is created" dog_on 0 vdi create "$1" "$2"; }
 phase "Bad input: a cluster that is not formatted"
 check "three nodes start and find each other" start_cluster || exit 1
 check_exit 1 'format' "a disk cannot be created before the format" dog_on 0 vdi create early 1G
+check_exit 1 'not formatted.*dog cluster format' "an NBD client is told that there is no format yet" qemu-img info "$(nbd_uri 0 early)"
+check_exit 6 'format' "dog cluster check says so" dog_on 0 cluster check
 check_exit 1 'not enough|copies|nodes|zones' "more copies than nodes are refused" dog_on 0 cluster format -c 4
 check_exit 64 '' "copies must be a number" dog_on 0 cluster format -c many
 check "the cluster is formatted with three copies" format_cluster 3
@@ -39,11 +41,35 @@ check_exit '(1|64)' 'name|empty' "an empty name is refused" dog_on 0 vdi create 
 check_exit '(1|64)' 'size|zero|0' "a size of zero is refused" dog_on 0 vdi create zero 0
 check_exit '(1|64)' 'size|large|limit' "a size beyond the limit is refused" dog_on 0 vdi create huge 17P
 check_exit 64 '' "a size that is no number is refused" dog_on 0 vdi create odd 12x
+check_exit 1 'multiple of 512' "a size that is no number of sectors is refused" dog_on 0 vdi create odd 1000
+check_exit 1 'control characters' "a name with a line break is refused" dog_on 0 vdi create $'two\nlines' 4M
+check_exit 64 'UTF-8' "a name that is no UTF-8 is refused" dog_on 0 vdi create $'\xff' 4M
+check_exit 1 '4 copies need nodes' "a disk of more copies than nodes is refused" dog_on 0 vdi create wide 4M -c 4
 create basic 128M
 check_exit 3 'exist' "a name in use is refused" dog_on 1 vdi create basic 1M
 check_exit 5 '' "deleting what is not there says so" dog_on 0 vdi delete nothing
 check_exit 5 '' "reading what is not there says so" dog_on 0 vdi read nothing
-check_exit 64 '' "an unknown command is a matter of usage" dog_on 0 vdi conjure
+check_exit 64 "'dog vdi' has no command 'conjure'" "an unknown command is a matter of usage" dog_on 0 vdi conjure
+check_exit 64 'behind the VDI' "a range past the end is refused" dog_on 0 vdi read basic 1G
+json_error() { "$@" 2>&1 >/dev/null | "$SD_PYTHON" -c "import json, sys; e = json.loads(sys.stdin.read()); sys.exit(not e['error'] or e['exit'])"; }
+check_exit 5 '' "with --json, errors are JSON" json_error dog_on 0 --json vdi info nothing
+check_exit 64 '' "those of usage too" json_error dog_on 0 --json vdi create
+# Each command that has none below it, with the path to it as arguments.
+leaves() {
+  local name inner
+  inner=$("$dog" "$@" --help | sed -n '/^Subcommands:/,/^$/s/^  \([a-z-]*\) .*/\1/p')
+  for name in $inner; do leaves "$@" "$name"; done
+  [[ -n $inner ]] || echo "$*"
+}
+lacks_examples() {
+  local command lacking=0
+  while read -r command; do
+    # shellcheck disable=SC2086
+    "$dog" $command --help | sed -n '/^Examples\?:/,$p' | grep -Eq "^  dog .*${command// /.*}" || { echo "dog $command --help"; lacking=1; }
+  done
+  return $(( ! lacking ))
+}
+check "every command's --help has an example of its own" eval '[[ $(leaves | wc -l) -gt 15 ]] && ! lacks_examples < <(leaves)'
 check_exit '(1|2)' "$(node_port 0)|connect|refused" "a node that does not answer is named" "$dog" -a "$SD_BIND" -p 1 cluster info
 free_port=$(( SD_BASE_PORT + 30 ))
 check_exit 2 'lock|use' "a second sheep on the same directory is refused" timeout 20 "$sheep" -b "$SD_BIND" -p $free_port "$(node_dir 0)"
@@ -51,7 +77,15 @@ check_exit 2 'port|address|use' "a port in use is refused" timeout 20 "$sheep" -
 check_exit 2 'port|address|use' "an NBD port in use is refused" \
   timeout 20 "$sheep" -b "$SD_BIND" -p $free_port --nbd --nbd-port "$(node_nbd_port 0)" "$work/other"
 : >"$work/file"
-check_exit 2 '' "a data directory that is a file is refused" timeout 20 "$sheep" -b "$SD_BIND" -p $free_port "$work/file"
+check_exit 2 'not a directory' "a data directory that is a file is refused" timeout 20 "$sheep" -b "$SD_BIND" -p $free_port "$work/file"
+check_exit 2 'does not exist' "a data directory inside one that is missing is refused" timeout 20 "$sheep" -b "$SD_BIND" -p $free_port "$work/no/dir"
+check_exit 2 'no such address' "an address of another machine is refused" timeout 20 "$sheep" -b 192.0.2.1 -p $free_port "$work/other"
+check_exit 2 'valid port' "a seed without a valid port is refused" timeout 20 "$sheep" -b "$SD_BIND" -p $free_port --seed "$SD_BIND:port" "$work/other"
+check_exit 2 'in use' "a Unix socket in use is refused" timeout 20 "$sheep" -b "$SD_BIND" -p $free_port --nbd-socket "$(node_socket 0)" "$work/other"
+check_exit 64 'sheep: .*--help' "an unknown option is a matter of usage" "$sheep" --sheer "$work/other"
+check_exit 2 'no data directory' "storedump takes no directory for an empty one" "$SD_BIN/storedump" "$work/nowhere"
+check_exit 2 'closed the connection' "dog on the port between nodes says so" "$dog" -a "$SD_BIND" -p $(( $(node_port 0) + 1 )) vdi list
+check_exit 2 'does not speak' "dog on an NBD port says so" "$dog" -a "$SD_BIND" -p "$(node_nbd_port 0)" vdi list
 check "all nodes still serve" wait_healthy 0
 
 phase "Basic: write, then read through another node"
@@ -133,7 +167,8 @@ assert e[\"is_read_only\"] is False and e[\"export-size\"] == 128 << 20, e
 assert e[\"block_size_minimum\"] == 512 and e[\"block_size_preferred\"] >= 4096 and e[\"block_size_maximum\"] == 32 << 20, e'"
 check "nbdinfo lists the disks, over a Unix socket" eval "nbdinfo --list 'nbd+unix:///?socket=$(node_socket 1)' | grep -c 'export=\"protocol\"'"
 check "qemu-nbd lists the disks" eval "qemu-nbd --list -b $SD_BIND -p $(node_nbd_port 2) | grep -c \"'basic'\""
-check_exit 1 '' "an unknown disk is refused" nbdinfo "$(nbd_uri 0 nothing)"
+check_exit 1 'no disk has this name.*dog vdi list' "an unknown disk is refused" qemu-img info "$(nbd_uri 0 nothing)"
+check "a client that breaks the protocol stands in the log" grep -q 'broke the protocol (a request with a wrong magic number)' "$(node_log 0)"
 create many 64M
 check "an hour of a disk's life in three seconds (random reads, writes, trims, flushes)" \
   "$SD_PYTHON" "$SD_ROOT/scripts/nbd-oracle.py" run "$work/many" --uri "$(nbd_unix_uri 1 many)" --seconds 3 --depth 32

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <thread>
+#include <tuple>
+#include <utility>
 
 namespace sd::dog {
 
@@ -45,7 +48,7 @@ client::ResponseResult Client::call_once(const client::SdRequest& request, std::
   auto body = connection_->call(client::encode_request(header, request, data));
   if (!body) {
     connection_.reset();
-    throw Unreachable(exit_code::system, body.error());
+    throw Unreachable(exit_code::system, body.error() + "; what was asked for may still be done. `dog cluster check` says what is wrong");
   }
   if (options_.verbose) {
     const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - begin;
@@ -80,6 +83,13 @@ client::ResponseResult Client::call_until_done(const client::SdRequest& request,
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
   }
+}
+
+client::ClusterReport cluster_report(Client& client) {
+  auto report = client.report<client::ClusterReport>(client::ClusterStatus{});
+  // By length first, so that 10.0.0.9 comes before 10.0.0.10.
+  std::ranges::sort(report.nodes, {}, [](const client::NodeEntry& node) { return std::tuple(node.address.size(), node.address, !node.up, node.id); });
+  return report;
 }
 
 std::string Client::bytes(client::ResponseResult result) {

@@ -64,4 +64,7 @@ class Client {
   std::uint32_t last_id_ = 0;
 };
 
+// Nodes stand in the order of their addresses; of those that had an address one after the other, the one that is up comes first.
+client::ClusterReport cluster_report(Client& client);
+
 }  // namespace sd::dog

@@ -24,6 +24,9 @@ struct Example {
 };
 std::string examples(std::initializer_list<Example> list);
 
+// Asks, on the terminal, whether what `warning` says may be done, unless `yes`; throws if it may not, or nobody can be asked.
+void confirm_loss(const std::string& warning, bool yes);
+
 // "1 copy", "3 copies".
 std::string counted(std::uint64_t n, const std::string& one, const std::string& many);
 

@@ -1,8 +1,6 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -25,7 +23,7 @@ std::string state_text(const client::ClusterReport& report) {
 }
 
 void info(const Options& options, Client& client) {
-  const auto report = client.report<client::ClusterReport>(client::ClusterStatus{});
+  const auto report = cluster_report(client);
   const auto up = static_cast<std::uint64_t>(std::ranges::count_if(report.nodes, [](const auto& node) { return node.up; }));
   const bool recovering = report.formatted && report.clean_epoch != report.epoch;
   if (options.json) {
@@ -61,25 +59,16 @@ struct FormatArguments {
   bool yes = false;
 };
 
-void confirm_loss(const client::ClusterReport& report, bool yes) {
-  if (yes) return;
-  if (isatty(STDIN_FILENO) != 1) throw CommandError(exit_code::usage, "formatting again loses every VDI; confirm with --yes");
-  fmt::print(stderr, "This loses {} ({}). Type \"yes\" to go on: ", counted(report.vdis, "VDI", "VDIs"), client::format_size(report.vdi_bytes));
-  std::string answer;
-  std::getline(std::cin, answer);
-  if (answer != "yes") throw CommandError(exit_code::failed, "not confirmed; nothing was done");
-}
-
 void format(const Options& options, Client& client, const FormatArguments& arguments) {
-  const auto before = client.report<client::ClusterReport>(client::ClusterStatus{});
+  const auto before = cluster_report(client);
   if (before.formatted) {
     if (!arguments.force)
       throw CommandError(exit_code::exists, "the cluster is formatted already. To lose every VDI and start over: dog cluster format --force");
-    confirm_loss(before, arguments.yes);
+    confirm_loss(fmt::format("Formatting again loses {} ({}).", counted(before.vdis, "VDI", "VDIs"), client::format_size(before.vdi_bytes)), arguments.yes);
   }
   const std::uint16_t flags = arguments.force ? client::format_force : std::uint16_t{0};
   client.call(client::MakeFs{static_cast<std::uint8_t>(arguments.copies), 0, flags, "plain"});
-  const auto after = client.report<client::ClusterReport>(client::ClusterStatus{});
+  const auto after = cluster_report(client);
   if (options.json) fmt::print("{}\n", json({{"copies", after.copies}, {"uuid", id_text(after.uuid)}}).dump(2));
   else fmt::print("Formatted with {}.\n", counted(after.copies, "copy", "copies"));
 }

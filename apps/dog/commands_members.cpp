@@ -1,10 +1,8 @@
 // Commands about members that come and go: draining, the grace time, and going on after a loss for good.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
-#include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -17,12 +15,11 @@ namespace {
 
 using nlohmann::json;
 
-client::ClusterReport report_of(Client& client) { return client.report<client::ClusterReport>(client::ClusterStatus{}); }
-
-// A node by its id, the beginning of it, or its address.
+// A node by its id, the beginning of it, or its address. Of those that had the address one after the other, the one that is up.
 const client::NodeEntry& find_node(const client::ClusterReport& report, const std::string& wanted) {
   const client::NodeEntry* found = nullptr;
   for (const auto& node : report.nodes) {
+    if (node.address == wanted && node.up) return node;
     if (wanted.empty() || (node.address != wanted && !id_text(node.id).starts_with(wanted))) continue;
     if (found) throw CommandError(exit_code::usage, fmt::format("'{}' is the beginning of several ids; give more of it", wanted));
     found = &node;
@@ -32,7 +29,7 @@ const client::NodeEntry& find_node(const client::ClusterReport& report, const st
 }
 
 void drain(const Options& options, Client& client, const std::string& name, bool on) {
-  const auto report = report_of(client);
+  const auto report = cluster_report(client);
   const auto& node = find_node(report, name);
   client.call(client::NodeDrain{node.id, on});
   if (options.json) {
@@ -58,13 +55,13 @@ std::uint32_t parse_grace(const std::string& text) {
 
 void grace(const Options& options, Client& client, const std::string& time) {
   if (!time.empty()) client.call(client::GraceTime{parse_grace(time)});
-  const auto report = report_of(client);
+  const auto report = cluster_report(client);
   if (options.json) fmt::print("{}\n", json({{"grace_s", report.grace_ms / 1000}}).dump(2));
   else fmt::print("A node that is down keeps its share of the data for {}.\n", counted(report.grace_ms / 1000, "second", "seconds"));
 }
 
 void recover_force(const Options& options, Client& client, bool yes) {
-  const auto report = report_of(client);
+  const auto report = cluster_report(client);
   const bool no_majority = report.leader == 0;
   if (!no_majority && report.waits_for.empty()) throw CommandError(exit_code::failed, "there is nothing to force: no data waits for a node that is down");
   std::string names;
@@ -76,15 +73,8 @@ void recover_force(const Options& options, Client& client, bool yes) {
                "  - Every node but this one is refused until its data directory is emptied and it joins as a new one. If the\n"
                "    missing nodes are alive and only cut off, they go on too, and there are two clusters.\n";
   warning += "  - Writes whose only up-to-date copies are on the nodes given up are lost: those objects go back to what other nodes\n"
-             "    hold, or fail if nobody holds them.\n";
-  if (!yes) {
-    fmt::print(stderr, "{}", warning);
-    if (isatty(STDIN_FILENO) != 1) throw CommandError(exit_code::usage, "this loses data; confirm with --yes");
-    fmt::print(stderr, "Type \"yes\" to go on: ");
-    std::string answer;
-    std::getline(std::cin, answer);
-    if (answer != "yes") throw CommandError(exit_code::failed, "not confirmed; nothing was done");
-  }
+             "    hold, or fail if nobody holds them.";
+  confirm_loss(warning, yes);
   client.call(client::RecoverForce{no_majority});
   if (options.json) {
     fmt::print("{}\n", json({{"given_up", report.waits_for}, {"new_configuration", no_majority}}).dump(2));

@@ -21,7 +21,7 @@ std::string state_text(const client::NodeEntry& node) {
 }
 
 void list(const Options& options, Client& client) {
-  const auto report = client.report<client::ClusterReport>(client::ClusterStatus{});
+  const auto report = cluster_report(client);
   if (options.json) {
     json nodes = json::array();
     for (const auto& node : report.nodes)

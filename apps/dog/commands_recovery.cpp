@@ -29,7 +29,7 @@ struct NodeView {
 // Each node knows what it does itself, so each is asked.
 std::vector<NodeView> ask_all(const Options& options, Client& client) {
   std::vector<NodeView> views;
-  const auto cluster = client.report<client::ClusterReport>(client::ClusterStatus{});
+  const auto cluster = cluster_report(client);
   for (const auto& node : cluster.nodes) {
     if (!node.up) continue;
     NodeView view{node.address, {}};

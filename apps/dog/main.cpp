@@ -1,8 +1,10 @@
 // dog: the cluster's command line. Parses arguments; the commands are in commands_*.cpp.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <iostream>
 #include <nlohmann/json.hpp>
 #include <span>
 
@@ -11,6 +13,15 @@
 namespace sd::dog {
 
 std::string counted(std::uint64_t n, const std::string& one, const std::string& many) { return fmt::format("{} {}", n, n == 1 ? one : many); }
+
+void confirm_loss(const std::string& warning, bool yes) {
+  if (yes) return;
+  if (isatty(STDIN_FILENO) != 1) throw CommandError(exit_code::usage, "this loses data, and has to be confirmed with --yes:\n" + warning);
+  fmt::print(stderr, "{}\nType \"yes\" to go on: ", warning);
+  std::string answer;
+  std::getline(std::cin, answer);
+  if (answer != "yes") throw CommandError(exit_code::failed, "not confirmed; nothing was done");
+}
 
 std::string examples(std::initializer_list<Example> list) {
   std::size_t width = 0;

@@ -19,8 +19,9 @@ void Node::Impl::note_leader(Time now, Effects& fx) {
   if (leader == 0) {
     std::string text = "no leader: " + std::to_string(raft->config().voters.size() / 2 + 1) + " of the voters have to reach each other:";
     for (const NodeId voter : raft->config().voters) {
-      const auto address = address_of(voter);
-      text += " " + (address ? to_string(*address) : std::to_string(voter));
+      auto address = address_of(voter);
+      if (address) --address->port;  // people know nodes by their client ports
+      text += " " + (address ? to_string(*address) : "node " + id_text(voter));
     }
     log(fx, LogLine::Level::warning, std::move(text));
   }
