@@ -10,7 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 size=400 loop=0
 read_options "--size=size --loop!=loop" "$@"
 need_binaries
-if (( $(id -u) != 0 )); then warn "not root: nothing is tested"; exit 0; fi
+if (( $(id -u) != 0 )); then warn "not root: nothing is tested"; exit 77; fi
 SD_NODES=1
 private_cluster full
 mounted=$(node_dir 0)
@@ -74,6 +74,9 @@ PY
 }
 used_mb() { df -BM --output=used "$mounted" | tail -n 1 | tr -dc 0-9; }
 uses_less_than() { (( $(used_mb) < $1 )); }
+wait_says_full() { wait_until 20 "the check" says_full; dog_on 0 cluster check; }
+says_full() { [[ $(dog_on 0 cluster check) == *"is full"* ]]; }
+serves() { [[ $(dog_on 0 --json node info) == *'"serving": true'* ]]; }
 takes_writes() { guest again "$1"; }
 
 phase "A guest fills the disk"
@@ -83,11 +86,13 @@ check "a disk larger than the file system is created" dog_on 0 vdi create disk 2
 check "it takes most of the space, then says that there is none" guest fill $(( size * 3 / 5 ))
 step "$(used_mb) MB of $size are in use"
 check "all of it can be read" guest verify
+check_exit 4 'no space.*add a node or free space' "dog is refused too, and told what to do" eval "head -c 64M /dev/urandom | dog_on 0 vdi write disk 1500M"
+check_exit 6 'error: the disk of the asked node is full' "dog cluster check says that the disk is full" wait_says_full
 
 phase "The node starts while it is full"
 check "it stops" stop_node 0
 check "it starts" start_node 0 --journal-size 32
-check "it serves" wait_healthy 0
+check "it serves" wait_until 30 "it to serve" serves
 check "all of it can be read" guest verify
 check "writes that need space are refused" guest refused
 kill_node 0

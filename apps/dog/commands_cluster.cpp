@@ -15,7 +15,7 @@ namespace {
 using nlohmann::json;
 
 std::string state_text(const client::ClusterReport& report) {
-  if (!report.formatted) return "waiting for format";
+  if (!report.formatted) return report.leader == 0 ? "no majority" : "waiting for format";
   if (report.shut_down) return "shut down";
   if (report.leader == 0) return "no majority";
   if (!report.waits_for.empty()) return "waiting for nodes to join";
@@ -50,7 +50,7 @@ void info(const Options& options, Client& client) {
   fmt::print("Grace time:     {}\n", counted(report.grace_ms / 1000, "second", "seconds"));
   fmt::print("VDIs:           {} ({} provisioned)\n", report.vdis, client::format_size(report.vdi_bytes));
   if (!report.serving && !report.trouble.empty()) fmt::print("This node:      {}\n", toned(Tone::bad, "does not serve: " + report.trouble));
-  if (!report.formatted) fmt::print("\nFormat it with: dog cluster format -c COPIES\n");
+  if (!report.formatted && report.leader != 0) fmt::print("\nFormat it with: dog cluster format -c COPIES\n");
 }
 
 struct FormatArguments {

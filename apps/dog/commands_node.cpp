@@ -63,7 +63,8 @@ void info(const Options& options, Client& client) {
   using client::format_size;
   const auto line = [](std::string_view name, const std::string& value) { fmt::print("{:<13}{}\n", fmt::format("{}:", name), value); };
   line("Node", id_text(n.id));
-  line("Address", fmt::format("{}, zone {}, {}", n.address, n.zone, n.vnodes == 0 ? "gateway" : fmt::format("{} vnodes", n.vnodes)));
+  if (n.address.empty()) line("Address", "not known: it has yet to join");
+  else line("Address", fmt::format("{}, zone {}, {}", n.address, n.zone, n.vnodes == 0 ? "gateway" : fmt::format("{} vnodes", n.vnodes)));
   line("State", n.serving ? toned(Tone::good, "serving") : toned(Tone::bad, "not serving" + (n.trouble.empty() ? "" : ": " + n.trouble)));
   for (const auto& address : n.waits_for) line("Waits for", toned(Tone::warning, address));
   line("Leader", n.leader ? "this node, " + id_text(n.id) : n.leader_id ? id_text(n.leader_id) : toned(Tone::bad, "none"));

@@ -46,6 +46,7 @@ class Backend {
   virtual std::string force_new_configuration() { return "not possible here"; }
   virtual std::vector<NodeId> voters() const { return {}; }              // of the cluster log
   virtual std::vector<NodeId> unreachable_voters() const { return {}; }  // while there is no leader
+  virtual std::string name_of(NodeId id) const { return "node " + id_text(id); }  // its address, if that is known
 };
 
 struct ServiceEffects {

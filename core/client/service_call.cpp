@@ -38,7 +38,7 @@ std::vector<std::string> waits_for(const Backend& backend) {
   std::vector<std::string> addresses;
   for (const NodeId id : ids) {
     const cluster::Member* member = backend.state().member(id);
-    addresses.push_back(member ? to_string(member->address) : "node " + std::to_string(id));
+    addresses.push_back(member ? to_string(member->address) : backend.name_of(id));
   }
   return addresses;
 }
@@ -74,7 +74,9 @@ void Service::Call::unsupported(const char* what) { fail(SdError::no_support, st
 
 bool Service::Call::usable() {
   if (!backend.state().formatted) {
-    fail(SdError::wait_for_format, "the cluster is not formatted; run `dog cluster format`");
+    // After a start nothing of the log is known to be committed before there is a leader.
+    if (backend.status().leader_id == 0) fail(SdError::again, "the node has reached no majority since it started, and cannot know what the cluster holds");
+    else fail(SdError::wait_for_format, "the cluster is not formatted; run `dog cluster format`");
     return false;
   }
   if (backend.state().shut_down) {
@@ -375,6 +377,7 @@ void Service::Call::on(VdiDiscard& request) {
 
 void Service::Call::on(VdiList& request) {
   const cluster::State& state = backend.state();
+  if (!state.formatted && !usable()) return;
   VdiPage page;
   const auto add = [&](const cluster::Vdi& vdi) {
     const cluster::Member* owner = state.member(vdi.owner);
@@ -648,7 +651,7 @@ CheckReport check_cluster(const cluster::State& state, const NodeStatus& status)
   if (!status.open) add(Severity::error, "the asked node is still reading its files");
   if (status.leader_id == 0)
     add(Severity::error, "no leader: the asked node cannot reach a majority of the cluster; start the missing nodes or mend the network");
-  if (!state.formatted) add(Severity::error, "the cluster is not formatted; run `dog cluster format`");
+  if (!state.formatted && status.leader_id != 0) add(Severity::error, "the cluster is not formatted; run `dog cluster format`");
   if (state.shut_down) add(Severity::error, "the cluster is shut down; start its sheep again");
   if (state.formatted && !state.shut_down && !status.serving && !status.trouble.empty())
     add(Severity::error, "the asked node does not serve: " + status.trouble);
@@ -683,7 +686,9 @@ CheckReport check_cluster(const cluster::State& state, const NodeStatus& status)
   if (status.recovery.unreadable_objects > 0)
     add(Severity::error, "the scrub of the asked node found blocks that are damaged at every member (" + std::to_string(status.recovery.unreadable_objects) +
                              " objects since its start); reads of them fail: see its log, and restore them from a backup");
-  if (status.space_total > 0 && status.space_free < status.space_total / 20)
+  if (status.full)
+    add(Severity::error, "the disk of the asked node is full, and writes that need space on it are refused; add a node or free some space");
+  else if (status.space_total > 0 && status.space_free < status.space_total / 20)
     add(Severity::warning, "less than 5% of the asked node's disk is free; add a node or free some space");
   if (state.formatted && state.copies == 1) add(Severity::note, "new VDIs have one copy: losing one disk loses data");
   if (state.members.size() == 2)

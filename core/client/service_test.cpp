@@ -127,6 +127,17 @@ TEST_F(ServiceTest, NothingButQueriesAndFormatWorksBeforeTheFormat) {
   EXPECT_EQ(decode_cluster_info(data_of(StatCluster{}, reference_version))->status, ReferenceClusterInfo::State::ok);
 }
 
+// A node that was part of a formatted cluster, and has met no other since it started.
+TEST_F(ServiceTest, ANodeWithoutALeaderSaysNeitherThatThereIsNoFormatNorThatThereAreNoDisks) {
+  backend.status_.leader_id = 0;
+  EXPECT_EQ(error_of(VdiCreate{"a", mb, 0}), SdError::again);
+  EXPECT_EQ(error_of(VdiList{}), SdError::again);
+  const auto report = bincode::from_bytes<CheckReport>(data_of(ClusterCheck{}));
+  ASSERT_TRUE(report);
+  for (const Finding& finding : report->findings) EXPECT_EQ(finding.text.find("format"), std::string::npos) << finding.text;
+  EXPECT_FALSE(report->findings.empty());
+}
+
 TEST_F(ServiceTest, FormatRefusesWhatTheNodesCannotHold) {
   EXPECT_EQ(error_of(MakeFs{1, 0, 0, ""}), SdError::halt);
   backend.join(1, 7);
@@ -283,6 +294,7 @@ TEST_F(ServiceTest, FailuresOfTheBackendReachTheClient) {
   backend.refuse_with = Status::unavailable;
   backend.status_.serving = false;
   backend.status_.trouble = "no lease";
+  backend.status_.full = true;
   const auto result = ask(VdiRead{"a", 0, 512});
   ASSERT_TRUE(std::holds_alternative<Failure>(result));
   EXPECT_EQ(std::get<Failure>(result).error, SdError::again);
@@ -382,7 +394,7 @@ TEST_F(ServiceTest, TheCheckFindsWhatIsWrong) {
   backend.status_.trouble = "no lease";
   std::string all;
   for (const Finding& finding : check_cluster(backend.state(), backend.status()).findings) all += finding.text + "\n";
-  for (const auto* part : {"10.0.0.3:7000 is down", "no leader", "no lease", "1 VDIs want more copies", "recovery is under way"})
+  for (const auto* part : {"10.0.0.3:7000 is down", "no leader", "no lease", "1 VDIs want more copies", "recovery is under way", "is full"})
     EXPECT_THAT(all, HasSubstr(part));
 }
 

@@ -161,6 +161,7 @@ void Node::Impl::open_machines(Time now, Effects& fx) {
 void Node::Impl::maybe_run(Time now) {
   if (phase != Phase::opening || !raft->ready() || !store->ready()) return;
   phase = Phase::running;
+  missed_at = now + 2 * options.lease;
   read_log();
   turn_away_old_disks(now);
   if (raft->empty() && (options.local_only || options.seeds.empty())) {
@@ -205,6 +206,13 @@ void Node::Impl::tick(Time now, Effects& fx) {
   }
   if (now < housekeeping_at) return;
   housekeeping_at = now + milliseconds(100);
+  if (now >= missed_at) {
+    missed_at = never;
+    if (raft->leader() == 0 && !serving) {
+      log(fx, LogLine::Level::warning, "not serving: " + status_at(now).trouble);
+      if (!raft->config().voters.empty()) log_no_leader(fx);
+    }
+  }
   ask_for_lease(now);
   ask_to_join(now);
   lead(now, fx);
@@ -379,6 +387,7 @@ NodeStatus Node::Impl::status_at(Time now) const {
   fill_recovery_status(now, s);
   s.journal_used = stats.journal_used;
   s.dirty_bytes = stats.dirty_bytes;
+  s.full = options.vnodes > 0 && s.space_total > 0 && store->space_left() < options.reserve_bytes;
   if (!s.open) s.trouble = "starting: reading the log and the journal";
   else if (phase > Phase::running) s.trouble = "stopping";
   else if (!s.member) s.trouble = "has yet to join the cluster; no member that is part of a majority can be reached";

@@ -158,6 +158,7 @@ struct Node::Impl final : client::Backend {
   void send_to(Time now, const Endpoint& to, const peer::Message& message, Effects& fx);
   void dial(Time now, const Endpoint& to, OutLink& link, Effects& fx);
   std::optional<Endpoint> address_of(NodeId id) const;
+  void log_no_leader(Effects& fx);
   void on_dialed(Time now, StreamId stream, DialResult result, Effects& fx);
   void link_lost(Time now, OutLink& link);
   void probe(Time now, const Endpoint& peer, Effects& fx);
@@ -192,6 +193,7 @@ struct Node::Impl final : client::Backend {
   Random& random() override { return rng; }
   std::vector<NodeId> voters() const override;
   std::vector<NodeId> unreachable_voters() const override;
+  std::string name_of(NodeId node) const override;
   std::string force_new_configuration() override;
   NodeStatus status_at(Time now) const;
 
@@ -255,6 +257,7 @@ struct Node::Impl final : client::Backend {
   // The leader that this node followed last, since when, and in which term.
   struct { NodeId id = 0; Time since = 0; std::uint64_t term = 0; } last_leader;
   NodeId noted_leader = 0;
+  Time missed_at = never;                  // when the log is to say that there has been no leader since the start
   std::map<NodeId, Incarnation> condemned; // as leader: their removal is proposed; they get no lease any more
   std::uint64_t applied_term = 0;          // of the last entry applied
   std::map<std::uint64_t, Proposal> proposals;

@@ -9,6 +9,12 @@
 
 namespace sd {
 
+void Node::Impl::log_no_leader(Effects& fx) {
+  std::string text = "no leader: " + std::to_string(raft->config().voters.size() / 2 + 1) + " of the voters have to reach each other:";
+  for (const NodeId voter : raft->config().voters) text += " " + name_of(voter);
+  log(fx, LogLine::Level::warning, std::move(text));
+}
+
 // Called whenever the log may have moved: a change of the leader is acted on at once.
 void Node::Impl::note_leader(Time now, Effects& fx) {
   const NodeId leader = raft->leader();
@@ -16,15 +22,7 @@ void Node::Impl::note_leader(Time now, Effects& fx) {
   if (leader == noted_leader) return;
   noted_leader = leader;
   if (phase < Phase::running) return;
-  if (leader == 0) {
-    std::string text = "no leader: " + std::to_string(raft->config().voters.size() / 2 + 1) + " of the voters have to reach each other:";
-    for (const NodeId voter : raft->config().voters) {
-      auto address = address_of(voter);
-      if (address) --address->port;  // people know nodes by their client ports
-      text += " " + (address ? to_string(*address) : "node " + id_text(voter));
-    }
-    log(fx, LogLine::Level::warning, std::move(text));
-  }
+  if (leader == 0) log_no_leader(fx);
   if (raft->is_leader() != was_leader) lead(now, fx);
   housekeeping_at = std::min(housekeeping_at, now);  // it may wait for a word of ours
 }
@@ -228,6 +226,14 @@ void Node::Impl::found_anew(Time now, Effects& fx) {
 // --- For operators -------------------------------------------------------------------------------------------------------------------------
 
 std::vector<NodeId> Node::Impl::voters() const { return raft ? raft->config().voters : std::vector<NodeId>{}; }
+
+// People know nodes by their client ports.
+std::string Node::Impl::name_of(NodeId node) const {
+  auto address = address_of(node);
+  if (!address) return Backend::name_of(node);
+  --address->port;
+  return to_string(*address);
+}
 
 std::vector<NodeId> Node::Impl::unreachable_voters() const {
   std::vector<NodeId> missing;
