@@ -196,7 +196,7 @@ void Network::schedule_delivery(std::uint32_t id, unsigned to) {
   else if (d.fin) at = d.fin_arrives;
   else return;
   d.delivering = true;
-  schedule(EventKind::net_deliver, std::max(at, now_), id, to);
+  schedule(EventKind::net_deliver, std::max({at, now_, d.resumes_at}), id, to);
 }
 
 void Network::acknowledge(std::uint32_t id, unsigned from, std::size_t bytes) {
@@ -222,6 +222,10 @@ void Network::deliver(std::uint32_t id, unsigned to) {
   const StreamId stream = c.end[to].stream;
   if (!c.end[to].attached) return;
   if (blocked(c.end[1 - to].machine, machine)) return;  // goes on when the path is whole again
+  if (now_ < d.resumes_at) {
+    schedule_delivery(id, to);
+    return;
+  }
   if (paused(machine)) {
     d.delivering = true;
     schedule(EventKind::net_deliver, machines_[machine].paused_until, id, to);
@@ -392,14 +396,22 @@ void Network::set_blocked(MachineId from, MachineId to, bool value) {
   Path& path = paths_[from * machines_.size() + to];
   if (path.blocked == value) return;
   path.blocked = value;
-  if (value) return;
+  if (value) {
+    path.blocked_at = now_;
+    return;
+  }
   for (std::uint32_t id = 0; id < connections_.size(); ++id) {
     Connection& c = *connections_[id];
     if (!c.used) continue;
     for (unsigned side = 0; side < 2; ++side) {
       const MachineId sender = c.end[side].machine;
       const MachineId receiver = c.end[1 - side].machine;
-      if (sender == from && receiver == to) schedule_delivery(id, 1 - side);
+      if (sender == from && receiver == to) {
+        Direction& d = c.from[side];
+        // Retransmissions of a connection follow each other at twice the distance each time.
+        if (config.late_resume && (d.first < d.chunks.size() || d.fin)) d.resumes_at = now_ + decisions_.choose(Site::resume, now_ - path.blocked_at + 1);
+        schedule_delivery(id, 1 - side);
+      }
       if (sender == to && receiver == from && c.from[side].unacknowledged > 0) acknowledge(id, side, std::exchange(c.from[side].unacknowledged, 0));
     }
   }

@@ -4,6 +4,8 @@
 //   direction, so a receiver that does not read stops the sender.
 // - A blocked path (one direction of a pair of machines) stalls what is under way; nothing is lost, and nobody is told. Acknowledgements
 //   travel the other way, so with that blocked the window fills and stays full.
+// - If asked for, what was stalled goes on only with the next retransmission, which comes the later the longer the stall was; a connection made
+//   after it is quicker. So what a process sent over a connection that it gave up may arrive behind what it sent over the next one.
 // - A process that dies resets its streams: what it had sent arrives up to an arbitrary point, then the other side is told. A machine
 //   that loses power says nothing: its peers find out when the machine is back and they send, or never.
 // - Dialling a machine whose process is gone is refused; one without power, or behind a blocked path, fails after a while.
@@ -57,6 +59,7 @@ struct NetworkConfig {
   std::uint32_t split_per_thousand = 30;          // deliveries cut short at an arbitrary byte
   std::uint32_t flip_per_million = 0;             // deliveries between nodes that flip one bit
   Time dial_timeout = seconds(2);
+  bool late_resume = false;                       // what was stalled waits for a retransmission
 };
 
 struct NetworkStats {
@@ -109,6 +112,7 @@ class Network {
     std::size_t in_flight = 0;  // bytes not yet acknowledged
     std::size_t unacknowledged = 0;  // taken by the receiver while the way back was blocked
     Time last_arrival = 0;
+    Time resumes_at = 0;        // stalled until then
     Time fin_arrives = 0;
     bool fin = false;
     bool delivering = false;    // an event is on its way
@@ -138,7 +142,7 @@ class Network {
     Time paused_until = 0;
     boost::container::flat_map<StreamId, std::uint32_t> streams;  // -> connection
   };
-  struct Path { bool blocked = false; std::uint32_t slow = 1; };
+  struct Path { bool blocked = false; std::uint32_t slow = 1; Time blocked_at = 0; };
 
   Connection* find(MachineId machine, StreamId stream, unsigned& side);
   Connection* live(const Event& event);

@@ -130,6 +130,27 @@ TEST(Network, ABlockedPathStallsAndLosesNothing) {
   EXPECT_EQ(f.received(), "hello");
 }
 
+TEST(Network, WhatWasStalledMayArriveBehindWhatANewConnectionBrings) {
+  int overtaken = 0;
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    Fixture f(seed);
+    f.network.config.late_resume = true;
+    const StreamId stalled = f.connect();
+    f.network.set_blocked(0, 1, true);
+    f.send(stalled, "old ");
+    f.network.close(0, stalled);
+    f.run(seconds(5));
+    f.network.set_blocked(0, 1, false);
+    f.send(f.connect(), "new ");
+    f.run(milliseconds(10));
+    overtaken += f.received() == "new ";
+    f.run(seconds(5));
+    EXPECT_EQ(f.received(), "old ") << "nothing is lost, and it takes no longer than the stall";
+    EXPECT_EQ(f.b.text.size(), 2u);
+  }
+  EXPECT_GT(overtaken, 10);
+}
+
 TEST(Network, WithTheWayBackBlockedTheWindowFills) {
   Fixture f;
   f.network.config.window = 1000;

@@ -25,6 +25,7 @@ Config config_of(const Shape& shape) {
   config.guests_per_vdi = shape.nodes;
   config.lease = shape.lease;
   config.lease_margin = shape.lease_margin;
+  config.network.late_resume = shape.late_resume;
   config.workload.vdi_sectors = shape.objects * Scenario::object;
   config.workload.ops = 0;
   config.workload.depth = 32;
@@ -35,6 +36,9 @@ Config config_of(const Shape& shape) {
 }  // namespace
 
 Scenario::Scenario(const Shape& shape) : shape_(shape), decisions_(shape.seed), written_(shape.vdis), volumes_(shape.vdis) {
+#ifdef SD_SIM_BUGS
+  probes_reached = 0;
+#endif
   world_ = std::make_unique<World>(decisions_, config_of(shape), shape.sink, false);
   world_->begin(true);
   if (!until([this] { return world_->admin->done() && redundant(); }, setup_limit)) world_->fail(Violation::Class::liveness, "the cluster does not come up: " + world_->troubles());
@@ -222,11 +226,27 @@ std::uint32_t Scenario::objects_on(std::uint32_t node, std::uint32_t vid) const 
   return count;
 }
 
+bool Scenario::acts_for(std::uint32_t node, Oid oid, const cluster::Vdi& vdi) const {
+  const auto acting = cluster::Placement(state(node)).acting(oid, vdi.copies);
+  return std::ranges::find(acting, status(node).id) != acting.end();
+}
+
 bool Scenario::holds(std::uint32_t node, std::uint32_t index, std::uint32_t vdi) const {
   const cluster::Vdi* found = state(node).find("vol" + std::to_string(vdi));
-  if (!found) return false;
-  const auto acting = cluster::Placement(state(node)).acting(Oid::data(found->vid, index), found->copies);
-  return std::ranges::find(acting, status(node).id) != acting.end();
+  return found && acts_for(node, Oid::data(found->vid, index), *found);
+}
+
+bool Scenario::holds_index(std::uint32_t node, std::uint32_t vdi) const {
+  const cluster::Vdi* found = state(node).find("vol" + std::to_string(vdi));
+  return found && acts_for(node, Oid::index_object(found->vid, 0), *found);
+}
+
+bool Scenario::came_by([[maybe_unused]] Probe probe) const {
+#ifdef SD_SIM_BUGS
+  return (probes_reached >> static_cast<unsigned>(probe) & 1) != 0;
+#else
+  return true;
+#endif
 }
 
 // --- The end -----------------------------------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/sim_probe.hpp"
 #include "core/client/protocol.hpp"
 #include "sim/guest.hpp"
 #include "sim/node_machine.hpp"
@@ -34,6 +35,7 @@ struct Shape {
   std::uint32_t vdis = 1;
   std::uint64_t objects = 8;       // of each disk
   Time lease = seconds(1), lease_margin = milliseconds(250);
+  bool late_resume = false;        // what a cut stalled goes on a while after its end, and new connections are quicker
   Time op_timeout = seconds(40);   // longer than any wait of a node that ends with an answer
   std::uint64_t seed = 1;
   TraceSink* sink = nullptr;       // told what happens, if somebody wants to read it
@@ -112,9 +114,12 @@ class Scenario {
   std::uint32_t owner(std::uint32_t vdi = 0) const;    // the node, as the serving ones know it; likewise
   std::uint32_t objects_on(std::uint32_t node, std::uint32_t vid) const;  // files of data objects
   bool holds(std::uint32_t node, std::uint32_t index, std::uint32_t vdi = 0) const;  // it is a member of that object, as it knows
+  bool holds_index(std::uint32_t node, std::uint32_t vdi = 0) const;                 // likewise, of the first object of the disk's index
   bool redundant() const { return world_->clean(); }   // everybody is up and every object has its copies
   std::uint64_t steps() const { return world_->hash.steps(); }
   std::string troubles() const { return world_->troubles(); }  // what everybody is at
+  // The run has taken that rare path. Always true in a build without probes; of two scenarios only the one made last may be asked.
+  bool came_by(Probe probe) const;
   const std::string& trouble() const { return world_->what(); }
 
   // Ends all that goes wrong, starts every node, reads everything through every node, waits until every object has its copies, and
@@ -126,6 +131,7 @@ class Scenario {
  private:
   struct Written { std::uint64_t first; std::uint32_t count; };
   void set_blocked(const Nodes& from, const Nodes& to, bool blocked);
+  bool acts_for(std::uint32_t node, Oid oid, const cluster::Vdi& vdi) const;
   void heal();
   Guest& guest(std::uint32_t node, std::uint32_t vdi) { return *world_->guests[vdi * shape_.nodes + node]; }
 

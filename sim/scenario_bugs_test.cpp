@@ -42,6 +42,7 @@ TEST(PlantedBugs, ALeaseForAMemberWhoseRemovalIsOnItsWay) {
     s.unblock({leader}, {other});
     s.unblock({other}, {leader});
     s.wait(s.ask(OpClass::write, other, 0, 8), seconds(20));
+    EXPECT_TRUE(planted_bug != SimBug::count || s.came_by(Probe::lease_refused_condemned));
     return s.settle();
   });
 }
@@ -60,6 +61,7 @@ TEST(PlantedBugs, AReadOfACopyThatItsDiskLetGrowOld) {
     s.disk(owner).config.lost_write_per_million = 0;
     for (std::uint32_t object = 1; object < 200; ++object) EXPECT_EQ(s.read(owner, object * Scenario::object, 8), Answer::ok);
     EXPECT_EQ(s.read(owner, 0, 8), Answer::ok);
+    EXPECT_TRUE(planted_bug != SimBug::count || s.came_by(Probe::read_from_older_copy));
     return s.trouble();
   });
 }
@@ -125,6 +127,7 @@ TEST(PlantedBugs, ACopyThatCouldNotBeReadWhenItMoved) {
     s.run(milliseconds(100));
     s.disk(2).config.read_error_per_million = 0;
     s.run(seconds(10));
+    EXPECT_TRUE(planted_bug != SimBug::count || s.came_by(Probe::mended_by_leftover));
     return s.settle();
   });
 }
@@ -178,6 +181,7 @@ TEST(PlantedBugs, AnOldDiskThatIsLetIn) {
     return s.settle_without({0});
   });
 }
+
 // A write is on its way to the only copy's journal when the cluster changes; found there by the owner, it is flushed.
 TEST(PlantedBugs, AWriteThatIsToldOfBeforeItIsInTheJournal) {
   expect_caught(SimBug::tell_unwritten, [] {
@@ -199,6 +203,41 @@ TEST(PlantedBugs, AWriteThatIsToldOfBeforeItIsInTheJournal) {
     s.power_off_all();
     s.disk(member).config.write_min = s.disk(member).config.write_max = microseconds(50);
     return s.settle();
+  });
+}
+
+// A write has reached one member, which dies. What the others have is written down in its place, with a newer version, and while that is on its way
+// another one dies. The version that is then found does not include the write.
+TEST(PlantedBugs, AWriteThatIsNotInWhatWasWrittenDownAfterIt) {
+  expect_caught(SimBug::newer_means_done, [] {
+    std::string said;
+    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+      Scenario s({.nodes = 5, .copies = 4, .gateways = 1, .seed = seed});
+      const std::uint32_t owner = 4;
+      EXPECT_TRUE(s.write_all(owner, 1));
+      if (s.leader() == owner) continue;
+      const std::uint32_t leader = s.leader();
+      const std::uint32_t late = (leader + 1) % 4;
+      const std::uint32_t early = (leader + 2) % 4;
+      const std::uint32_t lone = (leader + 3) % 4;
+      const NodeId lone_id = s.status(lone).id;
+      s.partition({owner}, {leader, late, early});
+      const auto asked = s.ask(OpClass::write, owner, 0, 8);
+      s.run(milliseconds(20));
+      s.kill({lone});
+      EXPECT_TRUE(s.until([&] { return !s.state(leader).member(lone_id)->up && !s.state(late).member(lone_id)->up && !s.state(early).member(lone_id)->up; }));
+      s.heal_network();
+      EXPECT_TRUE(s.until([&] { return s.came_by(Probe::establishes); }));
+      s.one_way({owner}, {late});
+      s.run(milliseconds(20));
+      s.kill({early});
+      s.run(milliseconds(500));
+      s.heal_network();
+      EXPECT_EQ(s.wait(asked), Answer::ok);
+      EXPECT_TRUE(s.came_by(Probe::establishes_twice));
+      said += s.settle();
+    }
+    return said;
   });
 }
 #endif

@@ -148,6 +148,7 @@ TEST(Restarts, ThatNobodySawKeepNoNodeOut) {
   }
   s.heal_network();
   EXPECT_EQ(s.settle(), "");
+  EXPECT_TRUE(s.came_by(Probe::old_life_shown));
 }
 
 TEST(MovedDisk, CarriesItsNodesIdentityToTheOtherMachine) {
@@ -241,6 +242,54 @@ TEST(DamagedDisk, ThatCannotBeReadIsReadFromAnother) {
     EXPECT_TRUE(s.read_all((who + 2) % 3)) << s.trouble();
     EXPECT_EQ(s.settle_without({}), "");
   }
+}
+
+// A bit of one node's journal rots while the power is off, of one node or of all: whatever the bit belongs to, what was flushed is with the others.
+void rotten_journal(bool power_of_all) {
+  bool noticed = false;
+  for (std::uint64_t seed = 1; seed <= 36; ++seed) {
+    Scenario s({.nodes = 3, .copies = 3, .seed = seed});
+    const std::uint32_t who = seed % 3;
+    for (std::uint32_t round = 0; round < 6; ++round) {
+      ASSERT_EQ(s.write(0, round * 64, 64), Answer::ok);
+      ASSERT_EQ(s.flush(0), Answer::ok);
+    }
+    if (power_of_all) s.power_off_all();
+    else s.cut_power({who});
+    ASSERT_TRUE(s.disk(who).flip_bit(FileKind::journal));
+    s.start({0, 1, 2});
+    EXPECT_TRUE(s.until([&] { return s.serves(who); }));
+    noticed |= s.came_by(Probe::journal_damaged);
+    EXPECT_EQ(s.settle(), "") << "seed " << seed;
+  }
+  EXPECT_TRUE(noticed) << "no bit was one of a batch that had been synced";
+}
+TEST(DamagedJournal, OfOneNodeThatLostItsPowerLosesNothing) { rotten_journal(false); }
+TEST(DamagedJournal, OfOneNodeWhenAllLostTheirPowerLosesNothingThatWasFlushed) { rotten_journal(true); }
+
+// The newest metadata of objects rot while the node runs, and it goes on to change the objects. When it comes back it finds older metadata, which are
+// whole, and changes that do not follow them: that copy counts for nothing until it is made anew.
+TEST(DamagedDisk, WithOlderMetadataIsNotTakenForTheNewest) {
+  bool noticed = false;
+  for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+    Scenario s({.nodes = 3, .copies = 3, .seed = seed});
+    const std::uint32_t who = seed % 3;
+    for (std::uint32_t round = 0; round < 4; ++round) {
+      ASSERT_TRUE(s.write_all(0, 4));
+      s.run(seconds(12));  // until a checkpoint
+    }
+    for (int bits = 0; bits < 4; ++bits) ASSERT_TRUE(s.disk(who).flip_bit(FileKind::object_meta));
+    ASSERT_EQ(s.write(0, 16, 8), Answer::ok);
+    for (std::uint32_t object = 1; object < 4; ++object) ASSERT_EQ(s.write(0, object * Scenario::object + 16, 8), Answer::ok);
+    ASSERT_EQ(s.flush(0), Answer::ok);
+    s.cut_power({who});
+    s.start({who});
+    EXPECT_TRUE(s.until([&] { return s.serves(who); }));
+    EXPECT_TRUE(s.read_all(who)) << "seed " << seed << s.trouble();
+    noticed |= s.came_by(Probe::metadata_lost);
+    EXPECT_EQ(s.settle(), "") << "seed " << seed;
+  }
+  EXPECT_TRUE(noticed);
 }
 
 // A recovery that cannot be done is not done: the one good copy stays, and history is not forgotten, until it is.

@@ -136,6 +136,34 @@ TEST(Clocks, TheDeclaredDriftIsWhereSafetyEnds) {
   EXPECT_NE(run(400'000), "");
 }
 
+// Two nodes cannot talk, and a write from one to the other is stuck. The first gives the connection up, and since a third has no room for another write
+// it asks all members anew. When the two can talk again the question is the first to arrive: what comes after it is too late.
+TEST(LateWrites, OfBeforeTheMembersWereAskedAnewAreRefused) {
+  bool refused = false;
+  for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+    Scenario s({.nodes = 4, .copies = 4, .late_resume = true, .seed = seed});
+    const std::uint32_t leader = s.leader();
+    const std::uint32_t owner = (leader + 1) % 4;
+    const std::uint32_t cut_off = (leader + 2) % 4;
+    const std::uint32_t full = (leader + 3) % 4;
+    ASSERT_EQ(s.write(owner, 0, 1024), Answer::ok);
+    s.partition({owner}, {cut_off});
+    const auto stuck = s.ask(OpClass::write, owner, 0, 8);
+    s.ask(OpClass::write, owner, 8, 1016);  // more than the path takes at once: part of it stays with the owner, which notices that nothing moves
+    s.run(milliseconds(50));
+    s.fill_disk_to_reserve(full);
+    s.ask(OpClass::write, owner, 2048, 64);
+    s.run(4 * s.lease_end());
+    s.heal_network();
+    s.run(seconds(8));
+    refused |= s.came_by(Probe::request_fenced);
+    s.empty_disk(full);
+    EXPECT_EQ(s.wait(stuck), Answer::ok) << "seed " << seed << s.trouble();
+    EXPECT_EQ(s.settle(), "") << "seed " << seed;
+  }
+  EXPECT_TRUE(refused) << "no write came after the question";
+}
+
 TEST(Clocks, AJumpOfOneThatDoesNotLeadOnlyEndsItsLease) {
   Scenario s({.nodes = 3, .copies = 3});
   ASSERT_TRUE(s.write_all(0, 2));

@@ -199,6 +199,13 @@ void draw_image(Decisions& d, Config& config) {
   if ((config.faults & others) == 0 && config.nodes - config.gateways >= 3 && config.copies >= 2) config.faults |= bit(FaultClass::old_image);
 }
 
+// In a quarter of the seeds that cut paths.
+void draw_resume(Decisions& d, Config& config) {
+  constexpr FaultSet cuts = bit(FaultClass::partition) | bit(FaultClass::one_way) | bit(FaultClass::bridge) | bit(FaultClass::lone_witness) |
+                            bit(FaultClass::lone_owner) | bit(FaultClass::late_writes);
+  config.network.late_resume = (config.faults & cuts) != 0 && d.choose(Site::resume, 4) == 0;
+}
+
 bool parse_names(std::string_view names, std::span<const std::string_view> known, FaultSet& mask) {
   mask = 0;
   if (names == "none") return true;
@@ -337,6 +344,7 @@ Config draw_config(Decisions& d) {
   draw_membership(d, config);
   draw_rare(d, config);
   draw_image(d, config);
+  draw_resume(d, config);
   for (std::uint32_t i = 0; i < config.nodes; ++i) config.starts.push_back(d.choose(Site::config, milliseconds(500)));
   config.remembered_writes = d.chance(Site::limits, 1, 2) ? 256 : static_cast<std::uint32_t>(2 << d.choose(Site::limits, 3));
   return config;
@@ -348,7 +356,7 @@ bool apply_override(Config& config, std::string_view word) {
   const std::string_view key = word.substr(0, equals);
   const std::string_view value = word.substr(equals + 1);
   if (key == "faults") {
-    config.break_plan = false;  // unless a later word says so
+    config.break_plan = config.network.late_resume = false;  // unless a later word says so
     return parse_names(value, fault_names, config.faults);
   }
   if (key == "mix") {
@@ -403,6 +411,8 @@ bool apply_override(Config& config, std::string_view word) {
     config.final_power_loss = number != 0;
   } else if (key == "break_plan") {
     config.break_plan = number != 0;
+  } else if (key == "late_resume") {
+    config.network.late_resume = number != 0;
   } else if (key == "check_every" && n >= 1) {
     config.check_every = n;
   } else {
@@ -435,6 +445,7 @@ std::string shape_text(const Config& config) {
   add(text, "final_power", config.final_power_loss);
   text += "faults=" + names_of(config.faults, fault_names) + " ";
   if (config.break_plan) add(text, "break_plan", 1);
+  if (config.network.late_resume) add(text, "late_resume", 1);
   return text;
 }
 

@@ -168,7 +168,7 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
   }
   object.adopted = object.winner;
   for (const auto& [version, stands_for] : object.established)
-    if (version == object.winner) object.adopted = stands_for;
+    if (version == object.winner && !SD_BUG(newer_means_done)) object.adopted = stands_for;
   NodeId source = 0;
   ActingSet laggards;
   for (const Answer& answer : object.answers) {
