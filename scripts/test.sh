@@ -166,7 +166,7 @@ step 'test-full' scripts/test-full.sh
 step 'test-members' scripts/test-members.sh
 
 step 'build sim' build sim --target sheepsim
-step 'sim 500 seeds' $sim --seeds 1..500 --jobs "$jobs"
+step 'sim 2000 seeds, probes' $sim --probes --seeds 1..2000 --jobs "$jobs"
 step 'sim regressions' regressions
 step 'sim determinism' $sim --check-determinism --seeds 1..20
 step 'sim planted bugs' $sim --bugs --seeds 1..4000 --jobs "$jobs"

@@ -5,6 +5,9 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+
+#include "core/base/sim_probe.hpp"
 
 namespace sd::sim {
 namespace {
@@ -42,6 +45,21 @@ TEST(World, EveryRegressionPasses) {
     }
     const Report report = run_seed(seed, overrides);
     EXPECT_EQ(report.outcome, Outcome::ok) << entry.path() << ": " << report.what;
+  }
+}
+
+// So that a path on that list is not one that nothing takes.
+TEST(World, EachProbeLeftToScenariosIsAssertedByOne) {
+  std::string scenarios;
+  for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(SD_SOURCE_DIR) / "sim")) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with("scenario_") || !name.ends_with("_test.cpp")) continue;
+    std::ifstream in(entry.path());
+    scenarios.append(std::istreambuf_iterator<char>(in), {});
+  }
+  for (const Probe probe : probes_of_scenarios) {
+    const std::string_view name = probes[static_cast<std::size_t>(probe)].name;
+    EXPECT_NE(scenarios.find("came_by(Probe::" + std::string(name) + ")"), std::string::npos) << name;
   }
 }
 

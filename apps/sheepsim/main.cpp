@@ -86,7 +86,36 @@ int one_seed(std::uint64_t seed, const BatchOptions& options, bool log, const st
   return static_cast<int>(report.outcome);
 }
 
-int many_seeds(std::uint64_t first, std::uint64_t last, const BatchOptions& options, bool keep_going) {
+// How often the seeds reach rare paths. A path that none of them takes must be one that a scenario does.
+class ProbeTable {
+ public:
+  void add(const SeedResult& result) {
+    for (std::size_t i = 0; i < std::size(probes); ++i) {
+      if ((result.report.probes >> i & 1) == 0) continue;
+      if (seeds_[i]++ == 0 || result.seed < first_[i]) first_[i] = result.seed;
+    }
+  }
+  // False if one is missing.
+  bool print() const {
+    std::size_t never = 0;
+    std::size_t missing = 0;
+    for (std::size_t i = 0; i < std::size(probes); ++i) {
+      const bool of_scenario = std::ranges::find(probes_of_scenarios, static_cast<Probe>(i)) != std::end(probes_of_scenarios);
+      never += seeds_[i] == 0;
+      missing += seeds_[i] == 0 && !of_scenario;
+      fmt::print("{:<26} {:<19} {}\n", probes[i].name,
+                 seeds_[i] != 0 ? fmt::format("{:>6}, first {:>5}", seeds_[i], first_[i]) : of_scenario ? "a scenario only" : "NEVER", probes[i].what);
+    }
+    fmt::print("{} of {} probes reached, {} only by scenarios, {} never\n", std::size(probes) - never, std::size(probes), never - missing, missing);
+    return missing == 0;
+  }
+
+ private:
+  std::array<std::uint64_t, std::size(probes)> seeds_{};
+  std::array<std::uint64_t, std::size(probes)> first_{};
+};
+
+int many_seeds(std::uint64_t first, std::uint64_t last, const BatchOptions& options, bool keep_going, bool show_probes) {
   const auto start = Clock::now();
   std::uint64_t runs = 0;
   std::uint64_t steps = 0;
@@ -94,7 +123,9 @@ int many_seeds(std::uint64_t first, std::uint64_t last, const BatchOptions& opti
   std::uint64_t operations = 0;
   std::uint64_t faults = 0;
   std::map<Outcome, std::vector<std::uint64_t>> failures;
+  ProbeTable probe_table;
   run_seeds(first, last, options, [&](const SeedResult& result) {
+    probe_table.add(result);
     ++runs;
     steps += result.report.steps;
     simulated += result.report.simulated;
@@ -114,7 +145,9 @@ int many_seeds(std::uint64_t first, std::uint64_t last, const BatchOptions& opti
     for (std::size_t i = 0; i < seeds.size() && i < 20; ++i) fmt::print(" {}", seeds[i]);
     fmt::print("\n");
   }
-  return failures.empty() ? 0 : static_cast<int>(failures.begin()->first);
+  const bool all_reached = !show_probes || probe_table.print();
+  if (!failures.empty()) return static_cast<int>(failures.begin()->first);
+  return all_reached ? 0 : static_cast<int>(Outcome::liveness);
 }
 
 // How many seeds it takes to catch a planted bug; 0 if none of them does. A seed that fails without the bug proves nothing.
@@ -162,28 +195,6 @@ int try_bug(std::uint64_t first, std::uint64_t last, const BatchOptions& options
   else fmt::print("{:<24} {:>6} seeds ({:.0f} s), seed {}: {}: {:.120}\n", bug.name, runs, since(start), seed, to_string(report.outcome), report.what);
   std::fflush(stdout);
   return runs == 0 ? 1 : 0;
-}
-
-// How often rare paths were reached. Fails if one never was.
-int probe_table(std::uint64_t first, std::uint64_t last, const BatchOptions& options) {
-  std::array<std::uint64_t, std::size(probes)> seeds{};
-  std::array<std::uint64_t, std::size(probes)> first_seed{};
-  std::uint64_t runs = 0;
-  run_seeds(first, last, options, [&](const SeedResult& result) {
-    ++runs;
-    for (std::size_t i = 0; i < std::size(probes); ++i) {
-      if ((result.report.probes >> i & 1) == 0) continue;
-      if (seeds[i]++ == 0 || result.seed < first_seed[i]) first_seed[i] = result.seed;
-    }
-    return true;
-  });
-  std::size_t never = 0;
-  for (std::size_t i = 0; i < std::size(probes); ++i) {
-    if (seeds[i] == 0) ++never;
-    fmt::print("{:<26} {}  {}\n", probes[i].name, seeds[i] == 0 ? std::string("           NEVER") : fmt::format("{:>6}, first {:>5}", seeds[i], first_seed[i]), probes[i].what);
-  }
-  fmt::print("{} of {} probes reached in {} seeds\n", std::size(probes) - never, std::size(probes), runs);
-  return never == 0 ? 0 : static_cast<int>(Outcome::liveness);
 }
 
 int check_determinism(std::uint64_t first, std::uint64_t last, const BatchOptions& options) {
@@ -255,7 +266,7 @@ int main(int argc, char** argv) {
   app.add_flag("--check-determinism", determinism, "run each seed twice and compare every step");
   app.add_option("--bug", bug_name, "plant this bug; with --seeds, say how many seeds catch it");
   app.add_flag("--bugs", bugs, "with --seeds: try every planted bug");
-  app.add_flag("--probes", show_probes, "with --seeds: how many of them reach each rare path of the machines; fails if one is never reached");
+  app.add_flag("--probes", show_probes, "with --seeds: also how many of them reach each rare path of the machines; fails if one is never reached that no scenario takes");
   app.add_flag("--shrink", do_shrink, "with --seed: make the failing run smaller and write a regression file");
   app.add_flag("--keep", keep, "with --seed: write its configuration, every field, as a regression file");
   app.add_option("--out", regression_file, "where --shrink and --keep write (default: sim/regressions/OUTCOME-SEED.txt)");
@@ -314,7 +325,6 @@ int main(int argc, char** argv) {
       fmt::print(stderr, "this build has no probes; configure with SD_SIM_BUGS=ON\n");
       return 1;
     }
-    if (show_probes) return probe_table(first, last, options);
     if (determinism) return check_determinism(first, last, options);
     if (bug) return try_bug(first, last, options, *bug);
     if (bugs) {
@@ -325,7 +335,7 @@ int main(int argc, char** argv) {
       fmt::print("{} of {} planted bugs caught\n", tried - static_cast<std::size_t>(missed), tried);
       return missed == 0 ? 0 : 1;
     }
-    return many_seeds(first, last, options, !stop_at_first);
+    return many_seeds(first, last, options, !stop_at_first, show_probes);
   }
   if (!*seed_option && replay_file.empty()) {
     fmt::print("{}", app.help());

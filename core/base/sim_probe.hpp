@@ -66,6 +66,14 @@ struct ProbeInfo {
   std::string_view what;
 };
 
+// What seeds drawn at random reach hardly or not at all. A scenario of its own (sim/scenario_*_test.cpp) takes each of these paths and says so
+// (Scenario::came_by); all others must be reached by the seeds of `sheepsim --probes`.
+inline constexpr Probe probes_of_scenarios[] = {
+    Probe::establishes_twice,  Probe::first_write_voids,       Probe::index_page_fails,      Probe::journal_damaged,
+    Probe::mended_by_leftover, Probe::metadata_lost,           Probe::old_life_shown,        Probe::peering_fails_waiting,
+    Probe::request_fenced,     Probe::peering_patience_over,   Probe::read_from_older_copy,  Probe::lease_refused_condemned,
+};
+
 inline constexpr ProbeInfo probes[] = {
 #define SD_PROBE_INFO(name, what) {#name, what},
     SD_PROBE_LIST(SD_PROBE_INFO)
