@@ -206,6 +206,33 @@ TEST(PlantedBugs, AWriteThatIsToldOfBeforeItIsInTheJournal) {
   });
 }
 
+// Two owners, one after the other, are cut off while they write to themselves: neither write was acknowledged, each is above what the others have. What
+// a client has seen of the first is gone when the second comes back, unless it was written down which history counts.
+TEST(PlantedBugs, AHistoryThatWasNotChosenAndComesBack) {
+  expect_caught(SimBug::skip_establish, [] {
+    std::string said;
+    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+      Scenario s({.nodes = 3, .copies = 3, .seed = seed});
+      const std::uint32_t third = s.leader();
+      const std::uint32_t first = (third + 1) % 3;
+      const std::uint32_t second = (third + 2) % 3;
+      EXPECT_TRUE(s.write_all(first, 1));
+      EXPECT_EQ(s.owner(), first);
+      s.partition({first}, {second, third});
+      s.ask(OpClass::write, first, 0, 8);
+      EXPECT_EQ(s.read(second, 0, 16), Answer::ok);
+      EXPECT_TRUE(planted_bug != SimBug::count || s.came_by(Probe::establishes));
+      EXPECT_EQ(s.owner(), second);
+      s.heal_network();
+      s.partition({second}, {first, third});
+      s.ask(OpClass::write, second, 8, 8);
+      EXPECT_EQ(s.read(third, 0, 16), Answer::ok);
+      said += s.settle();
+    }
+    return said;
+  });
+}
+
 // A write has reached one member, which dies. What the others have is written down in its place, with a newer version, and while that is on its way
 // another one dies. The version that is then found does not include the write.
 TEST(PlantedBugs, AWriteThatIsNotInWhatWasWrittenDownAfterIt) {
