@@ -181,9 +181,11 @@ bool try_script(const SimBugInfo& bug) {
   return !said.empty();
 }
 
-// Hardly a seed reaches these, and scenarios of their own do: sim/scenario_bugs_test.cpp, which the unit tests of the debug build run.
+// Hardly a seed reaches these, and scenarios of their own do (sim/scenario_bugs_test.cpp), or the runs by which they were found (sim/world_test.cpp): the
+// unit tests of the debug build run them.
 constexpr SimBug of_scenarios[] = {SimBug::grant_to_condemned, SimBug::believe_old_reads, SimBug::lost_copy_untold, SimBug::promote_unheard, SimBug::call_nobody,
-                                   SimBug::collect_unread,     SimBug::tell_unwritten,    SimBug::skip_establish,   SimBug::newer_means_done};
+                                   SimBug::collect_unread,     SimBug::tell_unwritten,    SimBug::skip_establish,   SimBug::newer_means_done, SimBug::life_of_another,
+                                   SimBug::one_life_for_all};
 
 int try_bug(std::uint64_t first, std::uint64_t last, const BatchOptions& options, const SimBugInfo& bug) {
   if (try_script(bug)) return 0;

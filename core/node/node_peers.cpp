@@ -233,7 +233,7 @@ void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& m
   } else if (auto* answered = std::get_if<peer::GatewayReply>(&message)) {
     gateway->on_reply(now, node, std::move(*answered), gateway_fx);
   } else if (auto* known = std::get_if<peer::KnownLife>(&message)) {
-    if (known->to == id) on_known_life(now, known->incarnation, from.address, fx);
+    if (known->to == id || SD_BUG(life_of_another)) on_known_life(now, known->incarnation, from.address, fx);
   }
 }
 
@@ -288,6 +288,13 @@ void Node::Impl::on_known_life(Time now, Incarnation life, const Endpoint& from,
     const auto link = links.find({from.address, static_cast<std::uint16_t>(from.port + 1)});
     if (link == links.end() || link->second.life_asked_for == life) return;
     SD_SOMETIMES(true, old_life_shown);
+    if (SD_BUG(one_life_for_all)) {
+      for (auto& [to, each] : links) {
+        each.life_asked_for = life;
+        introduce_anew(now, each, fx);
+      }
+      return;
+    }
     link->second.life_asked_for = life;
     introduce_anew(now, link->second, fx);
     return;
