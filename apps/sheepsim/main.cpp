@@ -184,8 +184,8 @@ bool try_script(const SimBugInfo& bug) {
 // Hardly a seed reaches these, and scenarios of their own do (sim/scenario_bugs_test.cpp), or the runs by which they were found (sim/world_test.cpp): the
 // unit tests of the debug build run them.
 constexpr SimBug of_scenarios[] = {SimBug::grant_to_condemned, SimBug::believe_old_reads, SimBug::lost_copy_untold, SimBug::promote_unheard, SimBug::call_nobody,
-                                   SimBug::collect_unread,     SimBug::tell_unwritten,    SimBug::skip_establish,   SimBug::newer_means_done, SimBug::life_of_another,
-                                   SimBug::one_life_for_all};
+                                   SimBug::collect_unread,     SimBug::tell_unwritten,    SimBug::skip_establish,   SimBug::newer_means_done, SimBug::one_life_for_all,
+                                   SimBug::repeat_life};
 
 int try_bug(std::uint64_t first, std::uint64_t last, const BatchOptions& options, const SimBugInfo& bug) {
   if (try_script(bug)) return 0;

@@ -54,7 +54,6 @@
   X(tell_unwritten, "a member tells an owner of a write that is not in its journal yet")                                              \
   X(skip_establish, "an owner serves what a peering found without writing the decision down")                                         \
   X(newer_means_done, "a write under way counts as carried out once anything newer was written down")                                 \
-  X(life_of_another, "a node takes a word about the life of another, that had its address, for one about its own")                    \
   X(one_life_for_all, "a node names the same earlier life to everybody, whoever asked for it, and begins every connection anew")      \
 
 namespace sd {

@@ -233,7 +233,7 @@ void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& m
   } else if (auto* answered = std::get_if<peer::GatewayReply>(&message)) {
     gateway->on_reply(now, node, std::move(*answered), gateway_fx);
   } else if (auto* known = std::get_if<peer::KnownLife>(&message)) {
-    if (known->to == id || SD_BUG(life_of_another)) on_known_life(now, known->incarnation, from.address, fx);
+    if (known->to == id) on_known_life(now, known->incarnation, from.address, fx);
   }
 }
 
