@@ -5,8 +5,11 @@
 namespace sd::sim {
 
 namespace {
-constexpr Time patience = seconds(5);
 constexpr Time pause = milliseconds(50);
+constexpr Time between_checks = milliseconds(700);
+
+// A step of a check may take longer than anything else.
+Time patience_for(const client::SdRequest& request) { return std::holds_alternative<client::VdiCheck>(request) ? seconds(20) : seconds(5); }
 }  // namespace
 
 Admin::Admin(World& world, MachineId id) : world_(world), id_(id), out_(world.pool), buffer_(4096) {}
@@ -27,7 +30,36 @@ void Admin::again(Time wait) {
 void Admin::on_timer() {
   if (done_ || world_.now < wake_at_) return;
   if (stream_ == 0) ask(next_);
-  else if (world_.now >= asked_at_ + patience) again(pause);
+  else if (world_.now >= asked_at_ + patience_for(next_)) again(pause);
+}
+
+void Admin::keep_checking() {
+  checks_ = true;
+  done_ = false;
+  next_ = client::VdiCheck{"vol0", 0};
+  again(pause);
+}
+
+void Admin::on_checked(const client::SdResponse& response) {
+  const auto* data = std::get_if<client::Data>(&response.result);
+  if (!data) return again(pause);
+  const auto report = client::bincode::from_bytes<client::VdiCheckReport>(data->bytes);
+  auto& asked = std::get<client::VdiCheck>(next_);
+  if (!report || report->next > report->end || !report->gets_on_from(asked.first)) {
+    world_.fail(Violation::Class::safety, "a check of a disk does not get on");
+    return;
+  }
+  all_well_ = all_well_ && report->lost == 0 && report->unchecked == 0;
+  asked.first = report->next;
+  if (report->next < report->end) return again(1);
+  world_.trace("admin", "checked " + asked.name);
+  if (++checked_ == world_.config.vdis) {
+    passes_ += all_well_;
+    all_well_ = true;
+    checked_ = 0;
+  }
+  asked = {"vol" + std::to_string(checked_), 0};
+  again(checked_ == 0 ? between_checks : pause);
 }
 
 void Admin::order(const client::SdRequest& request, std::optional<MachineId> node) {
@@ -47,7 +79,7 @@ void Admin::ask(const client::SdRequest& request) {
   asked_at_ = world_.now;
   const auto any = static_cast<MachineId>(world_.decisions.choose(Site::admin, world_.nodes.size()));
   world_.network.dial(id_, stream_, node_.value_or(any), Service::client);
-  wake_at_ = world_.now + patience;
+  wake_at_ = world_.now + patience_for(next_);
   world_.wake_client(id_, wake_at_);
 }
 
@@ -71,6 +103,7 @@ void Admin::decide(const client::ClusterReport& report) {
 }
 
 void Admin::answer(const client::SdResponse& response) {
+  if (checks_) return on_checked(response);
   if (ordered_) {
     reply_ = response;
     done_ = true;

@@ -1,5 +1,5 @@
-// The operator at the start of a run, as `dog` would do it: waits until every node is up, formats the cluster and makes the VDIs. Asks
-// any node, and asks again until it is done.
+// The operator, as `dog` would do it. At the start of a run: waits until every node is up, formats the cluster and makes the VDIs. In some runs
+// checks the disks from then on. Asks any node, and asks again until it is done.
 #pragma once
 #include <optional>
 #include <string>
@@ -19,6 +19,9 @@ class Admin final : public Host {
   void on_timer();
   // Asks a node (or any) for this until one has answered. `done` again from then on, and `reply` is what it said.
   void order(const client::SdRequest& request, std::optional<MachineId> node);
+  // Checks all disks again and again from now on, and never is done.
+  void keep_checking();
+  std::uint64_t passes() const { return passes_; }  // over all disks, that left nothing wrong
   const std::optional<client::SdResponse>& reply() const { return reply_; }
   bool done() const { return done_; }
   const std::string& trouble() const { return trouble_; }
@@ -36,6 +39,7 @@ class Admin final : public Host {
   void ask(const client::SdRequest& request);
   void answer(const client::SdResponse& response);
   void decide(const client::ClusterReport& report);
+  void on_checked(const client::SdResponse& response);
   void again(Time pause);
 
   World& world_;
@@ -52,6 +56,10 @@ class Admin final : public Host {
   std::uint32_t made_ = 0;
   bool done_ = false;
   bool ordered_ = false;
+  bool checks_ = false;
+  std::uint32_t checked_ = 0;      // disks, in this pass
+  bool all_well_ = true;           // likewise
+  std::uint64_t passes_ = 0;
   std::optional<MachineId> node_;  // the one to ask; nothing: any
   std::optional<client::SdResponse> reply_;
 };

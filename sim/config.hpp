@@ -92,6 +92,7 @@ struct Config {
   Time fault_length = seconds(2);  // longest
   Time chaos = seconds(10);        // how long they go on
   bool break_plan = false;         // lose more than the copies allow for: every request is answered, if with an error, and never wrongly
+  bool checks = false;             // an operator checks the disks again and again; then nobody scrubs
   bool final_power_loss = false;   // flush, cut the power of all, and read back again
   DiskConfig disk;
   NetworkConfig network;

@@ -562,6 +562,16 @@ bool SimDisk::flip_bit(FileKind kind) {
   return true;
 }
 
+bool SimDisk::flip_bit_at(FileId id, std::uint64_t offset) {
+  const auto file = files_.find(id);
+  if (file == files_.end()) return false;
+  const auto page = file->second.pages.find(offset / page_size);
+  if (page == file->second.pages.end() || !page->second.current || page->second.current.get() == &shared_zeros) return false;
+  (*page->second.current)[offset % page_size] ^= std::byte{1};
+  ++stats_.flipped_bits;
+  return true;
+}
+
 bool SimDisk::flip_bit_held_by(const SimDisk& other) {
   std::vector<std::pair<FileId, std::uint64_t>> candidates;
   for (const auto& [id, file] : files_) {

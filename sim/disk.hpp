@@ -63,6 +63,10 @@ class SimDisk {
 
   // Flips one stored bit of a file of this kind; the copy on the medium, so that it stays. False if there is nothing to damage.
   bool flip_bit(FileKind kind);
+  // A bit of the stored page at this place. False if there is none.
+  bool flip_bit_at(FileId file, std::uint64_t offset);
+  // The file is gone, as if somebody had removed it; the process that uses the disk is not told.
+  void lose(FileId file) { perform_remove(file); }
   // Makes a stored page of a file of this kind unreadable, until all of it is written again. False if there is none.
   bool spoil_page(FileKind kind);
 

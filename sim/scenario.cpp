@@ -189,6 +189,18 @@ std::string Scenario::delete_disk(const std::string& name, std::optional<std::ui
   return order(remove, node);
 }
 
+Scenario::DiskCheck Scenario::check_disk(std::uint32_t vdi, std::optional<std::uint32_t> node) {
+  DiskCheck sum;
+  while (!sum.done && order(client::VdiCheck{"vol" + std::to_string(vdi), sum.next}, node).empty()) {
+    const auto* data = std::get_if<client::Data>(&world_->admin->reply()->result);
+    const auto step = data ? client::bincode::from_bytes<client::VdiCheckReport>(data->bytes) : std::nullopt;
+    if (!step || !step->gets_on_from(sum.next)) break;
+    sum.add(*step);
+    sum.done = sum.next >= sum.end;
+  }
+  return sum;
+}
+
 void Scenario::use_disk(std::uint32_t vdi, const std::string& name) {
   world_->models.push_back(std::make_unique<DeviceModel>(++volumes_, shape_.objects * object));
   for (std::uint32_t node = 0; node < shape_.nodes; ++node) guest(node, vdi).attach(name, *world_->models.back());
@@ -229,6 +241,11 @@ std::uint32_t Scenario::objects_on(std::uint32_t node, std::uint32_t vid) const 
 bool Scenario::acts_for(std::uint32_t node, Oid oid, const cluster::Vdi& vdi) const {
   const auto acting = cluster::Placement(state(node)).acting(oid, vdi.copies);
   return std::ranges::find(acting, status(node).id) != acting.end();
+}
+
+FileId Scenario::object_file(std::uint32_t index, FileKind kind, std::uint32_t vdi) const {
+  const cluster::Vdi* found = state(0).find("vol" + std::to_string(vdi));
+  return {kind, 0, found ? Oid::data(found->vid, index).value : 0};
 }
 
 bool Scenario::holds(std::uint32_t node, std::uint32_t index, std::uint32_t vdi) const {

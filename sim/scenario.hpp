@@ -100,6 +100,9 @@ class Scenario {
   std::string order(const client::SdRequest& request, std::optional<std::uint32_t> node = {});
   std::string create_disk(const std::string& name, std::optional<std::uint32_t> node = {});
   std::string delete_disk(const std::string& name, std::optional<std::uint32_t> node = {});
+  // `dog vdi check`: what it has found over all of the disk, and whether it was answered to the end.
+  struct DiskCheck : client::VdiCheckReport { bool done = false; };
+  DiskCheck check_disk(std::uint32_t vdi = 0, std::optional<std::uint32_t> node = {});
   // From now on the guests of disk `vdi` use the one of that name, which must be new: it reads as zeros.
   void use_disk(std::uint32_t vdi, const std::string& name);
 
@@ -115,6 +118,7 @@ class Scenario {
   std::uint32_t objects_on(std::uint32_t node, std::uint32_t vid) const;  // files of data objects
   bool holds(std::uint32_t node, std::uint32_t index, std::uint32_t vdi = 0) const;  // it is a member of that object, as it knows
   bool holds_index(std::uint32_t node, std::uint32_t vdi = 0) const;                 // likewise, of the first object of the disk's index
+  FileId object_file(std::uint32_t index, FileKind kind = FileKind::object, std::uint32_t vdi = 0) const;  // at every member
   bool redundant() const { return world_->clean(); }   // everybody is up and every object has its copies
   std::uint64_t steps() const { return world_->hash.steps(); }
   std::string troubles() const { return world_->troubles(); }  // what everybody is at

@@ -292,6 +292,99 @@ TEST(DamagedDisk, WithOlderMetadataIsNotTakenForTheNewest) {
   EXPECT_TRUE(noticed);
 }
 
+// What an operator's check finds that nobody has come by yet: each kind of wrong copy once, at one member of three. `said` counts it, and afterwards
+// all copies are equal and good.
+class CheckedDisk : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(s.write_all(0, objects));
+    s.run(seconds(12));  // until a checkpoint
+    other = (s.owner() + 1) % 3;
+  }
+  // More objects than a member remembers were in use there since.
+  void forget_the_first_at_every_member() {
+    for (std::uint32_t i = 1; i < objects; ++i) ASSERT_EQ(s.write(0, i * Scenario::object, 8), Answer::ok);
+    s.run(seconds(12));
+  }
+  void expect_good_from_now_on() {
+    const auto again = s.check_disk();
+    EXPECT_TRUE(again.done && again.good());
+    EXPECT_EQ(again.damaged + again.restored, 0u);
+    EXPECT_EQ(again.copies, 3 * (objects + 1)) << "of the data, and of the index";
+    EXPECT_EQ(s.settle(), "");
+  }
+  static constexpr std::uint32_t objects = 200;
+  Scenario s{{.nodes = 3, .copies = 3, .objects = objects}};
+  std::uint32_t other = 0;
+};
+
+TEST_F(CheckedDisk, ThatIsGoodIsLeftAsItIs) {
+  const auto said = s.check_disk();
+  EXPECT_TRUE(said.done && said.good());
+  EXPECT_EQ(said.objects, objects + 1);
+  EXPECT_EQ(said.damaged + said.mended + said.restored, 0u);
+  EXPECT_EQ(said.bytes, 3u * 4096 * (objects + 1));
+  expect_good_from_now_on();
+}
+
+TEST_F(CheckedDisk, WithARottenBlockIsMended) {
+  ASSERT_TRUE(s.disk(other).flip_bit_at(s.object_file(7), 5));
+  const auto said = s.check_disk();
+  EXPECT_TRUE(said.done && said.good());
+  EXPECT_EQ(said.damaged, 1u);
+  EXPECT_EQ(said.mended, 1u);
+  expect_good_from_now_on();
+}
+
+TEST_F(CheckedDisk, WithACopyDeletedBehindTheNodesBackGetsItAgain) {
+  forget_the_first_at_every_member();
+  s.disk(other).lose(s.object_file(0));
+  s.disk(other).lose(s.object_file(0, FileKind::object_meta));
+  const auto said = s.check_disk();
+  EXPECT_TRUE(said.done && said.good());
+  EXPECT_EQ(said.restored, 1u);
+  expect_good_from_now_on();
+}
+
+TEST_F(CheckedDisk, WithACopyThatGrewOldGetsTheNewOne) {
+  s.disk(other).config.lost_write_per_million = 1'000'000;
+  ASSERT_EQ(s.write(0, 0, 8), Answer::ok);
+  s.run(seconds(12));
+  s.disk(other).config.lost_write_per_million = 0;
+  forget_the_first_at_every_member();
+  const auto said = s.check_disk();
+  EXPECT_TRUE(said.done && said.good());
+  EXPECT_EQ(said.restored, 1u);
+  expect_good_from_now_on();
+}
+
+TEST_F(CheckedDisk, WithABlockThatNobodyHasSaysSoAndServesTheRest) {
+  for (std::uint32_t node = 0; node < 3; ++node) ASSERT_TRUE(s.disk(node).flip_bit_at(s.object_file(7), 5));
+  for (int times = 0; times < 2; ++times) {
+    const auto said = s.check_disk();
+    EXPECT_TRUE(said.done);
+    EXPECT_FALSE(said.good());
+    EXPECT_EQ(said.lost, 1u);
+    EXPECT_EQ(said.damaged, 3u);
+    EXPECT_EQ(said.mended, 0u);
+  }
+  EXPECT_EQ(s.read(0, 7 * Scenario::object, 8), Answer::error);
+  EXPECT_EQ(s.read(0, 6 * Scenario::object, 8), Answer::ok);
+  EXPECT_EQ(s.write(0, 7 * Scenario::object, 8), Answer::ok) << "which ends the matter";
+  expect_good_from_now_on();
+}
+
+TEST_F(CheckedDisk, ThroughAChangeOfItsOwnerIsCheckedToTheEnd) {
+  ASSERT_TRUE(s.disk(other).flip_bit_at(s.object_file(objects - 1), 5));
+  s.kill_after(s.owner(), 3);  // in the midst of it
+  const auto said = s.check_disk(0, other);
+  EXPECT_TRUE(said.done);
+  EXPECT_EQ(said.mended, 1u);
+  EXPECT_EQ(said.lost + said.unchecked, 0u);
+  EXPECT_GT(said.absent, 0u) << "of the one that was killed";
+  EXPECT_EQ(s.settle(), "");
+}
+
 // A recovery that cannot be done is not done: the one good copy stays, and history is not forgotten, until it is.
 TEST(FailedRecovery, KeepsTheLastGoodCopy) {
   for (std::uint32_t victim = 0; victim < 3; ++victim) {

@@ -206,6 +206,12 @@ void draw_resume(Decisions& d, Config& config) {
   config.network.late_resume = (config.faults & cuts) != 0 && d.choose(Site::resume, 4) == 0;
 }
 
+// From a site of its own too. Where blocks rot, checks find them instead of the scrub.
+void draw_checks(Decisions& d, Config& config) {
+  const bool rot = (config.faults & (bit(FaultClass::rot) | bit(FaultClass::lost_write))) != 0;
+  config.checks = !config.break_plan && config.faults >> simple_faults == 0 && d.choose(Site::check, rot ? 2 : 6) == 0;
+}
+
 bool parse_names(std::string_view names, std::span<const std::string_view> known, FaultSet& mask) {
   mask = 0;
   if (names == "none") return true;
@@ -345,6 +351,7 @@ Config draw_config(Decisions& d) {
   draw_rare(d, config);
   draw_image(d, config);
   draw_resume(d, config);
+  draw_checks(d, config);
   for (std::uint32_t i = 0; i < config.nodes; ++i) config.starts.push_back(d.choose(Site::config, milliseconds(500)));
   config.remembered_writes = d.chance(Site::limits, 1, 2) ? 256 : static_cast<std::uint32_t>(2 << d.choose(Site::limits, 3));
   return config;
@@ -356,7 +363,7 @@ bool apply_override(Config& config, std::string_view word) {
   const std::string_view key = word.substr(0, equals);
   const std::string_view value = word.substr(equals + 1);
   if (key == "faults") {
-    config.break_plan = config.network.late_resume = false;  // unless a later word says so
+    config.break_plan = config.network.late_resume = config.checks = false;  // unless a later word says so
     return parse_names(value, fault_names, config.faults);
   }
   if (key == "mix") {
@@ -413,6 +420,8 @@ bool apply_override(Config& config, std::string_view word) {
     config.break_plan = number != 0;
   } else if (key == "late_resume") {
     config.network.late_resume = number != 0;
+  } else if (key == "checks") {
+    config.checks = number != 0;
   } else if (key == "check_every" && n >= 1) {
     config.check_every = n;
   } else {
@@ -446,6 +455,7 @@ std::string shape_text(const Config& config) {
   text += "faults=" + names_of(config.faults, fault_names) + " ";
   if (config.break_plan) add(text, "break_plan", 1);
   if (config.network.late_resume) add(text, "late_resume", 1);
+  if (config.checks) add(text, "checks", 1);
   return text;
 }
 

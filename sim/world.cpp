@@ -43,7 +43,7 @@ NodeOptions options_of(const Config& config, MachineId id) {
   options.remembered_writes = config.remembered_writes;
   options.max_streams = std::max(256u, 4 * config.nodes);
   options.scrub_rate = 64u << 20;
-  options.scrub_every = config.faults & (bit(FaultClass::rot) | bit(FaultClass::lone_rot)) ? seconds(5) : seconds(3600);
+  options.scrub_every = config.faults & (bit(FaultClass::rot) | bit(FaultClass::lone_rot)) && !config.checks ? seconds(5) : seconds(3600);
   return options;
 }
 
@@ -138,13 +138,14 @@ bool World::all_up() const {
 }
 
 bool World::tidy() {
-  bool all = true;
   const bool first = scrubs_wanted_.empty();
+  if (first) checks_wanted_ = admin->passes() + 2;
+  bool all = !config.checks || admin->passes() >= checks_wanted_;
   for (std::size_t i = 0; i < nodes.size(); ++i) {
     const RecoveryStatus recovery = nodes[i]->node()->status(nodes[i]->local_time()).recovery;
     // A pass that is under way may have been where a block rotted since.
     if (first) scrubs_wanted_.push_back(recovery.scrub_passes + 2);
-    const bool rot = (config.faults & (bit(FaultClass::rot) | bit(FaultClass::lone_rot))) != 0;
+    const bool rot = (config.faults & (bit(FaultClass::rot) | bit(FaultClass::lone_rot))) != 0 && !config.checks;
     all = all && recovery.tidy && (!rot || recovery.scrub_passes >= scrubs_wanted_[i]);
   }
   return all;
@@ -199,6 +200,7 @@ void World::on_phase() {
       if (!admin->done()) break;
       nodes[0]->order(cluster::SetGrace{config.grace_ms});
       nodes[0]->order(cluster::SetThrottle{{8u << 20, 64u << 20}});
+      if (config.checks) admin->keep_checking();
       for (auto& guest : guests) guest->start();
       faults->begin(now + config.chaos);
       enter(Phase::chaos, config.chaos);

@@ -110,6 +110,7 @@ class World {
   void check_models();
   void check_copies();
   std::vector<std::uint64_t> scrubs_wanted_;  // passes of each node
+  std::uint64_t checks_wanted_ = 0;           // passes of the operator
 
   TraceSink* sink_;
   Phase phase_ = Phase::setup;

@@ -44,12 +44,20 @@ class Client {
   std::string bytes(client::ResponseResult result);
   template <typename Report>
   Report report(const client::SdRequest& request) {
-    auto decoded = client::bincode::from_bytes<Report>(bytes(call(request)));
-    if (!decoded) throw CommandError(exit_code::system, "the answer makes no sense; does " + where() + " run another version?");
-    return std::move(*decoded);
+    return decoded<Report>(call(request));
+  }
+  template <typename Report>
+  Report report_until_done(const client::SdRequest& request) {
+    return decoded<Report>(call_until_done(request));
   }
 
  private:
+  template <typename Report>
+  Report decoded(client::ResponseResult result) {
+    auto report = client::bincode::from_bytes<Report>(bytes(std::move(result)));
+    if (!report) throw CommandError(exit_code::system, "the answer makes no sense; does " + where() + " run another version?");
+    return std::move(*report);
+  }
   struct Unreachable : CommandError {
     using CommandError::CommandError;
   };

@@ -5,6 +5,9 @@
 #include <string>
 #include <string_view>
 
+#include <string>
+#include <vector>
+
 #include "apps/dog/client.hpp"
 
 namespace sd::dog {
@@ -17,6 +20,13 @@ void add_membership_commands(CLI::App& app, const Options& options, Client& clie
 // After the three before.
 void add_recovery_commands(CLI::App& app, const Options& options, Client& client);
 void add_vdi_commands(CLI::App& app, const Options& options, Client& client);
+// After all others.
+void add_check_commands(CLI::App& app, const Options& options, Client& client);
+
+// Throws if there is none.
+client::VdiEntry find_vdi(Client& client, const std::string& name);
+// By name.
+std::vector<client::VdiEntry> all_vdis(Client& client);
 
 // The end of a command's --help: command lines as one would type them, each with what it does. For CLI::App::footer.
 struct Example {

@@ -79,26 +79,6 @@ void shutdown(const Options& options, Client& client) {
   else fmt::print("The cluster is shut down. To use it again, start its sheep again.\n");
 }
 
-void check(const Options& options, Client& client) {
-  const auto report = client.report<client::CheckReport>(client::ClusterCheck{});
-  static constexpr std::string_view names[] = {"note", "warning", "error"};
-  static constexpr Tone tones[] = {Tone::faint, Tone::warning, Tone::bad};
-  const bool healthy = std::ranges::none_of(report.findings, [](const auto& finding) { return finding.severity != client::Severity::note; });
-  if (options.json) {
-    json findings = json::array();
-    for (const auto& finding : report.findings)
-      findings.push_back({{"severity", names[static_cast<std::size_t>(finding.severity)]}, {"text", finding.text}});
-    fmt::print("{}\n", json({{"healthy", healthy}, {"findings", findings}}).dump(2));
-  } else {
-    for (const auto& finding : report.findings) {
-      const auto severity = static_cast<std::size_t>(finding.severity);
-      fmt::print("{}: {}\n", toned(tones[severity], names[severity]), finding.text);
-    }
-    if (healthy) fmt::print("{}\n", toned(Tone::good, "The cluster is healthy."));
-  }
-  if (!healthy) throw CommandError(exit_code::unhealthy, "");
-}
-
 }  // namespace
 
 void add_cluster_commands(CLI::App& app, const Options& options, Client& client) {
@@ -122,10 +102,6 @@ void add_cluster_commands(CLI::App& app, const Options& options, Client& client)
   sub = cluster->add_subcommand("shutdown", "Stop serving on all nodes, in an orderly way");
   sub->footer(examples({{"dog cluster shutdown", "flushes, and ends every sheep; starting them brings all back"}}));
   sub->callback([&] { shutdown(options, client); });
-  sub = cluster->add_subcommand("check", "Say what is wrong with the cluster; exit code 6 if anything is");
-  sub->footer(examples({{"dog cluster check", "each trouble, with what to do about it"},
-                        {"dog cluster check >/dev/null || mail ...", "for a timer: 0 healthy, 6 not, 2 no answer"}}));
-  sub->callback([&] { check(options, client); });
 }
 
 }  // namespace sd::dog

@@ -34,13 +34,6 @@ std::uint64_t size_argument(const std::string& text, const char* what) {
   return *size;
 }
 
-client::VdiEntry find(Client& client, const std::string& name) {
-  if (name.empty()) throw CommandError(exit_code::usage, "a VDI needs a name");
-  const auto page = client.report<client::VdiPage>(client::VdiList{0, name});
-  if (page.vdis.empty()) throw CommandError(exit_code::missing, fmt::format("no VDI is called '{}'; `dog vdi list` shows those there are", name));
-  return page.vdis.front();
-}
-
 json as_json(const client::VdiEntry& vdi) {
   return {{"name", vdi.name}, {"vid", vdi.vid}, {"size", vdi.size}, {"copies", vdi.copies}, {"owner", vdi.owner_address}};
 }
@@ -64,14 +57,7 @@ void remove(const Options& options, Client& client, const Arguments& arguments) 
 }
 
 void list(const Options& options, Client& client) {
-  std::vector<client::VdiEntry> vdis;
-  for (std::uint32_t next = 0;;) {
-    auto page = client.report<client::VdiPage>(client::VdiList{next, {}});
-    std::ranges::copy_if(page.vdis, std::back_inserter(vdis), [](const auto& vdi) { return !vdi.deleting; });
-    if (page.next_vid <= next) break;
-    next = page.next_vid;
-  }
-  std::ranges::sort(vdis, {}, &client::VdiEntry::name);
+  const auto vdis = all_vdis(client);
   if (options.json) {
     json out = json::array();
     for (const auto& vdi : vdis) out.push_back(as_json(vdi));
@@ -91,7 +77,7 @@ void list(const Options& options, Client& client) {
 }
 
 void info(const Options& options, Client& client, const Arguments& arguments) {
-  const auto vdi = find(client, arguments.name);
+  const auto vdi = find_vdi(client, arguments.name);
   if (options.json) {
     fmt::print("{}\n", as_json(vdi).dump(2));
     return;
@@ -144,7 +130,7 @@ std::size_t read_all(char* to, std::size_t size) {
 
 void read(Client& client, const Arguments& arguments) {
   if (isatty(STDOUT_FILENO) == 1) throw CommandError(exit_code::usage, "a terminal is no place for a disk's bytes; send them to a file or a program: > FILE");
-  const Range range = range_of(find(client, arguments.name), arguments);
+  const Range range = range_of(find_vdi(client, arguments.name), arguments);
   Progress progress("Reading", range.end - range.begin);
   for (std::uint64_t at = range.begin; at < range.end;) {
     const std::uint64_t size = step(at, range.end);
@@ -157,7 +143,7 @@ void read(Client& client, const Arguments& arguments) {
 }
 
 void write(const Options& options, Client& client, const Arguments& arguments) {
-  const Range range = range_of(find(client, arguments.name), arguments);
+  const Range range = range_of(find_vdi(client, arguments.name), arguments);
   const bool counted_length = !arguments.length.empty();
   std::uint64_t total = counted_length ? range.end - range.begin : 0;
   struct stat file {};
@@ -187,6 +173,25 @@ void write(const Options& options, Client& client, const Arguments& arguments) {
 }
 
 }  // namespace
+
+client::VdiEntry find_vdi(Client& client, const std::string& name) {
+  if (name.empty()) throw CommandError(exit_code::usage, "a VDI needs a name");
+  const auto page = client.report<client::VdiPage>(client::VdiList{0, name});
+  if (page.vdis.empty()) throw CommandError(exit_code::missing, fmt::format("no VDI is called '{}'; `dog vdi list` shows those there are", name));
+  return page.vdis.front();
+}
+
+std::vector<client::VdiEntry> all_vdis(Client& client) {
+  std::vector<client::VdiEntry> vdis;
+  for (std::uint32_t next = 0;;) {
+    auto page = client.report<client::VdiPage>(client::VdiList{next, {}});
+    std::ranges::copy_if(page.vdis, std::back_inserter(vdis), [](const auto& vdi) { return !vdi.deleting; });
+    if (page.next_vid <= next) break;
+    next = page.next_vid;
+  }
+  std::ranges::sort(vdis, {}, &client::VdiEntry::name);
+  return vdis;
+}
 
 void add_vdi_commands(CLI::App& app, const Options& options, Client& client) {
   auto* vdi = app.add_subcommand("vdi", "Virtual disks")->require_subcommand(1);

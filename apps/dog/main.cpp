@@ -46,7 +46,7 @@ on standard error: {"error": "what went wrong", "exit": CODE}. (Only `vdi read` 
 Environment: SHEEPDOG_DOG_ADDR and SHEEPDOG_DOG_PORT are the defaults of -a and -p.
 
 Exit codes: 0 done; 1 failed; 2 the sheep cannot be reached, or this machine failed; 3 it exists already; 4 full;
-5 no such VDI or node; 6 the cluster is not healthy (cluster check); 64 wrong usage.
+5 no such VDI or node; 6 something is wrong (cluster check, vdi check); 64 wrong usage.
 )";
 
 int report(bool as_json, int code, std::string_view message) {
@@ -92,6 +92,7 @@ int run(int argc, char** argv) {
   add_membership_commands(app, options, client);
   add_recovery_commands(app, options, client);
   add_vdi_commands(app, options, client);
+  add_check_commands(app, options, client);
   app.footer(footer);  // last: commands inherit it
 
   const std::span arguments(argv, static_cast<std::size_t>(argc));

@@ -49,6 +49,8 @@
   X(read_from_older_copy, "a member answers a read from a state older than the one it had acknowledged") \
   X(lost_copy_told, "a member tells the owner that its copy is not whole")                           \
   X(mended_by_leftover, "blocks that were lost are found in a copy that was about to be removed")   \
+  X(check_finds_old_copy, "a check of a disk meets a member without a whole copy")                  \
+  X(check_gives_up, "a check of a disk leaves an object as it is")                                  \
   X(block_damaged, "a read finds a damaged block")                                                  \
 
 namespace sd {

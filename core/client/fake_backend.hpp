@@ -66,6 +66,7 @@ class FakeBackend final : public Backend {
   std::vector<std::pair<std::uint64_t, cluster::CommandBody>> proposed;
   std::vector<std::pair<std::uint64_t, IoRequest>> requested;
   std::vector<IoRequest> done;  // without data
+  std::string check_answer;     // to every check
   NodeStatus status_;
   cluster::State state_;
 
@@ -74,6 +75,7 @@ class FakeBackend final : public Backend {
   void perform(const IoRequest& request, Payload& data) {
     auto& disk = disks_[request.vid];
     switch (request.kind) {
+      case IoRequest::Kind::check: data.push_back(pool_.copy_of(check_answer)); break;
       case IoRequest::Kind::read: {
         Slice slice = pool_.zeros(request.length);
         for (auto at = disk.lower_bound(request.offset); at != disk.end() && at->first < request.offset + request.length; ++at)

@@ -280,6 +280,12 @@ struct SetThrottle {                // -> Success; of every node
   std::uint64_t busy = 0, idle = 0; // bytes per second while clients work, and while they do not; 0: no limit
   static void fields(auto& s, auto&& f) { f(s.busy, s.idle); }
 };
+struct VdiCheck {                   // -> Data(VdiCheckReport): reads every copy, mends what is wrong, and says from where to go on
+  static constexpr std::uint32_t number = 1040;
+  std::string name;
+  std::uint64_t first = 0;          // data object to begin with
+  static void fields(auto& s, auto&& f) { f(s.name, s.first); }
+};
 
 // A variant that this daemon does not take from clients: internal ones of the reference, and unknown ones. Its fields were not read.
 struct Unsupported {
@@ -294,7 +300,7 @@ using SdRequest =
                  GetClusterInfo, AlterClusterCopy, AlterVdiCopy, EnableRecover, DisableRecover, CompleteRecovery, GetRecovery, SetRecovery,
                  FlushDelCache, DeleteCache, GetCacheInfo, CachePurge, MdInfo, MdPlug, MdUnplug, Reweight, GetLogLevel, SetLogLevel, Stat,
                  ClusterStatus, VdiList, VdiRead, VdiWrite, VdiFlush, NodeDetail, ClusterCheck, VdiCreate, VdiDelete, VdiDiscard,
-                 NodeDrain, GraceTime, RecoverForce, NodeRecovery, SetThrottle>;
+                 NodeDrain, GraceTime, RecoverForce, NodeRecovery, SetThrottle, VdiCheck>;
 
 template <typename T>
 inline constexpr bool carries_data = requires(T& request) { request.data; };
@@ -506,6 +512,16 @@ struct RecoveryReport {  // see RecoveryStatus
     f(s.id, s.epoch, s.clean_epoch, s.enabled, s.sweeping, s.tidy, s.busy, s.found, s.open, s.at, s.end, s.pulls, s.pulled_objects, s.pulled_bytes,
       s.mended_blocks, s.lost_blocks, s.removed, s.leftovers, s.orphans, s.kept, s.scrub_passes, s.scrubbed_objects, s.scrubbed_bytes,
       s.scrub_left, s.unreadable_objects, s.rate_busy, s.rate_idle);
+  }
+};
+struct VdiCheckReport {  // of one step; see CheckCounts
+  std::uint64_t next = 0, end = 0;  // data objects: go on from here, up to there
+  std::uint64_t objects = 0, copies = 0, bytes = 0, damaged = 0, mended = 0, lost = 0, restored = 0, absent = 0, unchecked = 0;
+  void add(const VdiCheckReport& step);  // the one that follows
+  bool gets_on_from(std::uint64_t first) const { return next > first || next >= end; }
+  bool good() const { return lost == 0 && absent == 0 && unchecked == 0; }  // nothing that was met is still as it should not be
+  static void fields(auto& s, auto&& f) {
+    f(s.next, s.end, s.objects, s.copies, s.bytes, s.damaged, s.mended, s.lost, s.restored, s.absent, s.unchecked);
   }
 };
 enum class Severity : std::uint32_t { note, warning, error, count_ };

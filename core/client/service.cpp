@@ -5,6 +5,7 @@
 
 #include "core/base/assert.hpp"
 #include "core/client/service_call.hpp"
+#include "core/gateway/check.hpp"
 
 namespace sd::client {
 
@@ -149,6 +150,19 @@ void Service::on_io(std::uint64_t ticket, Status status, Payload data, Backend& 
         if (waiting.padding > 0) data.push_back(pool_.zeros(waiting.padding));
         answer_data(waiting.stream, waiting.slot, std::move(data), effects);
         break;
+      case Waiting::Answer::check: {
+        std::string bytes;
+        for (const Slice& slice : data) bytes.append(slice.text());
+        const auto c = decode_check_counts(bytes);
+        if (!c) {
+          fail(waiting.stream, waiting.slot, SdError::system_error, waiting.what + ": the disk's owner gave an answer that makes no sense", effects);
+          break;
+        }
+        const VdiCheckReport report{std::min(c->next, waiting.objects), waiting.objects, c->objects, c->copies, c->bytes, c->damaged, c->mended, c->lost,
+                                    c->restored, c->absent, c->unchecked};
+        answer(waiting.stream, waiting.slot, Data{bincode::to_bytes(report)}, effects);
+        break;
+      }
       case Waiting::Answer::obj: answer(waiting.stream, waiting.slot, Obj{waiting.copies, waiting.offset}, effects); break;
       case Waiting::Answer::success:
       case Waiting::Answer::vdi: answer(waiting.stream, waiting.slot, Success{}, effects); break;

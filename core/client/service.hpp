@@ -24,10 +24,10 @@
 namespace sd::client {
 
 struct IoRequest {
-  enum class Kind : std::uint8_t { read, write, zero, flush } kind = Kind::read;
+  enum class Kind : std::uint8_t { read, write, zero, flush, check } kind = Kind::read;
   Vid vid = 0;
   std::uint64_t offset = 0;   // the range lies inside the VDI; may cross objects
-  std::uint32_t length = 0;   // not 0, except for flush; at most max_io for reads and writes
+  std::uint32_t length = 0;   // not 0, except for flush; at most max_io for reads and writes; of a check: objects
   bool fua = false;
   Payload data;               // of a write: `length` bytes
 };
@@ -83,7 +83,7 @@ class Service {
     std::size_t counted_bytes = 0;  // in open_bytes_
   };
   struct Waiting {           // for a ticket
-    enum class Answer : std::uint8_t { success, data, obj, vdi };
+    enum class Answer : std::uint8_t { success, data, obj, vdi, check };
     StreamId stream = 0;
     Session::Slot slot = 0;
     Answer answer = Answer::success;
@@ -93,6 +93,7 @@ class Service {
     std::uint32_t padding = 0;     // data: zeros to add
     IoRequest rest;                // zero: from here on ...
     std::uint64_t rest_length = 0; // ... so much is still to be done
+    std::uint64_t objects = 0;     // check: of the disk
     std::string what;              // for messages: what failed
   };
   struct Call;  // one request being worked on

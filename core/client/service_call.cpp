@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/base/assert.hpp"
+#include "core/gateway/check.hpp"
 
 namespace sd::client {
 
@@ -359,6 +360,24 @@ void Service::Call::on(VdiWrite& request) {
   waiting.what = "write to VDI " + quoted(request.name);
   io({IoRequest::Kind::write, vdi->vid, request.offset, static_cast<std::uint32_t>(length), request.fua, std::move(request.data)},
      std::move(waiting));
+}
+
+void Service::Call::on(VdiCheck& request) {
+  if (!usable()) return;
+  const cluster::Vdi* vdi = live(request.name);
+  if (!vdi) return;
+  Waiting waiting;
+  waiting.answer = Waiting::Answer::check;
+  waiting.objects = (vdi->size + limits::object_size - 1) / limits::object_size;
+  waiting.what = "check of VDI " + quoted(request.name);
+  if (request.first > waiting.objects) return fail(SdError::invalid_parms, "the VDI has no more than " + std::to_string(waiting.objects) + " objects");
+  if (request.first == waiting.objects || vdi->owner == 0) {  // nobody ever served it, so nothing was written
+    VdiCheckReport report;
+    report.next = report.end = waiting.objects;
+    return done(Data{bincode::to_bytes(report)});
+  }
+  const auto length = static_cast<std::uint32_t>(std::min<std::uint64_t>(waiting.objects - request.first, max_checked_objects));
+  io({IoRequest::Kind::check, vdi->vid, request.first * limits::object_size, length, false, {}}, std::move(waiting));
 }
 
 void Service::Call::on(VdiDiscard& request) {

@@ -75,6 +75,7 @@ struct Service::Call {
   void on(RecoverForce& request);
   void on(NodeRecovery& request);
   void on(SetThrottle& request);
+  void on(VdiCheck& request);
   void switch_recovery(bool enabled);
   void set_throttle(cluster::RecoveryRates rates);
 

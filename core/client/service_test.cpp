@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/client/fake_backend.hpp"
+#include "core/gateway/check.hpp"
 
 namespace sd::client {
 namespace {
@@ -350,6 +351,37 @@ TEST_F(ServiceTest, QueriesOfTheReferenceAreAnswered) {
   for (const SdRequest& request : {SdRequest(EnableRecover{}), SdRequest(FlushDelCache{1}), SdRequest(DeleteCache{1}), SdRequest(CachePurge{}),
                                    SdRequest(Cleanup{})})
     EXPECT_EQ(ask(request, reference_version), ResponseResult(Success{}));
+}
+
+TEST_F(ServiceTest, ACheckGoesToTheOwnerInStepsAndItsCountsComeBack) {
+  format();
+  const Vid vid = create("v", 10 * limits::object_size);
+  const auto untouched = bincode::from_bytes<VdiCheckReport>(data_of(VdiCheck{"v", 0}));
+  ASSERT_TRUE(untouched);
+  EXPECT_EQ(untouched->next, 10u) << "nobody ever served it";
+  EXPECT_TRUE(backend.done.empty());
+
+  backend.apply(cluster::TakeOwnership{vid, 1, 1, 0});
+  CheckCounts counts;
+  counts.next = 7;
+  counts.copies = 12;
+  counts.lost = 2;
+  backend.check_answer = encode(counts);
+  const auto report = bincode::from_bytes<VdiCheckReport>(data_of(VdiCheck{"v", 4}));
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->next, 7u);
+  EXPECT_EQ(report->end, 10u);
+  EXPECT_EQ(report->copies, 12u);
+  EXPECT_EQ(report->lost, 2u);
+  ASSERT_EQ(backend.done.size(), 1u);
+  EXPECT_EQ(backend.done[0].kind, IoRequest::Kind::check);
+  EXPECT_EQ(backend.done[0].offset, 4u * limits::object_size);
+  EXPECT_EQ(backend.done[0].length, 6u) << "objects, up to the end of the disk";
+
+  backend.check_answer = "short";
+  EXPECT_EQ(error_of(VdiCheck{"v", 0}), SdError::system_error);
+  EXPECT_EQ(error_of(VdiCheck{"v", 11}), SdError::invalid_parms);
+  EXPECT_EQ(error_of(VdiCheck{"other", 0}), SdError::no_vdi);
 }
 
 TEST_F(ServiceTest, RecoveryIsSwitchedAndThrottledForAll) {

@@ -5,6 +5,7 @@
 #include "core/base/assert.hpp"
 #include "core/base/sim_bug.hpp"
 #include "core/base/sim_probe.hpp"
+#include "core/gateway/check.hpp"
 
 namespace sd {
 
@@ -12,6 +13,8 @@ namespace {
 constexpr Time tick_interval = milliseconds(250);
 constexpr Time repeat_after = seconds(2);
 constexpr Time ask_again_after = seconds(1);
+
+bool counts_objects(IoRequest::Kind kind) { return kind == IoRequest::Kind::map || kind == IoRequest::Kind::check; }
 }  // namespace
 
 Gateway::Gateway(NodeId self, Incarnation incarnation, BufferPool& pool, const cluster::State& state, const cluster::Placement& placement)
@@ -43,7 +46,7 @@ void Gateway::route(Time now, std::uint64_t id, GatewayEffects& out) {
     finish(now, id, Status::not_found, {}, out);
     return;
   }
-  const std::uint64_t span = r.kind == IoRequest::Kind::map ? 0 : r.length;
+  const std::uint64_t span = counts_objects(r.kind) ? 0 : r.length;
   if (r.offset > vdi->size || span > vdi->size - r.offset) {
     finish(now, id, Status::invalid, {}, out);
     return;
@@ -127,7 +130,7 @@ void Gateway::on_request(Time now, NodeId from, peer::GatewayRequest&& message, 
   pending.request.keep_allocated = message.keep_allocated && pending.request.kind == IoRequest::Kind::zero;
   pending.request.payload = std::move(message.payload);
   const bool bad = (pending.request.kind == IoRequest::Kind::write && total_size(pending.request.payload) != message.length) ||
-                   (pending.request.kind == IoRequest::Kind::map && (message.length > 65536 || message.offset % limits::object_size != 0));
+                   (counts_objects(pending.request.kind) && (message.length > max_checked_objects || message.offset % limits::object_size != 0));
   const std::uint64_t id = pending_.insert(std::move(pending));
   if (bad) finish(now, id, Status::invalid, {}, out);
   else route(now, id, out);

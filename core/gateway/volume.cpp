@@ -79,6 +79,9 @@ void Volume::submit(Time now, std::uint64_t ticket, IoRequest&& request, VolumeE
     case IoRequest::Kind::map:
       try_map(now, io, out);
       return;
+    case IoRequest::Kind::check:
+      submit_check(now, io, out);
+      return;
     default:
       break;
   }
@@ -337,7 +340,11 @@ void Volume::on_reply(Time now, NodeId from, Reply&& reply, VolumeEffects& out) 
         finish_part(now, io, 0, Status::ok, {}, out);
       }
       break;
+    case Op::Kind::check:
+      on_check_reply(now, id, *op, from, reply, out);
+      break;
   }
+  run_checks(now, out);
 }
 
 void Volume::on_write_reply(Time now, std::uint64_t id, Op& op, NodeId from, Reply&& reply, VolumeEffects& out) {
@@ -500,7 +507,7 @@ void Volume::finish_io(Time, std::uint64_t id, VolumeEffects& out) {
     } else {
       for (auto& part : io.parts) done.payload.insert(done.payload.end(), std::make_move_iterator(part.begin()), std::make_move_iterator(part.end()));
     }
-  } else if (io.kind == IoRequest::Kind::map) {
+  } else if (io.kind == IoRequest::Kind::map || io.kind == IoRequest::Kind::check) {
     done.payload = std::move(io.payload);
   }
   ios_.erase(id);
@@ -552,6 +559,7 @@ void Volume::give_up(VolumeEffects& out) {
   pages_.clear();
   entries_.clear();
   flushes_.clear();
+  checks_.clear();
 }
 
 void Volume::on_state(Time now, VolumeEffects& out) {
@@ -566,6 +574,7 @@ void Volume::on_state(Time now, VolumeEffects& out) {
   generation_ = generation;
   generation_since_ = now;
   recovering_.clear();
+  restart_checks(now);
   told_without_room_.clear();
   // Reads go back in line: the member that was asked may be gone. In the order they came, in front of what waits.
   std::vector<std::uint64_t> reads;
@@ -596,6 +605,7 @@ void Volume::on_state(Time now, VolumeEffects& out) {
     }
   }
   for (Object* object : busy) peer(now, *object, out);
+  run_checks(now, out);
   for (const std::uint64_t id : std::vector(flushes_)) {
     Op& op = *ops_.find(id);
     const auto gone = [&](NodeId member) {
@@ -629,7 +639,7 @@ void Volume::set_serving(Time now, bool serving, VolumeEffects& out) {
     if (const auto at = objects_.find(oid); at != objects_.end()) pump(now, *at->second, out);
 }
 
-Time Volume::next_deadline() const { return ops_.size() > 0 || !recovering_.empty() ? (next_tick_ == never ? 0 : next_tick_) : never; }
+Time Volume::next_deadline() const { return ops_.size() > 0 || !recovering_.empty() || !checks_.empty() ? (next_tick_ == never ? 0 : next_tick_) : never; }
 
 void Volume::tick(Time now, VolumeEffects& out) {
   if (!owner_ || (next_tick_ != never && now < next_tick_)) return;
@@ -654,6 +664,9 @@ void Volume::tick(Time now, VolumeEffects& out) {
         break;
       case Op::Kind::flush:
         if (age >= repeat_slow_after) send_flush(now, id, op, out);
+        break;
+      case Op::Kind::check:
+        if (age >= repeat_after) repeat_check(now, id, op, out);
         break;
       default:
         break;
@@ -689,6 +702,7 @@ void Volume::tick(Time now, VolumeEffects& out) {
   for (const auto& [number, page] : pages_)
     if (!page.loaded && !page.loading) unloaded.push_back(number);
   for (const std::uint32_t number : unloaded) page_of(now, number, out);
+  run_checks(now, out);
 }
 
 void Volume::check_invariants() const {

@@ -32,6 +32,7 @@
 #include "core/base/slot_table.hpp"
 #include "core/base/time.hpp"
 #include "core/cluster/placement.hpp"
+#include "core/gateway/check.hpp"
 #include "core/gateway/io.hpp"
 #include "core/peer/message.hpp"
 
@@ -98,7 +99,7 @@ class Volume {
 
   // One operation on one object; its id is that of the requests sent for it.
   struct Op {
-    enum class Kind : std::uint8_t { read, write, zero, query, pull, establish, flush };
+    enum class Kind : std::uint8_t { read, write, zero, query, pull, establish, flush, check };
     enum class Purpose : std::uint8_t { client, load_page, set_entry };
     Kind kind{};
     Purpose purpose = Purpose::client;
@@ -108,7 +109,7 @@ class Volume {
     std::uint32_t offset = 0, length = 0;
     Payload payload;
     Origin origin;
-    Version version, previous;       // read: `version` is the least that its answer must be of
+    Version version, previous;       // read, check: `version` is the least that its answer must be of
     Time sent = 0;
     unsigned repeats = 0;
     ActingSet waiting_for;           // members that have not answered
@@ -160,6 +161,27 @@ class Volume {
     std::vector<std::uint8_t> set;        // one for each entry
     std::vector<std::uint64_t> waiting;   // ops for objects whose entry is on this page
     std::vector<std::uint64_t> maps;      // ios
+  };
+
+  // An object whose copies are being read.
+  struct Checked {
+    Oid oid;
+    std::uint64_t op = 0;                 // of the question to its members, if one is under way
+    Time since = 0;                       // the last sign of progress
+    unsigned rounds = 0;                  // of peering for members that were found without a whole copy
+    bool old_copy = false;                // such a member answered
+    ActingSet read;                       // members whose copy was read to the end
+    CheckCounts counts;
+  };
+  // The check that a client asked for.
+  struct Check {
+    std::uint64_t io = 0;
+    std::uint64_t first = 0, next = 0, end = 0;  // data objects
+    std::uint64_t begun = 0;              // objects
+    Time since = never, load_at = 0;      // begun; when to ask for a page of the index again
+    std::uint64_t index_begun = ~0ull;    // the last data object before which an object of the index was checked
+    std::vector<Checked> open;
+    CheckCounts counts;
   };
 
   // volume.cpp: requests in, answers out.
@@ -222,6 +244,20 @@ class Volume {
   void on_entry_written(Time now, std::uint32_t index, Status status, VolumeEffects& out);
   void try_map(Time now, std::uint64_t io, VolumeEffects& out);
 
+  // volume_check.cpp
+  void submit_check(Time now, std::uint64_t io, VolumeEffects& out);
+  void run_checks(Time now, VolumeEffects& out);
+  void begin_checks(Time now, Check& check, VolumeEffects& out);
+  static bool begins_more(Time now, const Check& check);
+  bool go_on(Time now, Checked& checked, VolumeEffects& out);
+  bool read_copies(Time now, const Object& object, Checked& checked, VolumeEffects& out);
+  Request check_request(const Checked& checked, NodeId member) const;
+  Checked* checked_by(std::uint64_t op);
+  void on_check_reply(Time now, std::uint64_t id, Op& op, NodeId from, const Reply& reply, VolumeEffects& out);
+  void repeat_check(Time now, std::uint64_t id, Op& op, VolumeEffects& out);
+  void count_restored(Time now, Oid oid);
+  void restart_checks(Time now);
+
   NodeId self_;
   Vid vid_;
   BufferPool& pool_;
@@ -248,6 +284,7 @@ class Volume {
   std::vector<Oid> recovering_;           // objects being peered by the sweep
   std::uint64_t found_ = 0;               // by the sweep
   std::uint64_t recovery_flush_ = 0;      // the io that ends the sweep
+  std::deque<Check> checks_;              // in order of arrival; the first is under way
 };
 
 }  // namespace sd

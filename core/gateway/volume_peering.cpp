@@ -253,7 +253,7 @@ void Volume::on_pull_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&&
     return;
   }
   add_sorted(dirty_, from);
-  take(object.damaged, from);
+  if (!take(object.damaged, from)) count_restored(now, object.oid);
   take(op.waiting_for, from);
   if (!op.waiting_for.empty()) return;
   if (object.without_room.empty()) establish(now, object, out);

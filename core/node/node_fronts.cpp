@@ -360,6 +360,7 @@ std::uint64_t Node::Impl::io(client::IoRequest request) {
     case client::IoRequest::Kind::write: io.kind = IoRequest::Kind::write; break;
     case client::IoRequest::Kind::zero: io.kind = IoRequest::Kind::zero; break;
     case client::IoRequest::Kind::flush: io.kind = IoRequest::Kind::flush; break;
+    case client::IoRequest::Kind::check: io.kind = IoRequest::Kind::check; break;
   }
   io.vid = request.vid;
   io.offset = request.offset;

@@ -73,6 +73,7 @@ struct Put {
       w.u32(static_cast<std::uint32_t>(origins->size()));
       for (const Origin& o : *origins) { w.u64(o.gateway); w.u64(o.number); }
     }
+    w.u16(m.read.blocks); w.u16(m.read.damaged); w.u16(m.read.mended); w.u16(m.read.lost);
   }
   void operator()(const GatewayRequest& m) {
     w.u64(m.id); w.u64(m.oldest); w.u64(m.origin); w.u8(static_cast<std::uint8_t>(m.op)); w.u32(m.vid); w.u64(m.offset); w.u32(m.length); w.boolean(m.fua); w.boolean(m.keep_allocated);
@@ -119,9 +120,10 @@ struct Get {
     };
     get_origins(m.recent.last, max_recent);
     get_origins(m.recent.forgotten, max_forgotten);
+    m.read.blocks = r.u16(); m.read.damaged = r.u16(); m.read.mended = r.u16(); m.read.lost = r.u16();
   }
   void operator()(GatewayRequest& m) {
-    m.id = r.u64(); m.oldest = r.u64(); m.origin = r.u64(); get_enum(r, m.op, GatewayRequest::Op::map); m.vid = r.u32(); m.offset = r.u64(); m.length = r.u32();
+    m.id = r.u64(); m.oldest = r.u64(); m.origin = r.u64(); get_enum(r, m.op, GatewayRequest::Op::check); m.vid = r.u32(); m.offset = r.u64(); m.length = r.u32();
     m.fua = r.boolean();
     m.keep_allocated = r.boolean();
     if ((m.op == GatewayRequest::Op::read || m.op == GatewayRequest::Op::write) && m.length > limits::max_nbd_payload) r.fail();

@@ -27,7 +27,7 @@
 namespace sd::peer {
 
 inline constexpr std::uint32_t frame_magic = 0x31504453;
-inline constexpr std::uint8_t protocol_version = 3;
+inline constexpr std::uint8_t protocol_version = 4;
 inline constexpr std::size_t frame_header_size = 28;
 
 // First on every connection. A node that has not yet joined says group 0.
@@ -111,7 +111,8 @@ struct ObjectRequest {
                  // holds its good blocks, `chunks` says which are allocated, `damaged` which of them are not in the payload, `crcs` what
                  // those should be, `base` is the version of the chunk's last change
     remove,      // the object goes away (its VDI is deleted)
-    mend,        // replace damaged blocks of [offset, offset + length) by what `helpers` have; answer: damaged if some stay so
+    mend,        // replace damaged blocks of [offset, offset + length) by what `helpers` have; answer: damaged if some stay so, behind if the copy is
+                 // incomplete; version, exists, and `read`
     collect,     // the object goes away if it is still at `version`, and is not being pulled
     lost,        // from a member to the owner: its copy is not whole, and nobody is making it so; no answer
   };
@@ -124,12 +125,20 @@ struct ObjectRequest {
   std::uint32_t offset = 0, length = 0;
   NodeId source = 0;
   std::vector<std::uint64_t> have;  // fetch: two words for each block of the chunk: a fingerprint of what the sender holds; or nothing
-  bool background = false;      // pull: nobody waits for it; throttled
+  bool background = false;      // pull, mend: nobody waits for it; throttled
   std::vector<NodeId> helpers;  // pull, mend: others that may hold good blocks, at most max_helpers
   Origin origin;            // write, zero: whose it is
   bool fua = false;
   bool incomplete = false;  // fetch_info: the sender's copy stopped half-way through an earlier pull
   Payload payload;
+};
+// What a mend has seen, in blocks.
+struct BlocksRead {
+  std::uint16_t blocks = 0;   // allocated ones, each of which was read
+  std::uint16_t damaged = 0;  // of those ...
+  std::uint16_t mended = 0;   // ... replaced by good ones
+  std::uint16_t lost = 0;     // ... of which no member that was asked has a good one
+  friend bool operator==(const BlocksRead&, const BlocksRead&) = default;
 };
 struct ObjectReply {
   std::uint64_t id = 0;
@@ -147,13 +156,14 @@ struct ObjectReply {
   std::uint16_t damaged = 0;             // fetch
   std::vector<std::uint32_t> crcs;
   RecentWrites recent;           // query, fetch_info
+  BlocksRead read;               // mend
   Payload payload;
 };
 
 // A client's request, from the gateway it came to, for the owner of the VDI. `oldest` is the lowest number the gateway still waits for:
 // the owner may forget what it knows of lower ones, and refuses them if they turn up late.
 struct GatewayRequest {
-  enum class Op : std::uint8_t { read, write, zero, flush, map };
+  enum class Op : std::uint8_t { read, write, zero, flush, map, check };  // as IoRequest::Kind
   std::uint64_t id = 0;
   std::uint64_t oldest = 0;
   std::uint64_t origin = 0;

@@ -5,6 +5,7 @@
 // anywhere.
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "core/base/assert.hpp"
 #include "core/base/crc32c.hpp"
@@ -28,7 +29,20 @@ void Replica::begin_mend(Time now, std::uint64_t id, Job& job, ReplicaEffects& o
   const std::uint32_t end = job.request.offset + std::max(job.request.length, 1u);
   job.scanning = job.request.offset / limits::chunk_size;
   job.last_chunk = std::min((end - 1) / limits::chunk_size, limits::chunks_per_object - 1);
+  mend_scan(now, id, job, out);
+}
+
+// The next chunk, or later, if nobody waits for it and the rate is used up: by what the chunk before held.
+void Replica::mend_scan(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
+  throttled_ -= std::exchange(job.throttled, false);
   job.step = Job::Step::mend_scan;
+  job.last_progress = now;
+  if (job.request.background && job.unpaid > 0 && !throttle_.take(now, job.unpaid)) {
+    job.throttled = true;
+    ++throttled_;
+    return;
+  }
+  job.unpaid = 0;
   store_.read_chunk(now, id, job.request.oid, job.scanning, out.store);
 }
 
@@ -38,6 +52,7 @@ void Replica::mend_on_scan(Time now, std::uint64_t id, Job& job, StoreDone&& don
     pull_failed(id, job, out);
     return;
   }
+  job.seen = done.info;
   if (done.status == Status::not_found) {  // nothing here, so nothing damaged
     job.scanning = job.last_chunk;
     mend_next(now, id, job, out);
@@ -50,6 +65,9 @@ void Replica::mend_on_scan(Time now, std::uint64_t id, Job& job, StoreDone&& don
     return;
   }
   for (const Slice& slice : done.data) stats_.scanned_bytes += slice.size();
+  job.unpaid = static_cast<std::uint32_t>(std::popcount(done.chunks)) * limits::block_size;
+  job.read.blocks = static_cast<std::uint16_t>(job.read.blocks + std::popcount(done.chunks));
+  job.read.damaged = static_cast<std::uint16_t>(job.read.damaged + std::popcount(done.damaged_blocks));
   if (done.status == Status::ok) {
     mend_next(now, id, job, out);
     return;
@@ -73,6 +91,7 @@ void Replica::mend_on_stored(Time now, std::uint64_t id, Job& job, const StoreDo
   job.last_progress = now;
   if (done.status != Status::ok && done.status != Status::behind) fail(job, done.status);  // behind: overwritten meanwhile
   stats_.mended_blocks += done.status == Status::ok;
+  job.read.mended += done.status == Status::ok;
   if (--job.storing > 0) return;
   if (job.failure != Status::ok) pull_failed(id, job, out);
   else mend_next(now, id, job, out);
@@ -80,13 +99,15 @@ void Replica::mend_on_stored(Time now, std::uint64_t id, Job& job, const StoreDo
 
 void Replica::mend_next(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
   if (job.scanning < job.last_chunk) {
-    job.step = Job::Step::mend_scan;
-    store_.read_chunk(now, id, job.request.oid, ++job.scanning, out.store);
+    ++job.scanning;
+    mend_scan(now, id, job, out);
     return;
   }
   release(id, job.request.oid);
   ++stats_.scanned_objects;
-  finish(id, job.lost > 0 ? Status::damaged : Status::ok, nullptr, out);
+  StoreDone scanned;
+  scanned.info = job.seen;
+  finish(id, job.read.lost > 0 ? Status::damaged : Status::ok, &scanned, out);
 }
 
 // --- The search ---------------------------------------------------------------------------------------------------------------------------
@@ -197,7 +218,7 @@ void Replica::gathered(Time now, std::uint64_t id, Job& job, ReplicaEffects& out
   const auto lost = static_cast<std::uint32_t>(std::popcount(g.wanted));
   if (lost > 0)
     out.store.notices.push_back("object " + to_string(oid) + ", chunk " + std::to_string(g.chunk) + ": " + std::to_string(lost) + " blocks are damaged at every member; reads of them fail");
-  job.lost += lost;
+  job.read.lost = static_cast<std::uint16_t>(job.read.lost + lost);
   stats_.lost_blocks += lost;
   if (job.step == Job::Step::mend_gather) {
     job.step = Job::Step::mend_store;

@@ -112,7 +112,7 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
       // A mend may stop anywhere, and an owner does not wait for one.
       const std::uint64_t mend = active->second;
       pulls_.erase(active);
-      if (job.step == Job::Step::mend_gather) pull_failed(mend, job, out);
+      if (job.step == Job::Step::mend_gather || job.throttled) pull_failed(mend, job, out);
     }
   }
   if (op == Request::Op::query && request.version.round() > 0) fence(oid, request.version.generation);
@@ -373,6 +373,7 @@ void Replica::answer(Job& job, Status status, const StoreDone* done, ReplicaEffe
   reply.generation = state_.generation(r.vid);
   reply.full = full_;
   reply.offset = r.offset;
+  reply.read = job.read;
   if (done) {
     reply.exists = done->info.exists;
     reply.incomplete = done->info.incomplete;
@@ -508,7 +509,13 @@ void Replica::pull_more(Time now, std::uint64_t id, Job& job, ReplicaEffects& ou
 void Replica::set_foreground(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
   if (!job.request.background) return;
   job.request.background = false;
-  if (job.throttled) pull_more(now, id, job, out);
+  if (job.throttled) go_on(now, id, job, out);
+}
+
+// The throttle held it up.
+void Replica::go_on(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
+  if (job.step == Job::Step::mend_scan) mend_scan(now, id, job, out);
+  else pull_more(now, id, job, out);
 }
 
 void Replica::release(std::uint64_t id, Oid oid) {
@@ -583,7 +590,7 @@ void Replica::tick(Time now, ReplicaEffects& out) {
   for (const auto& [oid, id] : pulls_) active.push_back(id);
   if (throttled_ > 0 && (now >= throttle_.free_at() || now >= next_tick_))  // the rate may be another one by now
     for (const std::uint64_t id : active)
-      if (Job* job = jobs_.find(id); job && job->throttled) pull_more(now, id, *job, out);
+      if (Job* job = jobs_.find(id); job && job->throttled) go_on(now, id, *job, out);
   if (now < next_tick_) {
     on_store(now, out);
     return;

@@ -115,7 +115,9 @@ class Replica {
     std::vector<Gather> gathers;                // chunks with damaged blocks; one at a time
     // Of a mend:
     std::uint32_t scanning = 0, last_chunk = 0;
-    std::uint32_t lost = 0;                     // blocks that stay damaged
+    ObjectInfo seen;                            // the object, as the last look found it
+    peer::BlocksRead read;
+    std::uint32_t unpaid = 0;                   // bytes read, of which the throttle has yet to hear
     std::uint64_t parent = 0;                   // own_chunk
     Status failure = Status::ok;                // the pull is to end with this
   };
@@ -136,6 +138,7 @@ class Replica {
   void put(Time now, std::uint64_t id, Job& job, std::uint32_t chunk, Reply&& reply, ReplicaEffects& out);
   void set_foreground(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
   void pull_more(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
+  void go_on(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
   void ask_chunk(std::uint64_t id, Job& job, std::uint32_t chunk, ReplicaEffects& out);
   void ask_info(std::uint64_t id, Job& job, ReplicaEffects& out);
   void release(std::uint64_t id, Oid oid);
@@ -150,6 +153,7 @@ class Replica {
 
   // mending.cpp
   void begin_mend(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
+  void mend_scan(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
   void mend_on_scan(Time now, std::uint64_t id, Job& job, StoreDone&& done, ReplicaEffects& out);
   void mend_on_stored(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out);
   void mend_next(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
@@ -184,7 +188,7 @@ class Replica {
   std::size_t parked_bytes_ = 0;
   Time next_tick_ = 0;
   Throttle throttle_;
-  std::uint32_t throttled_ = 0;  // pulls that wait for it
+  std::uint32_t throttled_ = 0;  // pulls and mends that wait for it
   ReplicaStats stats_;
   std::vector<StoreDone> batch_;
 };
