@@ -703,8 +703,8 @@ CheckReport check_cluster(const cluster::State& state, const NodeStatus& status)
                                std::to_string(state.epochs.front().epoch) + " (now " + std::to_string(state.epoch()) +
                                (state.recovery_off ? "); `dog cluster recover enable`" : "); wait, and see `dog node recovery`"));
   if (status.recovery.unreadable_objects > 0)
-    add(Severity::error, "the scrub of the asked node found blocks that are damaged at every member (" + std::to_string(status.recovery.unreadable_objects) +
-                             " objects since its start); reads of them fail: see its log, and restore them from a backup");
+    add(Severity::error, "the asked node has found blocks that are damaged at every member, in " + std::to_string(status.recovery.unreadable_objects) +
+                             " objects; reads of them fail: see its log, restore them from a backup, and see `dog vdi check`");
   if (status.full)
     add(Severity::error, "the disk of the asked node is full, and writes that need space on it are refused; add a node or free some space");
   else if (status.space_total > 0 && status.space_free < status.space_total / 20)

@@ -285,7 +285,7 @@ struct Node::Impl final : client::Backend {
     Oid oid;
     Time next_at = 0, pass_began = 0, object_began = 0;
     std::uint64_t bytes_before = 0;
-    std::uint64_t passes = 0, objects = 0, unreadable = 0;
+    std::uint64_t passes = 0, objects = 0;
   } scrubbing;
   std::uint64_t space_free = UINT64_MAX, space_total = 0;
   std::uint64_t reads = 0, writes = 0, flushes = 0, read_bytes = 0, write_bytes = 0;

@@ -71,7 +71,6 @@ void Node::Impl::on_scrubbed(const peer::ObjectReply& reply) {
   if (!s.under_way) return;
   s.under_way = false;
   if (reply.status == Status::ok || reply.status == Status::damaged) ++s.objects;
-  if (reply.status == Status::damaged) ++s.unreadable;
   const std::uint64_t bytes = replica->stats().scanned_bytes - s.bytes_before;
   s.next_at = s.object_began + bytes * seconds(1) / options.scrub_rate;
   if (s.left.empty()) ++s.passes;
@@ -102,7 +101,7 @@ void Node::Impl::fill_recovery_status(Time now, NodeStatus& status) const {
   r.scrubbed_objects = scrubbing.objects;
   r.scrubbed_bytes = stats.scanned_bytes;
   r.scrub_left = scrubbing.left.size() + scrubbing.under_way;
-  r.unreadable_objects = scrubbing.unreadable;
+  r.unreadable_objects = replica->unreadable();
   r.rates = cluster_state.recovery_rates;
   r.busy = replica->throttle().busy(now);
 }

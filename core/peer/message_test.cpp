@@ -71,6 +71,20 @@ TEST_F(PeerMessage, ArrivesWholeHoweverTheStreamIsCut) {
   }
 }
 
+TEST_F(PeerMessage, WhatAMendHasReadComesBackAsItWas) {
+  ObjectReply reply;
+  reply.id = 4;
+  reply.exists = true;
+  reply.read = {1024, 3, 2, 1};
+  GatewayRequest request;
+  request.op = GatewayRequest::Op::check;
+  request.length = 65'536;
+  const auto messages = receive(frame(reply) + frame(request), 4096);
+  ASSERT_EQ(messages.size(), 2u);
+  EXPECT_EQ(std::get<ObjectReply>(messages[0]).read, reply.read);
+  EXPECT_EQ(std::get<GatewayRequest>(messages[1]).op, request.op);
+}
+
 TEST_F(PeerMessage, LargePayloadIsReceivedOnAPageBoundary) {
   const auto messages = receive(frame(a_write(1u << 20)), 1u << 20);
   ASSERT_EQ(messages.size(), 1u);

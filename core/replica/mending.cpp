@@ -18,6 +18,7 @@ namespace sd {
 namespace {
 
 constexpr unsigned max_asked = 6;  // times, of one helper, before the search is given up
+constexpr std::size_t max_unreadable = 65536;  // remembered
 constexpr unsigned asked_of_source = 3;  // times, of a pull's source, before what it cannot read counts as lost
 
 }  // namespace
@@ -105,6 +106,10 @@ void Replica::mend_next(Time now, std::uint64_t id, Job& job, ReplicaEffects& ou
   }
   release(id, job.request.oid);
   ++stats_.scanned_objects;
+  const Oid oid = job.request.oid;
+  const bool all = job.request.offset == 0 && job.request.length == limits::object_size;
+  if (job.read.lost > 0 && unreadable_.size() < max_unreadable) unreadable_.insert(oid);
+  else if (job.read.lost == 0 && all) unreadable_.erase(oid);
   StoreDone scanned;
   scanned.info = job.seen;
   finish(id, job.read.lost > 0 ? Status::damaged : Status::ok, &scanned, out);

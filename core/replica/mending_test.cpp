@@ -51,14 +51,19 @@ class Members {
   StoreBench& at(NodeId id) { return members_.at(id)->bench; }
   void rot(NodeId id, std::uint32_t at_block) { (*at(id).disk.contents({FileKind::object, 0, oid.value}))[at_block * block + 5] ^= std::byte{1}; }
 
-  ObjectReply ask(NodeId id, ObjectRequest request) {
+  std::size_t unreadable(NodeId id) const { return members_.at(id)->replica->unreadable(); }
+  void set_rate(NodeId id, std::uint64_t rate) { members_.at(id)->replica->throttle().set({rate, rate}); }
+  Time now() const { return now_; }
+
+  // `patience`: so many times half a second.
+  ObjectReply ask(NodeId id, ObjectRequest request, int patience = 20) {
     request.id = 7;
     request.vid = 1;
     request.generation = 5;
     request.oid = oid;
     members_.at(id)->replica->on_request(now_, owner, std::move(request), true, members_.at(id)->fx);
     std::optional<ObjectReply> answer;
-    for (int ticks = 0; !answer && ticks < 20;) {
+    for (int ticks = 0; !answer && ticks < patience;) {
       bool moved = false;
       for (auto& [self, member] : members_) moved = settle(self, *member, answer) || moved;
       if (moved) continue;
@@ -201,8 +206,55 @@ TEST(Mending, AMendSaysWhenBlocksStayDamaged) {
   mend.length = block;
   mend.helpers = {2};
   EXPECT_EQ(m.ask(1, mend).status, Status::damaged);
+  EXPECT_EQ(m.unreadable(1), 1u);
   EXPECT_EQ(m.at(1).read(oid, 2 * block, block).status, Status::damaged);
   EXPECT_EQ(m.at(1).read(oid, 0, 2 * block).status, Status::ok);
+}
+
+ObjectRequest check_with(std::vector<NodeId> helpers) {
+  ObjectRequest request;
+  request.op = ObjectRequest::Op::mend;
+  request.length = limits::object_size;
+  request.background = true;
+  request.helpers = std::move(helpers);
+  return request;
+}
+
+TEST(Mending, OfAWholeObjectCountsWhatItReadAndNamesTheVersion) {
+  Members m(2);
+  prepare(m, 2, 2);
+  m.rot(1, 0);
+  m.rot(1, 2);
+  m.rot(2, 2);
+  const ObjectReply first = m.ask(1, check_with({2}));
+  EXPECT_TRUE(first.exists);
+  EXPECT_EQ(first.version, v2);
+  EXPECT_EQ(first.read, (peer::BlocksRead{4, 2, 1, 1}));
+  EXPECT_EQ(m.unreadable(1), 1u);
+  m.at(1).write(oid, {v2.generation, 3}, v2, 2 * block, m.at(1).pattern(block, 3));
+  EXPECT_EQ(m.ask(1, check_with({2})).read, (peer::BlocksRead{4, 0, 0, 0}));
+  EXPECT_EQ(m.unreadable(1), 0u) << "what was lost was written again";
+}
+
+TEST(Mending, OfAnObjectThatIsNotThereSaysSo) {
+  Members m(2);
+  prepare(m, 1, 1);
+  const ObjectReply reply = m.ask(2, check_with({1}));
+  EXPECT_EQ(reply.status, Status::ok);
+  EXPECT_FALSE(reply.exists);
+  EXPECT_EQ(reply.read, peer::BlocksRead{});
+}
+
+TEST(Mending, ThatNobodyWaitsForKeepsToTheRateOfRecovery) {
+  Members m(1);
+  constexpr std::uint32_t piece = limits::chunk_size, pieces = 16;
+  for (std::uint32_t i = 0; i < pieces; ++i)
+    m.at(1).write(oid, {v1.generation, i + 1}, i == 0 ? Version{} : Version{v1.generation, i}, i * piece, m.at(1).pattern(piece, 1));
+  m.at(1).checkpoint();
+  m.set_rate(1, 4 * piece);
+  const Time before = m.now();
+  EXPECT_EQ(m.ask(1, check_with({}), 200).read.blocks, pieces * piece / block);
+  EXPECT_GE(m.now() - before, seconds(3));
 }
 
 }  // namespace

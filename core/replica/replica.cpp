@@ -180,10 +180,12 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
         break;
       }
       recent_.erase(oid);
+      unreadable_.erase(oid);
       store_.remove(now, id, oid, out.store, r.version);
       break;
     case Request::Op::remove:
       recent_.erase(oid);
+      unreadable_.erase(oid);
       store_.remove(now, id, oid, out.store);
       break;
     case Request::Op::lost:  // for an owner, not for a member

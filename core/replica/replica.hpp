@@ -13,6 +13,7 @@
 #include <array>
 #include <deque>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "core/base/slot_table.hpp"
@@ -59,6 +60,8 @@ class Replica {
   std::size_t under_way() const { return jobs_.size(); }
   std::size_t pulling() const { return pulls_.size(); }
   const ReplicaStats& stats() const { return stats_; }
+  // Objects with blocks that no member had, as they were last read from end to end.
+  std::size_t unreadable() const { return unreadable_.size(); }
   const Throttle& throttle() const { return throttle_; }
 
  private:
@@ -190,6 +193,7 @@ class Replica {
   Throttle throttle_;
   std::uint32_t throttled_ = 0;  // pulls and mends that wait for it
   ReplicaStats stats_;
+  std::set<Oid> unreadable_;
   std::vector<StoreDone> batch_;
 };
 
