@@ -85,6 +85,7 @@ check "node 3 is to be drained" dog_on 1 node drain "127.0.0.1:$(node_port 3)"
 check "its data moves away, and its vote" wait_until 60 "node 3 to be drained" node_is 1 3 'up, drained'
 check "it serves meanwhile" reads_back 3 disk
 check "it stops" stop_node 3
+check "it leaves the list" wait_until 30 "a list without it" eval '! dog_on 1 node list | grep -w "127.0.0.1:$(node_port 3)"'
 check "everything is there" reads_back 0 disk
 check_exit 5 'no node is called' "a name that is none is refused" dog_on 1 node drain nonsense
 check_exit 0 '90 seconds' "the grace time can be set" dog_on 1 cluster grace 90s

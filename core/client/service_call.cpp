@@ -680,7 +680,7 @@ CheckReport check_cluster(const cluster::State& state, const NodeStatus& status)
     if (member.up) continue;
     ++down;
     const std::string what = !member.placed ? "; others hold its share of the data" : state.epochs.size() > 1 ? "" : "; its share of the data is kept for it";
-    if (down <= 64) add(Severity::error, "node " + to_string(member.address) + " is down; start it again" + what);
+    if (down <= 64) add(Severity::error, "node " + to_string(member.address) + " is down; start it again, or, if it is gone for good, `dog node drain` it" + what);
   }
   for (const NodeId id : state.missing())
     if (const cluster::Member* member = state.member(id))

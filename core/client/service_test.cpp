@@ -295,7 +295,6 @@ TEST_F(ServiceTest, FailuresOfTheBackendReachTheClient) {
   backend.refuse_with = Status::unavailable;
   backend.status_.serving = false;
   backend.status_.trouble = "no lease";
-  backend.status_.full = true;
   const auto result = ask(VdiRead{"a", 0, 512});
   ASSERT_TRUE(std::holds_alternative<Failure>(result));
   EXPECT_EQ(std::get<Failure>(result).error, SdError::again);
@@ -424,6 +423,7 @@ TEST_F(ServiceTest, TheCheckFindsWhatIsWrong) {
   backend.status_.leader_id = 0;
   backend.status_.serving = false;
   backend.status_.trouble = "no lease";
+  backend.status_.full = true;
   std::string all;
   for (const Finding& finding : check_cluster(backend.state(), backend.status()).findings) all += finding.text + "\n";
   for (const auto* part : {"10.0.0.3:7000 is down", "no leader", "no lease", "1 VDIs want more copies", "recovery is under way", "is full"})

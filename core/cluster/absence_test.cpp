@@ -96,6 +96,16 @@ TEST_F(Absence, ADrainedMemberThatIsDownLeavesTheList) {
   EXPECT_FALSE(state.member(2)->draining) << "who comes back is new";
 }
 
+TEST_F(Absence, AMemberThatHasNoShareAnyMoreCanBeTakenAwayHoweverFewAreLeft) {
+  cluster(3, 3);
+  run(Remove{3, 1, false});
+  EXPECT_EQ(run(Drain{3, true}).status, Status::not_enough_nodes) << "its share is kept for it, and has nowhere else to go";
+  run(Expel{3, 1});
+  EXPECT_EQ(run(Drain{3, true}).status, Status::ok);
+  run(MarkClean{state.epoch()});
+  EXPECT_EQ(run(Forget{3, 1}).status, Status::ok);
+}
+
 TEST_F(Absence, WithoutGraceDataMovesAtOnce) {
   cluster(5, 2);
   EXPECT_EQ(state.grace_ms, 600'000u);

@@ -292,7 +292,7 @@ Result State::perform(std::uint64_t index, const Drain& drain) {
   if (found == members.end()) return {Status::not_found};
   Member& member = found->second;
   if (member.draining == drain.on) return {};
-  if (drain.on && formatted && member.vnodes > 0) {
+  if (drain.on && formatted && member.vnodes > 0 && member.placed) {
     // Its data must have somewhere to go.
     std::set<std::uint32_t> zones;
     for (const auto& [id, other] : members)

@@ -38,7 +38,7 @@ void Replica::mend_scan(Time now, std::uint64_t id, Job& job, ReplicaEffects& ou
   throttled_ -= std::exchange(job.throttled, false);
   job.step = Job::Step::mend_scan;
   job.last_progress = now;
-  if (job.request.background && job.unpaid > 0 && !throttle_.take(now, job.unpaid)) {
+  if (job.request.background && job.unpaid > 0 && !throttle_.take(now, job.unpaid, state_.recovery_rates)) {
     job.throttled = true;
     ++throttled_;
     return;

@@ -52,7 +52,7 @@ class Members {
   void rot(NodeId id, std::uint32_t at_block) { (*at(id).disk.contents({FileKind::object, 0, oid.value}))[at_block * block + 5] ^= std::byte{1}; }
 
   std::size_t unreadable(NodeId id) const { return members_.at(id)->replica->unreadable(); }
-  void set_rate(NodeId id, std::uint64_t rate) { members_.at(id)->replica->throttle().set({rate, rate}); }
+  void set_rate(std::uint64_t rate) { state_.recovery_rates = {rate, rate}; }
   Time now() const { return now_; }
 
   // `patience`: so many times half a second.
@@ -251,7 +251,7 @@ TEST(Mending, ThatNobodyWaitsForKeepsToTheRateOfRecovery) {
   for (std::uint32_t i = 0; i < pieces; ++i)
     m.at(1).write(oid, {v1.generation, i + 1}, i == 0 ? Version{} : Version{v1.generation, i}, i * piece, m.at(1).pattern(piece, 1));
   m.at(1).checkpoint();
-  m.set_rate(1, 4 * piece);
+  m.set_rate(4 * piece);
   const Time before = m.now();
   EXPECT_EQ(m.ask(1, check_with({}), 200).read.blocks, pieces * piece / block);
   EXPECT_GE(m.now() - before, seconds(3));
