@@ -68,7 +68,7 @@ TEST(ClientProtocol, RequestsHaveTheReferencesBytes) {
   const RequestHeader header{0x02, 7, 0x01020304};
   const std::string start = bytes({2, 7, 0, 0, 0, 4, 3, 2, 1});
   EXPECT_EQ(encode_request(header, ReadVdis{}), start + bytes({9, 0, 0, 0}));
-  EXPECT_EQ(encode_request(header, ReadObj{{0x80000000000000aaull}, 0x100, 0x200}),
+  EXPECT_EQ(encode_request(header, ReadObj{0x80000000000000aaull, 0x100, 0x200}),
             start + bytes({1, 0, 0, 0, 0xaa, 0, 0, 0, 0, 0, 0, 0x80, 0, 1, 0, 0, 0, 2, 0, 0}));
   NewVdi create;
   create.name = "ab";
@@ -81,7 +81,7 @@ TEST(ClientProtocol, RequestsHaveTheReferencesBytes) {
   create.vdi_type = 7;
   EXPECT_EQ(encode_request(header, create), start + bytes({5, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 'a', 'b', 0, 0, 0, 0, 1, 0, 0, 0,
                                                            1, 0, 0, 0, 3, 4, 5, 6, 0, 0, 0, 7, 0, 0, 0}));
-  EXPECT_EQ(encode_request(header, WriteObj{{0x1100000002ull}, 9, {}}, "xyz"),
+  EXPECT_EQ(encode_request(header, WriteObj{0x1100000002ull, 9, {}}, "xyz"),
             start + bytes({2, 0, 0, 0, 2, 0, 0, 0, 0x11, 0, 0, 0, 9, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 'x', 'y', 'z'}));
   EXPECT_EQ(encode_request(header, SetRecovery{1, 2, true}), start + bytes({39, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1}));
   EXPECT_EQ(encode_request(header, MakeFs{2, 0, 0x0102, "p"}), start + bytes({13, 0, 0, 0, 2, 0, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 'p'}));
