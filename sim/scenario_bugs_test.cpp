@@ -79,6 +79,27 @@ TEST(PlantedBugs, MetadataThatRotAtOneMember) {
   });
 }
 
+// A member that has lost what was not flushed comes back on a full disk, which has no room for that: history must stay open until it has.
+TEST(PlantedBugs, AFullMemberThatLacksItsCopies) {
+  expect_caught(SimBug::full_counts_as_copy, [] {
+    std::string said;
+    for (std::uint32_t who = 0; who < 3; ++who) {
+      Scenario s({.nodes = 3, .copies = 3});
+      EXPECT_TRUE(s.write_all(0, 6));
+      s.fill_disk(who);
+      s.cut_power({who});
+      s.run(seconds(1));
+      s.start({who});
+      s.until([&] { return s.serves(who); });
+      s.read_all((who + 1) % 3);
+      s.run(seconds(20));
+      s.empty_disk(who);
+      said += s.settle();
+    }
+    return said;
+  });
+}
+
 // A voter is back with a new disk, before anybody has missed it: the others tell the leader of it, which cannot reach it. With a vote it would be the
 // third of four that a majority needs, and not know of which group.
 TEST(PlantedBugs, AVoteForOneThatHoldsNothingOfTheLog) {
