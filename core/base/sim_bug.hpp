@@ -45,6 +45,7 @@
   X(delta_keeps_all, "the source of a copy takes every block that the other holds for an equal one")                                  \
   X(grant_to_condemned, "a leader grants a lease to a member whose removal it has proposed")                                          \
   X(lease_from_grant, "a lease counts from when it was granted, not from when it was asked for")                                      \
+  X(keep_unacknowledged, "a write that only a restarted member holds is kept, though nobody knows whose it was")                      \
   X(repeat_writes, "an owner carries a forwarded write out again that an earlier owner had carried out")                              \
   X(clean_too_early, "history counts as over although owners have not swept their disks")                                             \
   X(remove_one_by_one, "members that fell silent together are removed one after the other")                                           \

@@ -148,6 +148,7 @@ class Volume {
     NodeId source = 0;
     bool background = false;              // the pull: nobody waits for the object
     bool waits = false;                   // said so in the log
+    bool dropped = false;                 // a version that was never acknowledged: the decision is written down above it
     Version winner;                       // what the members are made equal to, and the version that this is given
     Version adopted;                      // the version it had: tells which writes it includes
     // Versions that were given to winners and not by all members taken yet, each with its `adopted`: being above the writes under way
@@ -217,6 +218,7 @@ class Volume {
   void decide(Time now, Object& object, VolumeEffects& out);
   Request query_of(const Object& object) const;
   bool covered(Time now, const Object& object) const;
+  bool never_acknowledged(const Object& object, Version version) const;
   bool copies_given_up(const Object& object) const;
   void pull(Time now, Object& object, ActingSet laggards, VolumeEffects& out);
   Request pull_request(const Object& object, NodeId member) const;

@@ -135,6 +135,24 @@ bool Volume::covered(Time now, const Object& object) const {
   return true;
 }
 
+// Whether this version is held only by members that have restarted since, while one that has not, and would have had to acknowledge it, lacks it: then
+// nobody was told of it, and nobody has read it. It is dropped, since nobody knows any more whose writes it contains: its gateway asks for them again, and
+// they would be carried out a second time, over what others wrote meanwhile.
+bool Volume::never_acknowledged(const Object& object, Version version) const {
+  const auto& periods = placement_.periods();
+  const auto after = std::ranges::find_if(periods, [&](const auto& period) { return period.record.log_index > version.log_index(); });
+  if (after == periods.begin() || after == periods.end() || SD_BUG(keep_unacknowledged)) return false;
+  const auto& period = *(after - 1);
+  const ActingSet acting = period.acting(object.oid, copies_);
+  bool lacking = false;
+  for (const Answer& answer : object.answers) {
+    if (!contains(acting, answer.from) || answer.reply.incomplete || state_.member(answer.from)->incarnation != period.incarnation(answer.from)) continue;
+    if (answer.reply.version >= version) return false;
+    lacking = true;
+  }
+  return lacking;
+}
+
 // Whether all who held the object in some epoch were given up, so that "never written" is not to be believed.
 bool Volume::copies_given_up(const Object& object) const {
   return std::ranges::any_of(placement_.periods(), [&](const auto& period) {
@@ -144,9 +162,15 @@ bool Volume::copies_given_up(const Object& object) const {
 }
 
 void Volume::decide(Time now, Object& object, VolumeEffects& out) {
+  const Answer* newest = nullptr;
   const Answer* best = nullptr;
-  for (const Answer& answer : object.answers)
-    if (!answer.reply.incomplete && (!best || best->reply.version < answer.reply.version)) best = &answer;
+  for (const Answer& answer : object.answers) {
+    if (answer.reply.incomplete) continue;
+    if (!newest || newest->reply.version < answer.reply.version) newest = &answer;
+    if ((!best || best->reply.version < answer.reply.version) && !never_acknowledged(object, answer.reply.version)) best = &answer;
+  }
+  if (!best || best->reply.version == Version{}) best = newest;  // a first write is kept: there is no copy without it that all could be given
+  object.dropped = best && best->reply.version < newest->reply.version;
   if (!best || (!covered(now, object) && !SD_BUG(skip_peering))) {
     if (!object.waits) {
       object.waits = true;
@@ -208,6 +232,8 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
 Volume::Request Volume::pull_request(const Object& object, NodeId member) const {
   Request request = make(Request::Op::pull, object.peering, object.oid);
   request.version = object.winner;
+  const auto answer = std::ranges::find(object.answers, member, &Answer::from);
+  if (answer != object.answers.end()) request.previous = answer->reply.version;
   request.source = object.source;
   request.helpers = helpers_for(object, member, object.source);
   request.incomplete = contains(object.damaged, member);
@@ -305,7 +331,7 @@ bool Volume::all_asked_answered(const Object& object) const {
 }
 
 void Volume::establish(Time now, Object& object, VolumeEffects& out) {
-  if (object.winner == Version{} || all_asked_answered(object) || SD_BUG(skip_peering) || SD_BUG(skip_establish)) {
+  if (object.winner == Version{} || (all_asked_answered(object) && !object.dropped) || SD_BUG(skip_peering) || SD_BUG(skip_establish)) {
     ready(now, object, out);
     return;
   }

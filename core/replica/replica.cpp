@@ -421,8 +421,8 @@ void Replica::pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone
     finish(id, Status::ok, &done, out);
     return;
   }
-  if (info.exists && !info.incomplete && info.version > r.version) {
-    // Sent long ago, and late: the object has moved on.
+  if (info.exists && !info.incomplete && info.version > r.version && info.version != r.previous) {
+    // Sent long ago, and late: the object has moved on, beyond what the owner knew and dropped.
     fail(job, Status::behind);
     pull_failed(id, job, out);
     return;
