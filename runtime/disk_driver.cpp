@@ -188,7 +188,9 @@ void DiskDriver::begin_transfer(DiskTask* task, std::vector<DiskDone>& done) {
     }
   }
   if (task->remaining == 0) return finish(task, 0, done);
-  if (task->file->direct_fd >= 0 && aligned(*task)) task->fd = task->file->direct_fd;
+  const bool direct = options_.direct || task->op.uncached;
+  if (task->op.uncached) files_.open_direct(task->op.file, *task->file);
+  if (direct && task->file->direct_fd >= 0 && aligned(*task)) task->fd = task->file->direct_fd;
   else if (options_.in_place && transfer_in_place(*task)) return finish(task, task->result < 0 ? -task->result : 0, done);
   to_engine(task);
 }

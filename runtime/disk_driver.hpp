@@ -4,8 +4,8 @@
 // inside the call that asked for it. What the page cache can take or give at once is done in place, which saves two switches of thread
 // for each small operation; everything else goes to an engine (io_uring, or threads).
 //
-// With `direct`, object and journal files bypass the page cache; operations that are not aligned to 4096 bytes use it all the same, on
-// the same file.
+// With `direct`, object and journal files bypass the page cache, and so do writes marked `uncached` always; operations that are not aligned to
+// 4096 bytes use it all the same, on the same file.
 #pragma once
 #include <deque>
 #include <expected>

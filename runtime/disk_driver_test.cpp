@@ -115,6 +115,22 @@ TEST_P(Disk, UnalignedOperationsWorkToo) {
   EXPECT_TRUE(same(read(journal, 8192, 1908).data, whole.from(8092)));
 }
 
+TEST_P(Disk, WritesPastTheCacheAndThroughItGoToTheSameFile) {
+  const FileId file{FileKind::object, 0, 7};
+  const Slice before = pattern(3 * 4096, 1), past = pattern(4096, 2), unaligned = pattern(100, 3);
+  ASSERT_EQ(write(file, 0, {before}).status, Status::ok);
+  ASSERT_TRUE(same(read(file, 0, 3 * 4096).data, before));  // in the cache now
+  DiskOp op{Kind::write, file, 0, 4096, 0, {past}};
+  op.uncached = true;
+  ASSERT_EQ(run(op).status, Status::ok);
+  op.offset = 8192;
+  op.slices = {unaligned};
+  ASSERT_EQ(run(op).status, Status::ok);
+  EXPECT_TRUE(same(read(file, 0, 4096).data, before.part(0, 4096)));
+  EXPECT_TRUE(same(read(file, 4096, 4096).data, past));
+  EXPECT_TRUE(same(read(file, 8192, 100).data, unaligned));
+}
+
 TEST_P(Disk, AReadAtTheEndIsShort) {
   const Slice whole = pattern(4096 + 700, 5);
   ASSERT_EQ(write(object, 0, {whole}).status, Status::ok);

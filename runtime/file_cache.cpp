@@ -90,11 +90,16 @@ std::expected<std::shared_ptr<OpenFile>, int> FileCache::open(const FileId& file
   if (fd < 0) return std::unexpected(errno);
   auto opened = std::make_shared<OpenFile>();
   opened->fd = fd;
-  if (direct_ && (file.kind == FileKind::object || file.kind == FileKind::journal)) opened->direct_fd = ::open(name.c_str(), O_RDWR | O_CLOEXEC | O_DIRECT);
+  if (direct_ && (file.kind == FileKind::object || file.kind == FileKind::journal)) open_direct(file, *opened);
   while (files_.size() >= max_open_) close_oldest();
   order_.push_front(file);
   files_.emplace(file, Entry{opened, order_.begin()});
   return opened;
+}
+
+void FileCache::open_direct(const FileId& file, OpenFile& opened) const {
+  if (std::exchange(opened.direct_tried, true)) return;
+  opened.direct_fd = ::open(path(file).c_str(), O_RDWR | O_CLOEXEC | O_DIRECT);
 }
 
 void FileCache::forget(const FileId& file) {

@@ -18,7 +18,8 @@ struct OpenFile {
   OpenFile& operator=(const OpenFile&) = delete;
   ~OpenFile();
   int fd = -1;         // through the page cache
-  int direct_fd = -1;  // the same file opened with O_DIRECT; -1 if the driver or the file system does without
+  int direct_fd = -1;  // the same file opened with O_DIRECT; -1 if nobody asked for it or the file system does without
+  bool direct_tried = false;
 };
 
 class FileCache {
@@ -33,6 +34,8 @@ class FileCache {
 
   // Errors here and below are errno values.
   std::expected<std::shared_ptr<OpenFile>, int> open(const FileId& file, bool create);
+  // Sees to it that `direct_fd` is there, if it can be.
+  void open_direct(const FileId& file, OpenFile& opened) const;
   // Before a file is removed: the next open is of a new file.
   void forget(const FileId& file);
   // Descriptor of the directory itself, for fsync; stays open.

@@ -53,6 +53,8 @@
   X(old_disk_joins, "a node whose disk is older than its last life is let in like one that has restarted")                            \
   X(full_counts_as_copy, "a member that has no room for its copy counts as one that has it")                                          \
   X(check_skips_copies, "a check of a disk reads one copy of each object")                                                            \
+  X(place_unsynced, "a copy that was written straight to its file counts as complete before that file is synced")                     \
+  X(place_under_replay, "a copy is written straight to its file although replay may yet undo that")                                   \
   X(tell_unwritten, "a member tells an owner of a write that is not in its journal yet")                                              \
   X(skip_establish, "an owner serves what a peering found without writing the decision down")                                         \
   X(newer_means_done, "a write under way counts as carried out once anything newer was written down")                                 \

@@ -45,6 +45,7 @@
   X(query_waits_for_journal, "a member is asked for an object while a change of it is on its way to the journal") \
   X(journal_damaged, "a batch that had been durable cannot be read")                                \
   X(journal_tail_erased, "what follows the journal's valid prefix is erased")                       \
+  X(chunk_placed, "a chunk that a copy brings is written straight to the object file")               \
   X(metadata_lost, "an object's newest metadata is lost with changes that the journal no longer has") \
   X(read_from_older_copy, "a member answers a read from a state older than the one it had acknowledged") \
   X(lost_copy_told, "a member tells the owner that its copy is not whole")                           \

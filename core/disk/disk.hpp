@@ -55,6 +55,7 @@ struct DiskOp {
   std::uint64_t offset = 0;
   std::uint32_t length = 0;
   std::vector<Slice> slices;
+  bool uncached = false;  // write: nobody is expected to read it soon, and memory is better used for something else
 };
 
 struct DiskDone {

@@ -337,13 +337,20 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
     case Job::Step::mend_gather:
       break;
     case Job::Step::pull_begin:
+    case Job::Step::pull_announce:
       if (done.status != Status::ok) {
         fail(job, done.status);
         pull_failed(id, job, out);
         break;
       }
-      job.step = Job::Step::pull_chunks;
       job.begun = true;
+      // The store writes a copy once instead of twice if it is known for good that the object is incomplete.
+      if (r.previous == Version{} && job.step == Job::Step::pull_begin) {
+        job.step = Job::Step::pull_announce;
+        store_.flush(now, id, out.store);
+        break;
+      }
+      job.step = Job::Step::pull_chunks;
       pull_more(now, id, job, out);
       break;
     case Job::Step::pull_chunks:

@@ -95,7 +95,7 @@ class Replica {
       then_flush,                               // a write that must be durable
       look_before_write, look,                  // query first: is what is there a leftover?
       info_look,                                // fetch_info
-      pull_look, pull_info, pull_begin, pull_chunks, pull_end,
+      pull_look, pull_info, pull_begin, pull_announce, pull_chunks, pull_end,
       mend_scan, mend_gather, mend_store,       // looks at a chunk; looks for good blocks elsewhere; puts them in place
       delta_chunk,                              // of the job `parent`: what this member has of a chunk that changed
       own_chunk,                                // of the job `parent`, which needs good blocks: what this member has itself

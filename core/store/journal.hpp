@@ -46,6 +46,7 @@ enum class Kind : std::uint8_t {
   remove,      // the object is gone
   mend,        // block `first` holds the payload, which is what it held before it was damaged: nothing else changes
   lose,        // blocks of `mask` in the chunk at `first` are allocated but have no good copy: the payload, one block, lists their checksums
+  placed,      // the object is complete, and the data of some chunks went to its file directly: the payload, a metadata slot, tells all of it
 };
 
 struct Record {

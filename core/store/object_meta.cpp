@@ -68,6 +68,14 @@ void ObjectMeta::clear_blocks(std::uint32_t first, std::uint32_t count) {
   for (std::uint32_t w = first / 64; count > 0 && w <= (end - 1) / 64; ++w) allocated[w] &= ~mask_in_word(w, first, end);
 }
 
+void ObjectMeta::take_chunk(std::uint32_t chunk, const ObjectMeta& other) {
+  constexpr std::uint32_t per_chunk = limits::blocks_per_chunk;
+  clear_blocks(chunk * per_chunk, per_chunk);
+  for (std::uint32_t b = chunk * per_chunk; b < (chunk + 1) * per_chunk; ++b)
+    if (other.is_allocated(b)) set_block(b, other.block_crc[b]);
+  chunk_version[chunk] = other.chunk_version[chunk];
+}
+
 void ObjectMeta::touch_chunks(std::uint32_t first, std::uint32_t count, Version v) {
   if (count == 0) return;
   constexpr std::uint32_t per_chunk = limits::blocks_per_chunk;

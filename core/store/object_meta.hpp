@@ -33,6 +33,8 @@ struct ObjectMeta {
     block_crc[block] = crc;
   }
   void clear_blocks(std::uint32_t first, std::uint32_t count);
+  // Everything about this chunk as `other` has it.
+  void take_chunk(std::uint32_t chunk, const ObjectMeta& other);
   // Chunks that hold any of these blocks changed at `v`.
   void touch_chunks(std::uint32_t first, std::uint32_t count, Version v);
 

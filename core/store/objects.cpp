@@ -52,7 +52,7 @@ void Store::Impl::release_object(Object& o) {
   o.load_status = Status::ok;
   o.meta = {};
   o.slot = {};
-  o.last_sequence = 0;
+  o.last_sequence = o.data_sequence = 0;
   o.current_removed = o.frozen_removed = false;
   o.queue.clear();
   o.queue_head = 0;
@@ -73,7 +73,7 @@ void Store::Impl::lru_remove(Object& o) {
 
 void Store::Impl::settle(Object& o) {
   if (o.in_lru || !o.loaded || o.dirty || o.checkpoint_listed || o.in_unapplied || o.in_round || !o.queue_empty() || o.busy ||
-      o.reads[0] + o.reads[1] > 0)
+      o.being_copied || o.reads[0] + o.reads[1] > 0)
     return;
   if (!o.exists || o.load_status != Status::ok) {
     release_object(o);
@@ -132,6 +132,12 @@ Slice Store::Impl::encode_slot(const Object& o) const {
   return out;
 }
 
+void Store::Impl::note_sequence(Object& o, const journal::Record& record, std::uint64_t sequence) {
+  using journal::Kind;
+  o.last_sequence = sequence;
+  if (record.kind != Kind::begin_sync && record.kind != Kind::end_sync && record.kind != Kind::placed) o.data_sequence = sequence;
+}
+
 // Called before each change of metadata.
 void Store::Impl::before_change(Object& o) {
   if (o.in_checkpoint && o.checkpoint_exists && o.snapshot.empty()) o.snapshot = encode_slot(o);
@@ -151,6 +157,8 @@ void Store::Impl::note_unapplied(Object& o) {
 // The object as if never written. What its files hold is of no interest any more.
 void Store::Impl::reset(Object& o) {
   o.meta = {};
+  forget_placed(o);
+  o.being_copied = false;
   dirty_bytes -= o.current.bytes();
   current_bytes -= o.current.bytes();
   o.current.clear();
@@ -252,6 +260,13 @@ void Store::Impl::absorb(Object& o, const journal::Record& record, std::span<con
       o.meta.version = record.version;
       o.meta.base = record.prev;
       break;
+    case Kind::placed: {
+      o.exists = true;
+      ObjectMeta told;
+      if (decode_meta_slot(slices[0].bytes(), o.oid, told)) o.meta = told;
+      else o.meta.torn = o.meta.incomplete = true;
+      break;
+    }
     case Kind::remove:
       reset(o);
       o.exists = false;

@@ -165,6 +165,7 @@ void Store::Impl::on_open_sync(Status status) {
 void Store::Impl::begin_scan() {
   state = State::scanning;  // pump() goes on from here
   head = tail = scan_position = super.tail_position;
+  tail_sequence = super.tail_sequence;
   scan_sequence = next_sequence = super.tail_sequence;
   scan_link = last_link = super.tail_link;
   completed = durable = scan_sequence - 1;
@@ -257,7 +258,7 @@ bool Store::Impl::replay_batch() {
     Object& o = *entries[record.oid].object;
     const Slice data = batch_payload.part(payload_at, std::size_t{record.crc_count} * block_size);
     payload_at += data.size();
-    o.last_sequence = batch_header.sequence;
+    note_sequence(o, record, batch_header.sequence);
     // An object that was there when the tail was last moved, and now has no files.
     if (!o.exists && !record.creates && record.kind != journal::Kind::remove) o.exists = o.meta.torn = o.meta.incomplete = true;
     if (o.slot_valid && o.slot.journal_id == super.journal_id && o.slot.through >= batch_header.sequence) {
@@ -266,7 +267,7 @@ bool Store::Impl::replay_batch() {
     }
     // Each change names the version that it was made to. Another one here means that the newest metadata slot is damaged and this one, the
     // older, misses changes that the journal no longer has.
-    if (record.creates || record.kind == journal::Kind::remove) o.lost_changes = false;
+    if (record.creates || record.kind == journal::Kind::remove || record.kind == journal::Kind::placed) o.lost_changes = false;
     else if (o.exists && o.meta.torn && !o.slot_valid) o.lost_changes = true;  // no slot at all, and the journal does not begin with its creation
     else if (record.names_predecessor() && o.exists && !o.meta.torn && record.prev != o.meta.version &&
              record.version != o.meta.version && !SD_BUG(accept_version_gap)) {  // one change may be several records

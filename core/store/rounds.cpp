@@ -316,6 +316,7 @@ void Store::Impl::end_round() {
   phase = Phase::idle;
   if (!checkpoint_round) return;
   tail = round_position;
+  tail_sequence = round_through + 1;
   ++counts.checkpoints;
   for (auto* o : checkpoint_list) {
     o->checkpoint_listed = false;

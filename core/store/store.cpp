@@ -142,6 +142,7 @@ Store::Impl::Executed Store::Impl::execute(Object& o, Op& op) {
   if (result == Executed::parked && disk_full) {
     finish(op.ticket, Status::no_space, o);
     o.edges.clear();
+    o.placing = Object::Placing::no;
     return Executed::done;
   }
   if (result == Executed::done) o.edges.clear();
@@ -185,22 +186,17 @@ Store::Impl::Executed Store::Impl::execute_update(Object& o, Op& op) {
       emit(o, record, {});
       break;
     case OpKind::begin_sync:
-      if (o.exists && o.meta.incomplete && !o.meta.torn) break;
-      if (!admit(o, 1, 0)) return Executed::parked;
-      record.kind = journal::Kind::begin_sync;
-      record.prev = o.meta.version;
-      record.creates = !o.exists;
-      emit(o, record, {});
-      break;
-    case OpKind::end_sync:
-      if (!o.exists || !o.meta.incomplete) {
-        finish(op.ticket, Status::invalid, o);
-        return Executed::done;
+      if (!o.exists || !o.meta.incomplete || o.meta.torn) {
+        if (!admit(o, 1, 0)) return Executed::parked;
+        record.kind = journal::Kind::begin_sync;
+        record.prev = o.meta.version;
+        record.creates = !o.exists;
+        emit(o, record, {});
       }
-      if (!admit(o, 1, 0)) return Executed::parked;
-      record.kind = journal::Kind::end_sync;
-      emit(o, record, {});
+      forget_placed(o);
+      o.being_copied = true;
       break;
+    case OpKind::end_sync: return execute_end_sync(o, op);
     case OpKind::put_chunk: return execute_put_chunk(o, op);
     case OpKind::mend: return execute_mend(o, op);
     default: SD_ASSERT(false, "every update is handled");
@@ -213,14 +209,10 @@ bool Store::Impl::refuse_for_space(const Object& o, std::uint32_t first, std::ui
   return (disk_full || space_left() < options.reserve_bytes) && count > 0 && !o.meta.all_allocated(first, count);
 }
 
-namespace {
-
 // Disks opened with O_DIRECT want memory on sector boundaries.
-Slice aligned_for_disk(Slice data, BufferPool& pool) {
+Slice Store::Impl::aligned_for_disk(Slice data) const {
   return reinterpret_cast<std::uintptr_t>(data.data()) % limits::sector_size == 0 ? data : pool.copy_of(data.bytes());
 }
-
-}  // namespace
 
 Store::Impl::Executed Store::Impl::execute_write(Object& o, Op& op) {
   const auto length = static_cast<std::uint32_t>(op.data.size());
@@ -259,7 +251,7 @@ Store::Impl::Executed Store::Impl::execute_write(Object& o, Op& op) {
   const bool last_is_edge = !edges.empty() && edges.back() == end - 1 && end - 1 >= middle;
   if (last_is_edge) --middle_end;
   if (middle < middle_end)
-    slices.push_back(aligned_for_disk(op.data.part(std::size_t{middle} * block_size - op.offset, std::size_t{middle_end - middle} * block_size), pool));
+    slices.push_back(aligned_for_disk(op.data.part(std::size_t{middle} * block_size - op.offset, std::size_t{middle_end - middle} * block_size)));
   if (last_is_edge) slices.push_back(merged(end - 1));
 
   journal::Record record;
@@ -320,17 +312,20 @@ Store::Impl::Executed Store::Impl::execute_zero(Object& o, Op& op) {
 }
 
 Store::Impl::Executed Store::Impl::execute_put_chunk(Object& o, Op& op) {
-  if (!o.exists || !o.meta.incomplete) {
-    finish(op.ticket, Status::invalid, o);
+  if (!o.being_copied) {
+    finish(op.ticket, o.exists && o.meta.incomplete ? Status::unavailable : Status::invalid, o);
     return Executed::done;
   }
+  if (o.placing == Object::Placing::written) return place_chunk(o, op);
   const std::uint32_t blocks = static_cast<std::uint32_t>(op.data.size() / block_size);
   const std::uint32_t first = op.offset * blocks_per_chunk;
   if (blocks > 0 && refuse_for_space(o, first, blocks_per_chunk)) {
     finish(op.ticket, Status::no_space, o);
     return Executed::done;
   }
+  if (may_place(o, op)) return place_chunk(o, op);
   if (!admit(o, 2, blocks + (op.lost != 0))) return Executed::parked;
+  o.placed_chunks &= ~(1ull << op.offset);
   journal::Record record;
   record.kind = journal::Kind::chunk;
   record.oid = op.oid;
@@ -338,7 +333,7 @@ Store::Impl::Executed Store::Impl::execute_put_chunk(Object& o, Op& op) {
   record.first = static_cast<std::uint16_t>(first);
   record.count = blocks_per_chunk;
   record.mask = op.mask;
-  const Slice data = aligned_for_disk(op.data, pool);
+  const Slice data = aligned_for_disk(op.data);
   space_spent += data.size();
   emit(o, record, {&data, data.empty() ? 0u : 1u});
   if (op.lost != 0) {
@@ -346,6 +341,27 @@ Store::Impl::Executed Store::Impl::execute_put_chunk(Object& o, Op& op) {
     record.mask = op.lost;
     emit(o, record, {&op.lost_crcs, 1u});
   }
+  acknowledge(o, op.ticket);
+  return Executed::done;
+}
+
+Store::Impl::Executed Store::Impl::execute_end_sync(Object& o, Op& op) {
+  if (!o.being_copied) {
+    finish(op.ticket, o.exists && o.meta.incomplete ? Status::unavailable : Status::invalid, o);
+    return Executed::done;
+  }
+  const bool placed = o.placed_chunks != 0;
+  if (placed && !sync_placed(o)) return Executed::waiting;
+  if (!admit(o, 1, placed ? meta_slot_bytes / block_size : 0)) return Executed::parked;
+  journal::Record record;
+  record.kind = placed ? journal::Kind::placed : journal::Kind::end_sync;
+  record.oid = op.oid;
+  record.version = op.version;
+  record.prev = op.prev;
+  const Slice meta = placed ? placed_meta(o, op.version, op.prev) : Slice{};
+  emit(o, record, {&meta, placed ? 1u : 0u});
+  forget_placed(o);
+  o.being_copied = false;
   acknowledge(o, op.ticket);
   return Executed::done;
 }
@@ -363,7 +379,7 @@ Store::Impl::Executed Store::Impl::execute_mend(Object& o, Op& op) {
   record.version = o.meta.version;
   record.first = static_cast<std::uint16_t>(block);
   record.count = 1;
-  const Slice data = aligned_for_disk(op.data, pool);
+  const Slice data = aligned_for_disk(op.data);
   emit(o, record, {&data, 1u});
   acknowledge(o, op.ticket);
   return Executed::done;
@@ -403,7 +419,7 @@ void Store::Impl::emit(Object& o, journal::Record record, std::span<const Slice>
   }
   record.crc_count = static_cast<std::uint32_t>(pending.crcs.size()) - record.crc_at;
   pending.records.push_back(record);
-  o.last_sequence = next_sequence;
+  note_sequence(o, record, next_sequence);
   ++counts.records;
   absorb(o, record, std::span(pending.crcs).subspan(record.crc_at, record.crc_count), slices);
 }

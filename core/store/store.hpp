@@ -115,6 +115,7 @@ struct StoreStats {
   std::uint64_t journal_syncs = 0;
   std::uint64_t applies = 0;
   std::uint64_t checkpoints = 0;
+  std::uint64_t placed_chunks = 0;    // went straight to object files
   std::uint64_t damaged_blocks = 0;
   std::uint64_t unreadable = 0;       // reads of object files that the disk failed
 };
@@ -168,11 +169,12 @@ class Store {
   void chunks_since(Time now, std::uint64_t ticket, Oid oid, Version since, StoreEffects& effects);
 
   // Re-synchronisation. begin_sync marks the object incomplete (creating it with version {0, 0} if there is none), put_chunk replaces
-  // chunks, end_sync makes it complete at a version. All go through the journal like writes. A crash in between leaves the object
-  // incomplete with its old version, so that the copying can begin again from there.
+  // chunks, end_sync makes it complete at a version. A crash in between leaves the object incomplete with its old version, so that the copying
+  // can begin again; of the chunks that were put any may be there. Chunks of which nothing was here are written once, straight to the object's
+  // file and past the page cache, if begin_sync has been flushed (see Placing in store_impl.hpp); all else goes through the journal like writes.
   void begin_sync(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects);
   // `allocated`: bit i = block i of the chunk is in `data`, which holds just those blocks, in order. `version` is the chunk's last change
-  // at the source. invalid unless the object is incomplete and the sizes agree. This is what read_chunk at the source returned.
+  // at the source. unavailable unless begin_sync was called since the store was last ready; invalid unless the object is incomplete and the sizes agree. This is what read_chunk at the source returned.
   // `lost`: blocks besides those.
   void put_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chunk, Version version, std::uint16_t allocated, Slice data,
                  StoreEffects& effects, LostBlocks lost = {});

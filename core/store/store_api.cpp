@@ -180,6 +180,7 @@ void Store::on_disk(Time now, DiskDone&& done, StoreEffects& effects) {
       case Impl::Tag::load: m.on_load(*m.objects[low], std::move(done)); break;
       case Impl::Tag::apply: m.on_apply(*m.objects[low], done); break;
       case Impl::Tag::remove_files: m.on_remove_files(*m.objects[low], done.status); break;
+      case Impl::Tag::place: m.on_place(*m.objects[low], done.status); break;
       case Impl::Tag::job: m.on_job(low, done); break;
       case Impl::Tag::list_objects: m.on_listing(std::move(done), false); break;
       case Impl::Tag::list_metas: m.on_listing(std::move(done), true); break;

@@ -19,6 +19,12 @@
 // Room in the journal is promised at admission, for the pending batch at the place where it will go. So the pending batch can
 // always be written, a round can always begin, and a full journal cannot block the checkpoint that empties it.
 //
+// Placing: what a copy from another member brings for chunks of which nothing is here goes straight to the object file, and not through the
+// journal. The object is incomplete meanwhile, so nobody reads it. end_sync syncs the file, then one record completes the object and carries all
+// its metadata. Two things must be durable before the first byte is placed: that the object is incomplete, so that a file of unknown contents is
+// never met without a word about it; and the end of all that replay might do to these files, so that it does nothing to what was placed.
+// Placed chunks are known in memory only until end_sync; a copy that is cut off begins anew.
+//
 // No operation overlaps another in flight: a round flips the object's read generation, and its writes wait for reads of the older one;
 // younger reads find those blocks in the frozen overlay.
 //
@@ -85,6 +91,7 @@ struct Object {
   bool lost_changes = false;          // replay: the slot was too old for the journal; stays until the object is made anew
   bool slot_maybe_volatile = false;   // written by an earlier life, perhaps not synced
   std::uint64_t last_sequence = 0;    // the batch of its last record
+  std::uint64_t data_sequence = 0;    // ... of the last one that changes its files
 
   Overlay current;
   Overlay frozen;
@@ -116,6 +123,13 @@ struct Object {
   };
   boost::container::small_vector<Edge, 2> edges;  // old blocks read for the first of the queue
   Status edge_status = Status::ok;
+
+  bool being_copied = false;          // between begin_sync and end_sync, both in this life
+  enum class Placing : std::uint8_t { no, writing, written, syncing, synced } placing = Placing::no;  // what the first of the queue is at
+  std::uint32_t place_ops = 0;        // in flight
+  Status place_status = Status::ok;
+  std::uint64_t placed_chunks = 0;    // bit i = what is to be said of chunk i is in `placed`
+  std::unique_ptr<ObjectMeta> placed;
 
   Object* lru_older = nullptr;
   Object* lru_newer = nullptr;
@@ -181,7 +195,7 @@ struct Store::Impl {
 
   // What a completion belongs to: bits 48-55 of the tag. Bits 32-47 and 0-31 are its own.
   enum class Tag : std::uint8_t {
-    batch, sync, read, load, apply, remove_files, job, list_objects, list_metas, read_super, open_sync, format, window, erase
+    batch, sync, read, load, apply, remove_files, place, job, list_objects, list_metas, read_super, open_sync, format, window, erase
   };
   enum class State : std::uint8_t { fresh, listing, formatting, syncing, scanning, erasing, probing, running, restarting, failed };
   enum class Phase : std::uint8_t { idle, wait_durable, applying, sync_files, write_slots, sync_slots, write_super, sync_super };
@@ -195,6 +209,7 @@ struct Store::Impl {
   Executed execute_write(Object& o, Op& op);
   Executed execute_zero(Object& o, Op& op);
   Executed execute_put_chunk(Object& o, Op& op);
+  Executed execute_end_sync(Object& o, Op& op);
   Executed execute_mend(Object& o, Op& op);
   bool admit(Object& o, std::size_t records, std::size_t blocks);
   bool refuse_for_space(const Object& o, std::uint32_t first, std::uint32_t count) const;
@@ -226,6 +241,7 @@ struct Store::Impl {
   void lru_remove(Object& o);
   void load(Object& o);
   void on_load(Object& o, DiskDone&& done);
+  void note_sequence(Object& o, const journal::Record& record, std::uint64_t sequence);
   void before_change(Object& o);
   void absorb(Object& o, const journal::Record& record, std::span<const std::uint32_t> crcs, std::span<const Slice> slices);
   void put_blocks(Object& o, std::uint32_t first, std::span<const std::uint32_t> crcs, const Slice& data);
@@ -246,6 +262,16 @@ struct Store::Impl {
   void on_read(std::uint32_t id, std::uint32_t piece, DiskDone&& done);
   void complete_read(PendingRead& r);
   static void take_good_blocks(const PendingRead& r, StoreDone& d);
+
+  // --- placing.cpp
+  bool may_place(const Object& o, const Op& op) const;
+  Executed place_chunk(Object& o, Op& op);
+  // True when all that was placed is durable; false if the object is busy with that.
+  bool sync_placed(Object& o);
+  Slice placed_meta(const Object& o, Version version, Version base) const;
+  void on_place(Object& o, Status status);
+  void forget_placed(Object& o);
+  Slice aligned_for_disk(Slice data) const;
 
   // --- rounds.cpp: applying and checkpoints
   bool round_wanted() const;
@@ -339,6 +365,7 @@ struct Store::Impl {
   journal::Super super;
   std::uint64_t head = 0;                        // position behind the last batch
   std::uint64_t tail = 0;                        // space before it may be used again
+  std::uint64_t tail_sequence = 1;               // of the batch there: replay begins with it
   std::uint64_t next_sequence = 1;               // of the pending batch
   std::uint64_t last_link = 0;
   std::uint64_t completed = 0;                   // batches up to this one are written
