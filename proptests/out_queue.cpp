@@ -99,6 +99,22 @@ struct Consume : Command {
   void show(std::ostream& os) const override { os << "consume " << permille << "/1000"; }
 };
 
+struct MoveFront : Command {
+  unsigned permille = *rc::gen::inRange<unsigned>(0, 1001);
+  std::size_t amount(const Model& model) const { return model.waiting.size() * permille / 1000; }
+  void apply(Model& model) const override { model.waiting.erase(0, amount(model)); }
+  void run(const Model& before, System& system) const override {
+    sd::OutQueue other(system.pool);
+    other.append_copy("x");
+    system.queue.move_front(amount(before), other);
+    RC_ASSERT(contents(other) == "x" + before.waiting.substr(0, amount(before)));
+    other.append_copy("y");
+    RC_ASSERT(other.size() == amount(before) + 2);
+    check_same(nextState(before), system);
+  }
+  void show(std::ostream& os) const override { os << "move_front " << permille << "/1000"; }
+};
+
 struct Clear : Command {
   void apply(Model& model) const override { model.waiting.clear(); }
   void run(const Model& before, System& system) const override {
@@ -112,7 +128,7 @@ struct Clear : Command {
 
 RC_GTEST_PROP(OutQueueProperties, IsAStringOfBytes, ()) {
   System system;
-  rc::state::check(Model{}, system, rc::state::gen::execOneOfWithArgs<AppendCopy, AppendCopy, AppendSlice, Peek, Consume, Consume, Clear>());
+  rc::state::check(Model{}, system, rc::state::gen::execOneOfWithArgs<AppendCopy, AppendCopy, AppendSlice, Peek, Consume, Consume, MoveFront, Clear>());
   system.in_flight.clear();
   system.queue.clear();
   RC_ASSERT(system.pool.outstanding() == 0u);

@@ -27,6 +27,8 @@ constexpr auto close_timeout = std::chrono::seconds(1);
 constexpr auto accept_pause = std::chrono::milliseconds(100);
 // TCP sizes its own buffers; a Unix socket's stays small unless told, and one request of an NBD client is up to this large.
 constexpr int unix_buffer = 2 << 20;
+// What the system takes of a peer's stream beyond what is under way. All of it is ahead of the next heartbeat.
+constexpr int peer_unsent = 128 << 10;
 
 void set_option(int fd, int level, int name, int value) { ::setsockopt(fd, level, name, &value, sizeof value); }
 
@@ -196,6 +198,7 @@ void StreamDriver::dial(StreamId id, const Endpoint& to) {
     return;
   }
   tune(fd, address.ss_family);
+  set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, peer_unsent);
   auto stream = std::make_shared<Stream>(io_, fd, id);
   stream->connecting = true;
   streams_[id] = stream;
@@ -322,7 +325,7 @@ void StreamDriver::flush() {
 void StreamDriver::write(const StreamPtr& stream) {
   OutQueue* queue = node_.output(stream->id);
   if (!queue || queue->empty()) return;
-  while (!queue->empty()) {
+  for (; queue && !queue->empty(); queue = node_.output(stream->id)) {
     std::array<iovec, max_segments> segments;
     std::size_t count = 0, total = 0;
     queue->peek(max_segments, [&](std::span<const std::byte> bytes) {

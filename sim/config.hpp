@@ -44,6 +44,7 @@ enum class FaultClass : std::uint8_t {
   lost_write,   // writes of objects or their metadata do not happen, or hit another object, and say ok
   slow_reader,  // a guest does not take what is sent to it
   old_image,    // a node comes back with its disk as it was when its last life began, and is started again and again, until it gets an empty one; once a run
+  narrow,       // the paths of a node carry little in a second, either way
   // Several at once, aimed at one promise:
   lone_witness, // a node loses its power just as another, which holds what the first had not flushed, is cut off and outlived by its return
   lone_owner,   // the owner of a disk and the guests are cut off from all other nodes for longer than its lease
@@ -56,7 +57,7 @@ constexpr std::size_t random_faults = static_cast<std::size_t>(FaultClass::drain
 constexpr std::size_t simple_faults = static_cast<std::size_t>(FaultClass::lone_witness);
 inline constexpr std::string_view fault_names[] = {"kill", "power", "power_all", "stop", "partition", "one_way", "bridge", "guest_cut", "reset", "flip",
                                                    "slow_net", "pause", "slow_disk", "stall", "read_error", "rot", "full", "reconnect", "drift", "drain", "replace", "lose_majority", "zone_loss", "clock_jump",
-                                                   "wipe", "sync_error", "lying_sync", "lost_write", "slow_reader", "old_image", "lone_witness", "lone_owner", "late_writes", "lone_rot", "relay"};
+                                                   "wipe", "sync_error", "lying_sync", "lost_write", "slow_reader", "old_image", "narrow", "lone_witness", "lone_owner", "late_writes", "lone_rot", "relay"};
 static_assert(std::size(fault_names) == static_cast<std::size_t>(FaultClass::count));
 using FaultSet = std::uint64_t;
 constexpr FaultSet bit(FaultClass fault) { return FaultSet{1} << static_cast<unsigned>(fault); }
@@ -102,6 +103,7 @@ struct Config {
   std::uint64_t journal_bytes = 4u << 20, apply_bytes = 256u << 10, max_dirty_bytes = 1u << 20;
   std::uint32_t meta_cache = 64;
   std::uint32_t remembered_writes = 256;
+  std::size_t send_ahead = 128u << 10;
   std::uint32_t drift_ppm = 0;
   std::uint32_t check_every = 4;   // steps of a node between two checks of its invariants
   std::vector<Time> starts;        // of each node, after the beginning; nodes beyond these start at once

@@ -16,7 +16,7 @@ namespace sd::sim {
 
 enum class Site : std::uint8_t {
   config, limits, fault_plan, fault_target, crash_point, disk_latency, disk_fault, disk_crash, net_latency, net_split, net_fault, dial,
-  guest_a, guest_b, guest_c, admin, node_seed, clock, aim, membership, rare, image, resume, check, count
+  guest_a, guest_b, guest_c, admin, node_seed, clock, aim, membership, rare, image, resume, check, narrow, count
 };
 
 class Decisions {

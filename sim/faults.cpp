@@ -90,6 +90,13 @@ void Faults::cut(std::uint32_t from_nodes, std::uint32_t to_nodes, bool blocked)
       if (from != to && (from_nodes >> from & 1) && (to_nodes >> to & 1)) world_.network.set_blocked(from, to, blocked);
 }
 
+void Faults::narrow(std::uint32_t node, std::uint32_t kb_per_second) {
+  for (std::uint32_t other = 0; other < world_.config.nodes; ++other) {
+    world_.network.set_narrow(node, other, kb_per_second);
+    world_.network.set_narrow(other, node, kb_per_second);
+  }
+}
+
 // Nodes lose data only when no object lacks a copy, and one after the other; unless the plan is to be broken.
 bool Faults::may_lose() const { return world_.config.break_plan || (!any_active(losses) && world_.redundant()); }
 
@@ -488,6 +495,15 @@ bool Faults::apply(FaultClass kind) {
       keep(kind, node, 0, any_length());
       return true;
     }
+    case FaultClass::narrow: {
+      if (any_active(bit(kind))) return false;
+      const std::uint32_t node = any_node();
+      const std::uint32_t kb_per_second = 100u << choose(6);
+      narrow(node, kb_per_second);
+      world_.trace("faults", "network of node " + std::to_string(node) + " carries " + std::to_string(kb_per_second) + " KB/s");
+      keep(kind, node, 0, any_length());
+      return true;
+    }
     case FaultClass::pause: {
       if (any_active(bit(kind))) return false;
       const std::uint32_t node = any_node();
@@ -636,6 +652,7 @@ void Faults::undo(Active& fault) {
         world_.network.set_slow(i, fault.targets, 1);
       }
       break;
+    case FaultClass::narrow: narrow(fault.targets, 0); break;
     case FaultClass::slow_disk: world_.nodes[fault.targets]->disk.config.slow_factor = 1; break;
     case FaultClass::stall: world_.nodes[fault.targets]->disk.config.stall_per_thousand = 0; break;
     case FaultClass::read_error: world_.nodes[fault.targets]->disk.config.read_error_per_million = 0; break;

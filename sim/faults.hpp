@@ -63,6 +63,7 @@ class Faults {
   bool lose_majority();
   void go_on_alone(Active& fault);
   std::uint32_t owner() const;     // of a disk, as a node that serves knows it; config.nodes: none
+  void narrow(std::uint32_t node, std::uint32_t kb_per_second);
   void cut(std::uint32_t from_nodes, std::uint32_t to_nodes, bool blocked);
   std::uint64_t choose(std::uint64_t bound);
   std::uint32_t any_node();

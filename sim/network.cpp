@@ -151,20 +151,27 @@ void Network::pump(std::uint32_t id, unsigned side, bool everything) {
   Connection& c = *connections_[id];
   End& end = c.end[side];
   if (!end.attached || !end.established || !machines_[end.machine].host) return;
-  OutQueue* queue = machines_[end.machine].host->output(end.stream);
+  Host& host = *machines_[end.machine].host;
+  OutQueue* queue = host.output(end.stream);
   if (!queue || queue->empty()) return;
   Direction& d = c.from[side];
   const MachineId to = c.end[1 - side].machine;
-  Time arrival = std::max(d.last_arrival, now_ + latency(end.machine, to));
+  Path& path = paths_[end.machine * machines_.size() + to];
+  const Time delay = latency(end.machine, to);
+  Time arrival = std::max(d.last_arrival, now_ + delay);
   bool sent = false;
-  while (!queue->empty() && (everything || d.in_flight < config.window)) {
+  for (; !queue->empty() && (everything || d.in_flight < config.window); queue = host.output(end.stream)) {
     scratch_.clear();
     queue->peek_slices(16, scratch_);
     for (Slice& slice : scratch_) {
       if (!everything && d.in_flight >= config.window) break;
       const std::size_t n = everything ? slice.size() : std::min(slice.size(), config.window - d.in_flight);
       queue->consume(n);
-      arrival += n * config.path.ns_per_kilobyte / 1024 * paths_[end.machine * machines_.size() + to].slow;
+      arrival += n * config.path.ns_per_kilobyte / 1024 * path.slow;
+      if (path.kb_per_second != 0) {
+        path.free_at = std::max(path.free_at, now_) + n * seconds(1) / 1024 / path.kb_per_second;
+        arrival = std::max(arrival, path.free_at + delay);
+      }
       d.in_flight += n;
       sent = true;
       if (!c.dead[1 - side]) {

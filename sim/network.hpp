@@ -4,6 +4,7 @@
 //   direction, so a receiver that does not read stops the sender.
 // - A blocked path (one direction of a pair of machines) stalls what is under way; nothing is lost, and nobody is told. Acknowledgements
 //   travel the other way, so with that blocked the window fills and stays full.
+// - A narrow path carries so many bytes in a second, whichever connections they belong to: what leaves faster queues for it.
 // - If asked for, what was stalled goes on only with the next retransmission, which comes the later the longer the stall was; a connection made
 //   after it is quicker. So what a process sent over a connection that it gave up may arrive behind what it sent over the next one.
 // - A process that dies resets its streams: what it had sent arrives up to an arbitrary point, then the other side is told. A machine
@@ -81,6 +82,8 @@ class Network {
   void set_blocked(MachineId from, MachineId to, bool blocked);
   bool blocked(MachineId from, MachineId to) const { return paths_[from * machines_.size() + to].blocked; }
   void set_slow(MachineId from, MachineId to, std::uint32_t factor) { paths_[from * machines_.size() + to].slow = factor; }
+  // From now on the direction carries so many kilobytes in a second; 0: as many as other paths.
+  void set_narrow(MachineId from, MachineId to, std::uint32_t kb_per_second) { paths_[from * machines_.size() + to].kb_per_second = kb_per_second; }
   // Resets one connection of the machine, if it has any.
   bool reset_one(MachineId machine);
 
@@ -142,7 +145,13 @@ class Network {
     Time paused_until = 0;
     boost::container::flat_map<StreamId, std::uint32_t> streams;  // -> connection
   };
-  struct Path { bool blocked = false; std::uint32_t slow = 1; Time blocked_at = 0; };
+  struct Path {
+    bool blocked = false;
+    std::uint32_t slow = 1;
+    std::uint32_t kb_per_second = 0;
+    Time blocked_at = 0;
+    Time free_at = 0;  // when what queues for it has left; while it is narrow
+  };
 
   Connection* find(MachineId machine, StreamId stream, unsigned& side);
   Connection* live(const Event& event);

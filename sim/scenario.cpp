@@ -127,12 +127,20 @@ void Scenario::heal_network() {
       if (a != b) {
         world_->network.set_blocked(a, b, false);
         world_->network.set_slow(a, b, 1);
+        world_->network.set_narrow(a, b, 0);
       }
 }
 void Scenario::slow_links(std::uint32_t node, std::uint32_t factor) {
   for (std::uint32_t other = 0; other < shape_.nodes; ++other) {
     world_->network.set_slow(node, other, factor);
     world_->network.set_slow(other, node, factor);
+  }
+}
+
+void Scenario::narrow_links(std::uint32_t node, std::uint32_t kb_per_second) {
+  for (std::uint32_t other = 0; other < shape_.nodes; ++other) {
+    world_->network.set_narrow(node, other, kb_per_second);
+    world_->network.set_narrow(other, node, kb_per_second);
   }
 }
 

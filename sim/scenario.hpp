@@ -81,6 +81,7 @@ class Scenario {
   void unblock(const Nodes& from, const Nodes& to) { set_blocked(from, to, false); }
   void heal_network();
   void slow_links(std::uint32_t node, std::uint32_t factor);
+  void narrow_links(std::uint32_t node, std::uint32_t kb_per_second);  // each of its links to other nodes, each way
 
   // --- Guests: sectors [first, first + count) of a disk, through a node -------------------------------------------------------------------
   struct Asked { Guest* guest = nullptr; std::size_t number = 0; };

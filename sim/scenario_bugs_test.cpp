@@ -288,6 +288,20 @@ TEST(PlantedBugs, AWriteThatIsNotInWhatWasWrittenDownAfterIt) {
     return said;
   });
 }
+
+// Seconds of data wait for the path to an owner and back, whose lease is one second.
+TEST(PlantedBugs, HeartbeatsBehindData) {
+  expect_caught(SimBug::beats_behind_bulk, [] {
+    Scenario s({.nodes = 3, .copies = 3});
+    const std::uint32_t owner = (s.leader() + 1) % 3;
+    EXPECT_TRUE(s.write_all(owner, 8));
+    s.narrow_links(owner, 1000);
+    for (std::uint32_t i = 0; i < 96; ++i) s.ask(OpClass::write, i % 3, i % 8 * Scenario::object + i / 8 * 128, 128);
+    const bool silent = s.until([&] { return s.serving() < 3; }, seconds(6));
+    return silent ? "a node lost its lease, though it lived and was heard" : s.settle();
+  });
+}
+
 #endif
 
 }  // namespace

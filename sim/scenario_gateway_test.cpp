@@ -129,5 +129,25 @@ TEST(GrayFailure, OfLinksLeavesOthersTheirSpeed) {
   EXPECT_EQ(s.settle(), "");
 }
 
+// Megabytes wait for the path to one node, seconds of them; its lease is a second. Whoever it is, it lives and is heard.
+TEST(GrayFailure, OfBandwidthCostsNobodyTheLease) {
+  for (std::uint32_t role = 0; role < 3; ++role) {  // the leader, the owner, neither
+    Scenario s({.nodes = 3, .copies = 3});
+    const std::uint32_t leader = s.leader();
+    const std::uint32_t owner = (leader + 1) % 3;
+    ASSERT_TRUE(s.write_all(owner, 8));
+    ASSERT_EQ(s.owner(), owner);
+    const std::uint32_t narrow = (leader + role) % 3;
+    s.narrow_links(narrow, 1000);
+    std::vector<Scenario::Asked> asked;
+    for (std::uint32_t i = 0; i < 96; ++i) asked.push_back(s.ask(OpClass::write, i % 3, i % 8 * Scenario::object + i / 8 * 128, 128));
+    const Epoch epoch = s.state(leader).epoch();
+    EXPECT_FALSE(s.until([&] { return s.serving() < 3 || s.state(leader).epoch() != epoch; }, seconds(6))) << "role " << role << s.troubles();
+    for (const auto& each : asked) ASSERT_EQ(s.wait(each), Answer::ok) << "role " << role << s.trouble();
+    EXPECT_EQ(s.state(leader).epoch(), epoch) << "role " << role;
+    EXPECT_EQ(s.settle(), "") << "role " << role;
+  }
+}
+
 }  // namespace
 }  // namespace sd::sim

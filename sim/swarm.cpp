@@ -212,6 +212,16 @@ void draw_checks(Decisions& d, Config& config) {
   config.checks = !config.break_plan && config.faults >> simple_faults == 0 && d.choose(Site::check, rot ? 2 : 6) == 0;
 }
 
+// Narrow paths, and how little may be ahead of what is urgent. From a site of its own too.
+void draw_narrow(Decisions& d, Config& config) {
+  const auto draw = [&](std::uint64_t bound) { return d.choose(Site::narrow, bound); };
+  if (draw(4) == 0) config.send_ahead = 512u << draw(8);
+  // It may cost a member its place, which a rotten block may not.
+  const FaultSet silent = bit(FaultClass::rot) | bit(FaultClass::lost_write);
+  if (draw(8) == 0 && config.faults != 0 && !config.break_plan && config.faults >> simple_faults == 0 && (config.faults & silent) == 0)
+    config.faults |= bit(FaultClass::narrow);
+}
+
 bool parse_names(std::string_view names, std::span<const std::string_view> known, FaultSet& mask) {
   mask = 0;
   if (names == "none") return true;
@@ -291,6 +301,7 @@ void each_number(Config& config, F field) {
   field("max_dirty_bytes", config.max_dirty_bytes);
   field("meta_cache", config.meta_cache);
   field("remembered_writes", config.remembered_writes);
+  field("send_ahead", config.send_ahead);
   field("drift_ppm", config.drift_ppm);
   field("read_min", config.disk.read_min);
   field("read_max", config.disk.read_max);
@@ -352,6 +363,7 @@ Config draw_config(Decisions& d) {
   draw_image(d, config);
   draw_resume(d, config);
   draw_checks(d, config);
+  draw_narrow(d, config);
   for (std::uint32_t i = 0; i < config.nodes; ++i) config.starts.push_back(d.choose(Site::config, milliseconds(500)));
   config.remembered_writes = d.chance(Site::limits, 1, 2) ? 256 : static_cast<std::uint32_t>(2 << d.choose(Site::limits, 3));
   return config;
@@ -364,6 +376,7 @@ bool apply_override(Config& config, std::string_view word) {
   const std::string_view value = word.substr(equals + 1);
   if (key == "faults") {
     config.break_plan = config.network.late_resume = config.checks = false;  // unless a later word says so
+    config.send_ahead = Config{}.send_ahead;
     return parse_names(value, fault_names, config.faults);
   }
   if (key == "mix") {

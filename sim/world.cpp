@@ -41,6 +41,7 @@ NodeOptions options_of(const Config& config, MachineId id) {
   options.reserve_bytes = 1u << 20;
   options.meta_cache = config.meta_cache;
   options.remembered_writes = config.remembered_writes;
+  options.send_ahead = config.send_ahead;
   options.max_streams = std::max(256u, 4 * config.nodes);
   options.scrub_rate = 64u << 20;
   options.scrub_every = config.faults & (bit(FaultClass::rot) | bit(FaultClass::lone_rot)) && !config.checks ? seconds(5) : seconds(3600);

@@ -39,6 +39,17 @@ void OutQueue::append(Slice slice) {
   tail_is_last_ = false;
 }
 
+void OutQueue::move_front(std::size_t n, OutQueue& to) {
+  SD_ASSERT(n <= size_, "only queued bytes can be moved");
+  while (n > 0) {
+    const Slice& front = segments_[first_];
+    const std::size_t part = std::min(n, front.size());
+    to.append(front.part(0, part));
+    consume(part);
+    n -= part;
+  }
+}
+
 std::size_t OutQueue::peek_slices(std::size_t max, std::vector<Slice>& out) const {
   std::size_t n = 0;
   for (std::size_t i = first_; i < segments_.size() && n < max; ++i, ++n) out.push_back(segments_[i]);

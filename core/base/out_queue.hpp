@@ -18,6 +18,8 @@ class OutQueue {
   void append_copy(std::string_view text) { append_copy(std::as_bytes(std::span(text.data(), text.size()))); }
   // Shares; meant for payload.
   void append(Slice slice);
+  // Moves the first n bytes to the end of another queue.
+  void move_front(std::size_t n, OutQueue& to);
 
   std::size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }

@@ -58,6 +58,7 @@
   X(tell_unwritten, "a member tells an owner of a write that is not in its journal yet")                                              \
   X(skip_establish, "an owner serves what a peering found without writing the decision down")                                         \
   X(newer_means_done, "a write under way counts as carried out once anything newer was written down")                                 \
+  X(beats_behind_bulk, "leases and the cluster log wait behind the data that is queued for a node")                                   \
   X(one_life_for_all, "a node names the same earlier life to everybody, whoever asked for it, and begins every connection anew")      \
 
 namespace sd {

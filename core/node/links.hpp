@@ -1,7 +1,9 @@
 // Connections to other nodes. Each node dials those it has something to say to; what it hears comes over connections that they dialled.
 #pragma once
+#include <deque>
 #include <map>
 #include <optional>
+#include <string_view>
 
 #include "core/base/out_queue.hpp"
 #include "core/base/time.hpp"
@@ -13,12 +15,35 @@ namespace sd {
 
 // The sending side to one address. States: idle -> dialing -> up -> idle. Messages queued while it is not up travel behind the Hello; what is
 // queued or under way when a connection breaks is lost, as peers expect.
+//
+// Leases and elections must not depend on how much data waits for a slow path. So messages of two classes share the connection:
+// - control (the cluster log, leases, joining, lives) goes straight to `queue`, behind what is committed there: the rest of one frame and some
+//   `ahead` more, which is a fraction of a second on any path worth the name;
+// - bulk (whatever may carry payload: requests for objects and of gateways, and their answers) waits in `bulk` while `queue` holds enough.
+// The order within each class is kept, a Hello is first, and bulk never overtakes control. Control may overtake bulk. Nobody relies on the
+// contrary: a new connection does the same (what the old one had on its way may come behind it), members fence requests by what the log says, and
+// what a lease request reports (disks swept, disks removed) rests on answers that came, not on requests that are under way. Flushes and trims
+// stay with the writes, whose order they belong to.
 struct OutLink {
   enum class State : std::uint8_t { idle, dialing, up };
-  explicit OutLink(BufferPool& pool) : queue(pool) {}
+  explicit OutLink(BufferPool& pool) : queue(pool), bulk(pool) {}
   State state = State::idle;
   StreamId stream = 0;
-  OutQueue queue;
+  OutQueue queue;                 // the driver's: leaves next
+  OutQueue bulk;                  // whole frames ...
+  std::deque<std::size_t> frames; // ... of these sizes
+
+  std::size_t waiting() const { return queue.size() + bulk.size(); }
+  void clear() {
+    queue.clear();
+    bulk.clear();
+    frames.clear();
+  }
+  // One frame. Bulk is committed only while the queue holds less than `ahead`.
+  void put(std::string_view encoded, const Payload* payload, bool is_bulk, std::size_t ahead);
+  // Commits more bulk; before the driver looks at the queue.
+  void fill(std::size_t ahead);
+
   Time retry_at = 0;        // no dialling before
   Time backoff = 0;
   std::uint64_t appended = 0, sent = 0;  // bytes of this connection; `sent` as of `progress_at`

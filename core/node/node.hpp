@@ -5,7 +5,8 @@
 // - Streams: the driver accepts connections on three services and dials where `Effects::dial` says; each connection is a StreamId of the
 //   node's choosing. Bytes in: ask `receive_buffer` where the next bytes go, fill some of it, say `on_received`; an empty buffer means do
 //   not read until `Effects::resume` names the stream. Bytes out: when `Effects::output` names a stream, send from `output(stream)` and
-//   `consume` what was sent; go on whenever the connection takes more until the queue is empty, then say `on_drained`.
+//   `consume` what was sent; go on whenever the connection takes more until the queue is empty, then say `on_drained`. Ask for the queue anew
+//   each time: that is when a node decides what goes next to another node, and only what it has not handed over can be overtaken.
 // - Disks: perform `Effects::disk` under the contract of core/disk/disk.hpp, hand each result to `on_disk`.
 // - Time: call `tick` at `next_deadline()` or soon after; earlier or spurious calls are harmless.
 // Every call appends to the Effects it is given; perform them, in the order disk, dial, output, close, resume, before or after the next
@@ -70,6 +71,7 @@ struct NodeOptions {
   std::size_t remembered_writes = peer::max_recent;  // to each object, by whose they were
   std::size_t meta_cache = 2048;                // objects whose checksums stay in memory
   std::size_t max_streams = 4096;
+  std::size_t send_ahead = 128u << 10;          // bytes of bulk committed to a peer's connection; what is more urgent waits behind them
   std::uint32_t nbd_preferred_block = 4096;
   std::uint64_t scrub_rate = 8u << 20;          // bytes per second; 0: no scrub
   Time scrub_every = seconds(7 * 24 * 3600);    // from the beginning of one pass to that of the next

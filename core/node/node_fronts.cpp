@@ -101,7 +101,9 @@ OutQueue* Node::output(StreamId id) {
   switch (stream.kind) {
     case Impl::Stream::Kind::out_link: {
       const auto link = impl_->links.find(stream.to);
-      return link != impl_->links.end() && link->second.stream == id ? &link->second.queue : nullptr;
+      if (link == impl_->links.end() || link->second.stream != id) return nullptr;
+      link->second.fill(impl_->options.send_ahead);
+      return &link->second.queue;
     }
     case Impl::Stream::Kind::in_link: return nullptr;
     case Impl::Stream::Kind::nbd: return &stream.nbd->output();

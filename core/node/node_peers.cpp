@@ -36,7 +36,7 @@ void Node::Impl::send(Time now, NodeId to, const peer::Message& message, Effects
 void Node::Impl::dial(Time now, const Endpoint& to, OutLink& link, Effects& fx) {
   link.state = OutLink::State::dialing;
   link.stream = next_stream++;
-  link.queue.clear();
+  link.clear();
   Stream stream;
   stream.kind = Stream::Kind::out_link;
   stream.to = to;
@@ -60,14 +60,12 @@ void Node::Impl::send_to(Time now, const Endpoint& to, const peer::Message& mess
     dial(now, to, link, fx);
   }
   const Payload* payload = peer::payload_of(message);
+  const bool bulk = payload || SD_BUG(beats_behind_bulk);
   const std::size_t bound = link.state == OutLink::State::up ? max_queue : max_queue_dialing;
-  if (link.queue.size() + (payload ? total_size(*payload) : 0) > bound) return;
+  if ((bulk ? link.waiting() + (payload ? total_size(*payload) : 0) : link.queue.size()) > bound) return;
   encoded.clear();
   peer::encode(message, encoded);
-  link.queue.append_copy(encoded);
-  link.appended += encoded.size() + (payload ? total_size(*payload) : 0);
-  if (payload)
-    for (const Slice& slice : *payload) link.queue.append(slice);
+  link.put(encoded, payload, bulk, options.send_ahead);
   if (link.state == OutLink::State::up) {
     if (fx.output.empty() || fx.output.back() != link.stream) fx.output.push_back(link.stream);
   }
@@ -87,8 +85,8 @@ void Node::Impl::drop_stuck_links(Time now, Effects& fx) {
   links_looked_at = now;
   for (auto& [to, link] : links) {
     if (link.state != OutLink::State::up) continue;
-    const std::uint64_t sent = link.appended - link.queue.size();
-    if (link.queue.empty() || sent != link.sent) {
+    const std::uint64_t sent = link.appended - link.waiting();
+    if (link.waiting() == 0 || sent != link.sent) {
       link.sent = sent;
       link.progress_at = now;
     } else if (now - link.progress_at > options.lease) {
@@ -103,7 +101,7 @@ void Node::Impl::drop_stuck_links(Time now, Effects& fx) {
 void Node::Impl::link_lost(Time now, OutLink& link) {
   link.state = OutLink::State::idle;
   link.stream = 0;
-  link.queue.clear();
+  link.clear();
   link.backoff = link.backoff == 0 ? first_backoff : std::min(2 * link.backoff, last_backoff);
   link.retry_at = now + link.backoff;
 }
