@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The real-world twin of the simulator: real nodes, each in a network namespace of its own on a bridge and with a small file system of its
 # own, under a load that describes itself; and everything goes wrong in turn: kill -9, SIGSTOP, partitions of several shapes, delay
-# and loss, full disks, a wiped disk, the death of all nodes at once. After each fault the world is healed and the cluster must become
+# and loss, paths of little bandwidth, full disks, a wiped disk, the death of all nodes at once. After each fault the world is healed and the cluster must become
 # healthy. At the end every node must show the same disks, the copies at rest must be equal, and the simulator's own checker
 # (sheepsim --check-history) judges everything that the clients saw.
 #
@@ -20,7 +20,7 @@
 set -uo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-kinds=(kill kill_two kill_leader pause pause_leader cut split oneway_in oneway_out bridge slow full restart storm power wipe)
+kinds=(kill kill_two kill_leader pause pause_leader cut split oneway_in oneway_out bridge slow narrow full restart storm power wipe)
 seconds=600 short=0 seed='' nodes=4 only='' list=0
 read_options "--seconds=seconds --short!=short --seed=seed --nodes=nodes --only=only --list!=list" "$@"
 (( short )) && seconds=60
@@ -37,7 +37,7 @@ if [[ -z ${SD_CHAOS_INSIDE-} ]]; then
   enter=(unshare --mount --net --pid --fork --kill-child --mount-proc)
   (( EUID == 0 )) || enter=(unshare --user --map-root-user --mount --net --pid --fork --kill-child --mount-proc)
   "${enter[@]}" true 2>/dev/null || not_here "this user may not make network, mount and process namespaces (run it as root, in a container that may)"
-  for program in ip iptables nsenter mkfs.ext4; do
+  for program in ip tc iptables nsenter mkfs.ext4 fio; do
     PATH=$PATH:/usr/sbin:/sbin command -v $program >/dev/null || not_here "$program is missing (scripts/setup.sh installs it)"
   done
   # From here the interrupt key reaches the script inside by itself.
@@ -141,10 +141,12 @@ last_for() { draw_pause; tells "for $pause s"; sleep "$pause"; }
 
 drop_from() { in_node "$1" iptables -A INPUT -s "$(node_address "$2")" -j DROP; }   # node $1 hears nothing from node $2
 drop_between() { drop_from "$1" "$2" && drop_from "$2" "$1"; }
-delays=()
+delays=() narrowed=()
 heal_network() {
   local i pid
   for i in $(all_nodes); do in_node "$i" iptables -F INPUT || return 1; done
+  for i in "${narrowed[@]}"; do tc qdisc del dev "sdv$i" root; in_node "$i" tc qdisc del dev eth0 root; done
+  narrowed=()
   for pid in "${delays[@]}"; do kill "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; done
   delays=()
 }
@@ -237,6 +239,31 @@ fault_slow() {
   for i in $(all_nodes); do start_delay "$i" "$delay" "$jitter" "$loss" || return 1; done
   last_for
 }
+# All paths of one node together carry little, and more waits for them than they carry within a lease. But it lives and is heard, so nobody may
+# take it for silent.
+fault_narrow() {
+  local v w i rate before limit writers=()
+  draw_node; v=$REPLY; draw 1 $(( SD_NODES - 1 )); w=$(( (v + REPLY) % SD_NODES ))
+  dog_on "$v" vdi list | grep -qw bulk || dog_on "$v" vdi create bulk 48M || return 1
+  concerns "$v" || return 1
+  before=$(removed_as_silent)
+  draw 30 100; rate=$REPLY
+  limit=(root tbf rate "${rate}mbit" burst 64k limit 512k)
+  tells "$rate Mbit/s, much written through it and $w"
+  narrowed+=("$v")
+  tc qdisc add dev "sdv$v" "${limit[@]}" && in_node "$v" tc qdisc add dev eth0 "${limit[@]}" || return 1
+  for i in "$v" "$w"; do
+    fio --name=bulk --ioengine=nbd --uri="nbd://$(node_address "$i"):$(node_nbd_port "$i")/bulk" --rw=write --bs=1M --size=48M --iodepth=32 \
+      --time_based --runtime=15 >"$SD_STATE/bulk$i.log" 2>&1 &
+    writers+=($!)
+  done
+  sleep 12
+  kill "${writers[@]}" 2>/dev/null
+  wait "${writers[@]}" 2>/dev/null
+  tells "$(grep -h -o 'BW=[^ ]*' "$SD_STATE/bulk$v.log" "$SD_STATE/bulk$w.log" | tr '\n' ' ')"
+  (( $(removed_as_silent) == before )) || { echo "a node was removed although it lived and was heard"; grep -h 'it is silent' "$SD_STATE"/node*.log | tail -n 2; return 1; }
+}
+removed_as_silent() { cat "$SD_STATE"/node*.log | grep -c 'it is silent'; }
 # Takes all but a little of the space, and the little is drawn: the disk runs full at another place each time.
 fault_full() {
   draw_node; local v=$REPLY free
