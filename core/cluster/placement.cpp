@@ -54,4 +54,14 @@ ActingSet Placement::Period::acting(Oid oid, std::size_t copies) const {
   return members;
 }
 
+ActingSet Placement::holders(const State& state, Oid oid, std::size_t copies) const {
+  ActingSet holders;
+  for (const Period& period : periods_)
+    for (const NodeId id : period.ring.locate(oid, copies)) {
+      const Member* m = state.member(id);
+      if (m && m->up && std::ranges::find(holders, id) == holders.end()) holders.push_back(id);
+    }
+  return holders;
+}
+
 }  // namespace sd::cluster

@@ -36,6 +36,8 @@ class Placement {
   const std::vector<Period>& periods() const { return periods_; }
   const Period& current() const { return periods_.back(); }
   ActingSet acting(Oid oid, std::size_t copies) const { return empty() ? ActingSet{} : current().acting(oid, copies); }
+  // Who is up now by `state` and may have a copy of the object, however old: whose share it was in any of these epochs, up then or not. Each once.
+  ActingSet holders(const State& state, Oid oid, std::size_t copies) const;
 
  private:
   std::vector<Period> periods_;

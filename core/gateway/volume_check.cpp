@@ -14,6 +14,7 @@
 #include "core/base/sim_bug.hpp"
 #include "core/base/sim_probe.hpp"
 #include "core/gateway/member_set.hpp"
+#include "core/gateway/mend_request.hpp"
 #include "core/gateway/volume.hpp"
 
 namespace sd {
@@ -159,14 +160,9 @@ bool Volume::read_copies(Time now, const Object& object, Checked& checked, Volum
 }
 
 Volume::Request Volume::check_request(const Checked& checked, NodeId member) const {
-  Request request = make(Request::Op::mend, checked.op, checked.oid);
-  request.length = limits::object_size;
+  Request request = whole_mend(state_, placement_, member, checked.oid);
+  request.id = checked.op;
   request.background = true;
-  for (const auto& period : placement_.periods())
-    for (const NodeId other : period.acting(checked.oid, copies_)) {
-      const auto* m = state_.member(other);
-      if (other != member && m && m->up && !contains(request.helpers, other) && request.helpers.size() < peer::max_helpers) request.helpers.push_back(other);
-    }
   return request;
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/base/sim_bug.hpp"
+#include "core/gateway/mend_request.hpp"
 #include "core/node/node_impl.hpp"
 
 namespace sd {
@@ -43,19 +44,8 @@ void Node::Impl::scrub(Time now) {
     s.left.pop_back();
     const auto* vdi = cluster_state.find(oid.vid());
     if (!vdi || vdi->deleting || SD_BUG(scrub_nothing)) continue;
-    peer::ObjectRequest request;
+    peer::ObjectRequest request = whole_mend(cluster_state, placement, id, oid);
     request.id = scrub_id;
-    request.op = peer::ObjectRequest::Op::mend;
-    request.vid = oid.vid();
-    request.generation = cluster_state.generation(oid.vid());
-    request.oid = oid;
-    request.length = limits::object_size;
-    for (const auto& period : placement.periods())
-      for (const NodeId member : period.ring.locate(oid, vdi->copies)) {
-        const auto* m = cluster_state.member(member);
-        if (member == id || !m || !m->up || std::ranges::find(request.helpers, member) != request.helpers.end()) continue;
-        if (request.helpers.size() < peer::max_helpers) request.helpers.push_back(member);
-      }
     s.under_way = true;
     s.oid = oid;
     s.object_began = now;
