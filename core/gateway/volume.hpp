@@ -217,6 +217,7 @@ class Volume {
   void on_query_reply(Time now, std::uint64_t id, Op& op, NodeId from, Reply&& reply, VolumeEffects& out);
   void decide(Time now, Object& object, VolumeEffects& out);
   Request query_of(const Object& object) const;
+  bool kept_since(const cluster::Placement::Period& period, const Answer& answer) const;
   bool covered(Time now, const Object& object) const;
   bool never_acknowledged(const Object& object, Version version) const;
   bool copies_given_up(const Object& object) const;

@@ -104,8 +104,14 @@ void Volume::on_query_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&
   if (op.waiting_for.empty()) decide(now, object, out);
 }
 
+// Whether whoever answered, a member of the period, still has all that it held then: a restart may lose what was not flushed, and half-way through a
+// pull whatever it held was found to be superseded by what it was copying.
+bool Volume::kept_since(const cluster::Placement::Period& period, const Answer& answer) const {
+  return !answer.reply.incomplete && state_.member(answer.from)->incarnation == period.incarnation(answer.from);
+}
+
 // Whether the answers are sure to include every acknowledged write. A write of an epoch was held by all acting members of that epoch, so
-// one of them suffices, if it has not restarted since: a restart may lose what was not flushed. If all of them restarted then what was not
+// one of them suffices, if it has kept what it held. If all of them restarted then what was not
 // flushed is lost as in a power failure, and each of them has what was. If some are away, one of those may have kept what the
 // others lost; it is waited for, but not for ever: more members than the policy tolerates have failed then.
 bool Volume::covered(Time now, const Object& object) const {
@@ -122,10 +128,7 @@ bool Volume::covered(Time now, const Object& object) const {
     for (const Answer& answer : object.answers) {
       if (!contains(acting, answer.from)) continue;
       ++restarted;
-      // Half-way through a pull: whatever it held was found to be superseded by what it was copying.
-      if (answer.reply.incomplete) continue;
-      const auto* member = state_.member(answer.from);
-      if (member->incarnation == periods[i].incarnation(answer.from)) kept = true;
+      kept = kept || kept_since(periods[i], answer);
     }
     if (SD_BUG(forget_incarnation) && restarted > 0) kept = true;
     SD_SOMETIMES(!kept && restarted > 0 && restarted < expected && now - generation_since_ >= patience, peering_patience_over);
@@ -146,7 +149,7 @@ bool Volume::never_acknowledged(const Object& object, Version version) const {
   const ActingSet acting = period.acting(object.oid, copies_);
   bool lacking = false;
   for (const Answer& answer : object.answers) {
-    if (!contains(acting, answer.from) || answer.reply.incomplete || state_.member(answer.from)->incarnation != period.incarnation(answer.from)) continue;
+    if (!contains(acting, answer.from) || !kept_since(period, answer)) continue;
     if (answer.reply.version >= version) return false;
     lacking = true;
   }
