@@ -397,17 +397,9 @@ std::string vdi_bitmap(std::span<const Vid> in_use) {
 }
 
 void VdiCheckReport::add(const VdiCheckReport& step) {
+  *this += step;
   next = step.next;
   end = step.end;
-  objects += step.objects;
-  copies += step.copies;
-  bytes += step.bytes;
-  damaged += step.damaged;
-  mended += step.mended;
-  lost += step.lost;
-  restored += step.restored;
-  absent += step.absent;
-  unchecked += step.unchecked;
 }
 
 }  // namespace sd::client

@@ -19,6 +19,7 @@
 #include "core/base/payload.hpp"
 #include "core/base/status.hpp"
 #include "core/client/bincode.hpp"
+#include "core/gateway/check.hpp"
 
 namespace sd::client {
 
@@ -514,14 +515,14 @@ struct RecoveryReport {  // see RecoveryStatus
       s.scrub_left, s.unreadable_objects, s.rate_busy, s.rate_idle);
   }
 };
-struct VdiCheckReport {  // of one step; see CheckCounts
-  std::uint64_t next = 0, end = 0;  // data objects: go on from here, up to there
-  std::uint64_t objects = 0, copies = 0, bytes = 0, damaged = 0, mended = 0, lost = 0, restored = 0, absent = 0, unchecked = 0;
+struct VdiCheckReport : CheckCounts {  // of one step
+  std::uint64_t next = 0, end = 0;     // data objects: go on from here, up to there
   void add(const VdiCheckReport& step);  // the one that follows
   bool gets_on_from(std::uint64_t first) const { return next > first || next >= end; }
   bool good() const { return lost == 0 && absent == 0 && unchecked == 0; }  // nothing that was met is still as it should not be
   static void fields(auto& s, auto&& f) {
-    f(s.next, s.end, s.objects, s.copies, s.bytes, s.damaged, s.mended, s.lost, s.restored, s.absent, s.unchecked);
+    f(s.next, s.end);
+    CheckCounts::fields(s, f);
   }
 };
 enum class Severity : std::uint32_t { note, warning, error, count_ };

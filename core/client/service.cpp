@@ -153,13 +153,12 @@ void Service::on_io(std::uint64_t ticket, Status status, Payload data, Backend& 
       case Waiting::Answer::check: {
         std::string bytes;
         for (const Slice& slice : data) bytes.append(slice.text());
-        const auto c = decode_check_counts(bytes);
-        if (!c) {
+        const auto found = decode_check_answer(bytes);
+        if (!found) {
           fail(waiting.stream, waiting.slot, SdError::system_error, waiting.what + ": the disk's owner gave an answer that makes no sense", effects);
           break;
         }
-        const VdiCheckReport report{std::min(c->next, waiting.objects), waiting.objects, c->objects, c->copies, c->bytes, c->damaged, c->mended, c->lost,
-                                    c->restored, c->absent, c->unchecked};
+        const VdiCheckReport report{found->counts, std::min(found->next, waiting.objects), waiting.objects};
         answer(waiting.stream, waiting.slot, Data{bincode::to_bytes(report)}, effects);
         break;
       }

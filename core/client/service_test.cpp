@@ -361,11 +361,11 @@ TEST_F(ServiceTest, ACheckGoesToTheOwnerInStepsAndItsCountsComeBack) {
   EXPECT_TRUE(backend.done.empty());
 
   backend.apply(cluster::TakeOwnership{vid, 1, 1, 0});
-  CheckCounts counts;
-  counts.next = 7;
-  counts.copies = 12;
-  counts.lost = 2;
-  backend.check_answer = encode(counts);
+  CheckAnswer answer;
+  answer.next = 7;
+  answer.counts.copies = 12;
+  answer.counts.lost = 2;
+  backend.check_answer = encode(answer);
   const auto report = bincode::from_bytes<VdiCheckReport>(data_of(VdiCheck{"v", 4}));
   ASSERT_TRUE(report);
   EXPECT_EQ(report->next, 7u);

@@ -1,4 +1,4 @@
-// What a check of a disk has found, and done about it; see volume_check.cpp. The answer to IoRequest::Kind::check.
+// What a check of a disk has found, and done about it; see volume_check.cpp. CheckAnswer is the answer to IoRequest::Kind::check.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -12,7 +12,6 @@ namespace sd {
 inline constexpr std::uint32_t max_checked_objects = 65536;  // that one request may name, whether they exist or not
 
 struct CheckCounts {
-  std::uint64_t next = 0;       // data object to go on from: those before it are done
   std::uint64_t objects = 0;    // that exist, the objects of the index among them
   std::uint64_t copies = 0;     // of those that were read, each block of each
   std::uint64_t bytes = 0;
@@ -22,24 +21,37 @@ struct CheckCounts {
   std::uint64_t restored = 0;   // copies that were missing, incomplete or old, and were made whole
   std::uint64_t absent = 0;     // copies that ought to be, and whose member is down
   std::uint64_t unchecked = 0;  // objects that could not be checked, or not be made whole
-  friend bool operator==(const CheckCounts&, const CheckCounts&) = default;
 
-  static void fields(auto& c, auto&& f) { f(c.next, c.objects, c.copies, c.bytes, c.damaged, c.mended, c.lost, c.restored, c.absent, c.unchecked); }
+  static void fields(auto& c, auto&& f) { f(c.objects, c.copies, c.bytes, c.damaged, c.mended, c.lost, c.restored, c.absent, c.unchecked); }
+  CheckCounts& operator+=(const CheckCounts& more) {
+    fields(*this, [&](auto&... sum) { fields(more, [&](const auto&... one) { ((sum += one), ...); }); });
+    return *this;
+  }
 };
 
-inline std::string encode(const CheckCounts& counts) {
+struct CheckAnswer {
+  std::uint64_t next = 0;       // data object to go on from: those before it are done
+  CheckCounts counts;
+
+  static void fields(auto& a, auto&& f) {
+    f(a.next);
+    CheckCounts::fields(a.counts, f);
+  }
+};
+
+inline std::string encode(const CheckAnswer& answer) {
   std::string bytes;
   Writer writer(bytes);
-  CheckCounts::fields(counts, [&](auto... field) { (writer.u64(field), ...); });
+  CheckAnswer::fields(answer, [&](auto... field) { (writer.u64(field), ...); });
   return bytes;
 }
 
-inline std::optional<CheckCounts> decode_check_counts(std::string_view bytes) {
-  CheckCounts counts;
+inline std::optional<CheckAnswer> decode_check_answer(std::string_view bytes) {
+  CheckAnswer answer;
   Reader reader(bytes);
-  CheckCounts::fields(counts, [&](auto&... field) { ((field = reader.u64()), ...); });
+  CheckAnswer::fields(answer, [&](auto&... field) { ((field = reader.u64()), ...); });
   if (!reader.complete()) return {};
-  return counts;
+  return answer;
 }
 
 }  // namespace sd

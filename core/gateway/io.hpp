@@ -15,7 +15,7 @@ struct IoRequest {
     zero,   // trim and write-zeroes: the range reads as zeros afterwards, and whole blocks give their space back
     flush,  // every write acknowledged before survives loss of power
     map,    // answer: one bit for each object of [offset, offset + length * object size), set if it may hold data; offset is aligned
-    check,  // reads every copy of the same objects, or of the first of them, and mends what is wrong; answer: CheckCounts (check.hpp)
+    check,  // reads every copy of the same objects, or of the first of them, and mends what is wrong; answer: CheckAnswer (check.hpp)
   };
   Kind kind{};
   Vid vid = 0;

@@ -31,18 +31,6 @@ constexpr Time patience = seconds(10);     // with an object that does not get o
 constexpr Time load_pause = milliseconds(250);
 constexpr unsigned max_rounds = 3;
 
-void add(CheckCounts& sum, const CheckCounts& one) {
-  sum.objects += one.objects;
-  sum.copies += one.copies;
-  sum.bytes += one.bytes;
-  sum.damaged += one.damaged;
-  sum.mended += one.mended;
-  sum.lost += one.lost;
-  sum.restored += one.restored;
-  sum.absent += one.absent;
-  sum.unchecked += one.unchecked;
-}
-
 }  // namespace
 
 void Volume::submit_check(Time now, std::uint64_t io, VolumeEffects& out) {
@@ -68,15 +56,14 @@ void Volume::run_checks(Time now, VolumeEffects& out) {
           ++at;
           continue;
         }
-        add(check.counts, at->counts);
+        check.counts += at->counts;
         at = check.open.erase(at);
         again = true;
       }
     }
     if (!check.open.empty() || begins_more(now, check)) return;
     const std::uint64_t io = check.io;
-    check.counts.next = check.next;
-    ios_.find(io)->payload.push_back(pool_.copy_of(encode(check.counts)));
+    ios_.find(io)->payload.push_back(pool_.copy_of(encode(CheckAnswer{check.next, check.counts})));
     checks_.pop_front();
     finish_io(now, io, out);
   }
