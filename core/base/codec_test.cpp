@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "core/base/ids_codec.hpp"
+
 namespace sd {
 namespace {
 
@@ -35,6 +37,24 @@ TEST(Codec, LittleEndianBytesAreAsSpecified) {
 
 TEST(Codec, BigEndianBytesAreAsSpecified) {
   EXPECT_EQ(hex(written<BigEndianWriter>()), "01" "0203" "04050607" "08090a0b0c0d0e0f" "01" "00000002" "6162" "63");
+}
+
+TEST(Codec, VersionsAndEndpointsAreOnDisksAsSpecified) {
+  const Version version{0x0102030405060708, 0x090a0b0c0d0e0f10};
+  const Endpoint endpoint = Endpoint::v4(10, 0, 0, 1, 0x1b58);
+  std::string out;
+  Writer writer(out);
+  put(writer, version);
+  put(writer, endpoint);
+  EXPECT_EQ(hex(out), "0807060504030201" "100f0e0d0c0b0a09" "00000000000000000000ffff0a000001" "581b");
+  Reader reader(out);
+  Version version_back;
+  Endpoint endpoint_back;
+  get(reader, version_back);
+  get(reader, endpoint_back);
+  EXPECT_TRUE(reader.complete());
+  EXPECT_EQ(version_back, version);
+  EXPECT_EQ(endpoint_back, endpoint);
 }
 
 TEST(Codec, ReadsBackWhatWasWritten) {

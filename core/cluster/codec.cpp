@@ -1,5 +1,5 @@
 // Bytes of commands and of the state. Little-endian, every count bounded; the same state always gives the same bytes.
-#include "core/base/codec.hpp"
+#include "core/base/ids_codec.hpp"
 #include "core/cluster/state.hpp"
 
 namespace sd::cluster {
@@ -9,18 +9,6 @@ namespace {
 constexpr std::uint8_t state_format = 3;
 constexpr std::size_t max_epochs = 1u << 16;
 constexpr std::size_t max_outcomes = 64;
-
-void put(Writer& w, const Endpoint& e) {
-  w.bytes(std::as_bytes(std::span(e.address)));
-  w.u16(e.port);
-}
-Endpoint endpoint(Reader& r) {
-  Endpoint e;
-  const auto bytes = r.bytes(16);
-  if (bytes.size() == 16) std::memcpy(e.address.data(), bytes.data(), 16);
-  e.port = r.u16();
-  return e;
-}
 
 void put(Writer& w, const Member& m) {
   w.u64(m.id);
@@ -38,7 +26,7 @@ Member read_member(Reader& r) {
   Member m;
   m.id = r.u64();
   m.incarnation = r.u64();
-  m.address = endpoint(r);
+  get(r, m.address);
   m.zone = r.u32();
   m.vnodes = r.u16();
   m.witness = r.boolean();

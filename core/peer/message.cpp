@@ -2,23 +2,14 @@
 
 #include <algorithm>
 
-#include "core/base/codec.hpp"
 #include "core/base/crc32c.hpp"
+#include "core/base/ids_codec.hpp"
 #include "core/base/limits.hpp"
 
 namespace sd::peer {
 
 namespace {
 
-void put(Writer& w, const Endpoint& e) {
-  w.bytes(std::as_bytes(std::span(e.address)));
-  w.u16(e.port);
-}
-void get(Reader& r, Endpoint& e) {
-  const auto bytes = r.bytes(16);
-  if (bytes.size() == 16) std::memcpy(e.address.data(), bytes.data(), 16);
-  e.port = r.u16();
-}
 void put(Writer& w, const std::vector<Incarnation>& lives) {
   w.u8(static_cast<std::uint8_t>(lives.size()));
   for (const Incarnation life : lives) w.u64(life);
@@ -27,14 +18,6 @@ void get(Reader& r, std::vector<Incarnation>& lives) {
   std::size_t n = r.u8();
   if (n > max_earlier_lives) r.fail();
   for (; n > 0 && !r.failed(); --n) lives.push_back(r.u64());
-}
-void put(Writer& w, const Version& v) {
-  w.u64(v.generation);
-  w.u64(v.sequence);
-}
-void get(Reader& r, Version& v) {
-  v.generation = r.u64();
-  v.sequence = r.u64();
 }
 template <typename E>
 void get_enum(Reader& r, E& value, E last) {

@@ -4,8 +4,8 @@
 #include <cstring>
 #include <string>
 
-#include "core/base/codec.hpp"
 #include "core/base/crc32c.hpp"
+#include "core/base/ids_codec.hpp"
 #include "core/store/object_meta.hpp"
 
 namespace sd::journal {
@@ -19,18 +19,6 @@ constexpr std::size_t record_bytes = 4 * 2 + 4 + 4 + 8 + 2 * 16;
 constexpr std::size_t crc_offset = 8;
 constexpr std::size_t super_content = 8 + 4 + 4 + 6 * 8;
 static_assert(super_content <= limits::sector_size, "a superblock is written as a whole or not at all");
-
-void put_version(Writer& w, Version v) {
-  w.u64(v.generation);
-  w.u64(v.sequence);
-}
-
-Version get_version(Reader& r) {
-  Version v;
-  v.generation = r.u64();
-  v.sequence = r.u64();
-  return v;
-}
 
 void put_crc(std::span<std::byte> out) {
   std::string text;
@@ -140,8 +128,8 @@ Slice encode_header(Header& header, const Batch& batch, BufferPool& pool, std::u
     w.u32(r.crc_count);
     w.u32(0);
     w.u64(r.oid.value);
-    put_version(w, r.version);
-    put_version(w, r.prev);
+    put(w, r.version);
+    put(w, r.prev);
   }
   for (const auto crc : batch.crcs) w.u32(crc);
   Slice out = pool.allocate(header.header_bytes);
@@ -195,8 +183,8 @@ bool decode_header(std::span<const std::byte> bytes, const Header& header, Batch
     record.crc_count = r.u32();
     r.u32();
     record.oid.value = r.u64();
-    record.version = get_version(r);
-    record.prev = get_version(r);
+    get(r, record.version);
+    get(r, record.prev);
     if (r.failed() || record.crc_count > header.crc_count - crc_at || !shape_is_sane(record)) return false;
     crc_at += record.crc_count;
     batch.records.push_back(record);

@@ -4,8 +4,8 @@
 #include <cstring>
 #include <string>
 
-#include "core/base/codec.hpp"
 #include "core/base/crc32c.hpp"
+#include "core/base/ids_codec.hpp"
 
 namespace sd {
 
@@ -20,18 +20,6 @@ constexpr std::size_t crc_offset = 8;  // after the magic; covers all that follo
 constexpr std::size_t encoded_bytes = 8 + 4 + 4 + 4 * 8 + 2 * 16 + limits::blocks_per_object / 8 + limits::blocks_per_object * 4 +
                                       limits::chunks_per_object * 16;
 static_assert(encoded_bytes <= meta_slot_bytes);
-
-void put_version(Writer& w, Version v) {
-  w.u64(v.generation);
-  w.u64(v.sequence);
-}
-
-Version get_version(Reader& r) {
-  Version v;
-  v.generation = r.u64();
-  v.sequence = r.u64();
-  return v;
-}
 
 // The bits of [first, first + count) that lie in word w.
 std::uint64_t mask_in_word(std::uint32_t w, std::uint32_t first, std::uint32_t end) {
@@ -93,11 +81,11 @@ void encode_meta_slot(Oid oid, const MetaSlot& slot, const ObjectMeta& meta, std
   w.u64(slot.sequence);
   w.u64(slot.journal_id);
   w.u64(slot.through);
-  put_version(w, meta.version);
-  put_version(w, meta.base);
+  put(w, meta.version);
+  put(w, meta.base);
   for (const auto word : meta.allocated) w.u64(word);
   for (const auto crc : meta.block_crc) w.u32(crc);
-  for (const auto& v : meta.chunk_version) put_version(w, v);
+  for (const auto& v : meta.chunk_version) put(w, v);
   std::memcpy(out.data(), text.data(), text.size());
   std::memset(out.data() + text.size(), 0, out.size() - text.size());
   const std::uint32_t crc = crc32c(out.subspan(crc_offset + 4));
@@ -121,11 +109,11 @@ std::optional<MetaSlot> decode_meta_slot(std::span<const std::byte> bytes, Oid o
   meta.incomplete = (flags & flag_incomplete) != 0;
   meta.torn = (flags & flag_torn) != 0;
   meta.lossy = (flags & flag_lossy) != 0;
-  meta.version = get_version(r);
-  meta.base = get_version(r);
+  get(r, meta.version);
+  get(r, meta.base);
   for (auto& word : meta.allocated) word = r.u64();
   for (auto& crc : meta.block_crc) crc = r.u32();
-  for (auto& v : meta.chunk_version) v = get_version(r);
+  for (auto& v : meta.chunk_version) get(r, v);
   if (r.failed()) return {};
   return slot;
 }
