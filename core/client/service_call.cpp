@@ -226,7 +226,7 @@ void Service::Call::read_inode(Oid oid, std::uint32_t offset, std::uint32_t leng
   inode.nr_copies = vdi->copies;
   inode.snap_id = live_snap_id;
   inode.vdi_id = vdi->vid;
-  inode.mapped = std::min((vdi->size + limits::object_size - 1) / limits::object_size, max_inline_objects);
+  inode.mapped = std::min(vdi->objects(), max_inline_objects);
   const std::string bytes = encode(inode);
   if (offset > bytes.size()) return fail(SdError::invalid_parms, "the range lies behind the inode");
   // Like the reference: as much as there is, if more is asked for.
@@ -368,7 +368,7 @@ void Service::Call::on(VdiCheck& request) {
   if (!vdi) return;
   Waiting waiting;
   waiting.answer = Waiting::Answer::check;
-  waiting.objects = (vdi->size + limits::object_size - 1) / limits::object_size;
+  waiting.objects = vdi->objects();
   waiting.what = "check of VDI " + quoted(request.name);
   if (request.first > waiting.objects) return fail(SdError::invalid_parms, "the VDI has no more than " + std::to_string(waiting.objects) + " objects");
   if (request.first == waiting.objects || vdi->owner == 0) {  // nobody ever served it, so nothing was written

@@ -63,6 +63,7 @@ struct Vdi {
   NodeId owner = 0;                  // the one gateway that serves it; 0: nobody yet
   std::uint64_t owner_index = 0;     // log index of the grant
   bool deleting = false;             // the name is free again; objects are being removed
+  std::uint64_t objects() const { return (size + limits::object_size - 1) / limits::object_size; }  // data objects that it may have
   friend bool operator==(const Vdi&, const Vdi&) = default;
 };
 

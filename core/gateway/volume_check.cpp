@@ -35,7 +35,7 @@ constexpr unsigned max_rounds = 3;
 
 void Volume::submit_check(Time now, std::uint64_t io, VolumeEffects& out) {
   const Io& asked = *ios_.find(io);
-  const std::uint64_t objects = (state_.find(vid_)->size + limits::object_size - 1) / limits::object_size;
+  const std::uint64_t objects = state_.find(vid_)->objects();
   Check check;
   check.io = io;
   check.first = check.next = std::min(asked.offset / limits::object_size, objects);

@@ -440,7 +440,7 @@ void Volume::recover(Time now, std::size_t budget, VolumeEffects& out) {
     recovering_.push_back(oid);
     if (object.state == Object::State::unpeered && object.retry_at == never) peer(now, object, out);
   };
-  const std::uint64_t objects = (state_.find(vid_)->size + limits::object_size - 1) / limits::object_size;
+  const std::uint64_t objects = state_.find(vid_)->objects();
   for (std::size_t steps = 0; recover_next_ < objects && recovering_.size() < budget && steps < 4096; ++steps) {
     const auto index = static_cast<std::uint32_t>(recover_next_);
     if (index % limits::index_entries_per_object == 0) touch(Oid::index_object(vid_, index / limits::index_entries_per_object));
@@ -460,7 +460,7 @@ void Volume::recover(Time now, std::size_t budget, VolumeEffects& out) {
 
 Volume::SweepProgress Volume::sweep() const {
   const auto* vdi = state_.find(vid_);
-  const std::uint64_t objects = vdi ? (vdi->size + limits::object_size - 1) / limits::object_size : 0;
+  const std::uint64_t objects = vdi ? vdi->objects() : 0;
   if (recovered_generation_ == generation_) return {found_, 0, objects, objects};
   if (recovering_generation_ != generation_) return {0, 0, 0, objects};
   return {found_, recovering_.size(), recover_next_, objects};

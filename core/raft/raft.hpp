@@ -199,6 +199,7 @@ class Raft {
   void on_snapshot_reply(Time now, const Message& m, Effects& out);
   void acknowledge(const Message& m, Index index, Effects& out);
   void refuse_append(const Message& m, Effects& out);
+  void tell_past_leader(const Message& m, Effects& out);
   void send_append(Time now, NodeId to, Peer& peer, bool heartbeat, Effects& out);
   void send_chunk(Time now, NodeId to, Peer& peer, bool data, Effects& out);
   void send_what_is_due(Time now, NodeId to, Peer& peer, Effects& out);

@@ -305,6 +305,14 @@ void Raft::acknowledge(const Message& m, Index index, Effects& out) {
   out.messages.emplace_back(m.from, std::move(reply));
 }
 
+// Whoever leads a term that is over.
+void Raft::tell_past_leader(const Message& m, Effects& out) {
+  Message reply = make(Message::Type::append_reply, term_);
+  reply.reject = true;
+  reply.index = m.index;
+  out.messages.emplace_back(m.from, std::move(reply));
+}
+
 void Raft::refuse_append(const Message& m, Effects& out) {
   Message reply = make(Message::Type::append_reply, term_);
   reply.reject = true;
@@ -337,14 +345,7 @@ bool sane_entries(const Message& m) {
 }  // namespace
 
 void Raft::on_append(Time now, Message&& m, Effects& out) {
-  if (m.term < term_) {
-    // The sender is a leader of the past: tell it.
-    Message reply = make(Message::Type::append_reply, term_);
-    reply.reject = true;
-    reply.index = m.index;
-    out.messages.emplace_back(m.from, std::move(reply));
-    return;
-  }
+  if (m.term < term_) return tell_past_leader(m, out);
   if (role_ == Role::leader || !sane_entries(m)) return;
   become_follower(now, term_, m.from);
   heard_leader_ = now;
@@ -372,13 +373,7 @@ void Raft::on_append(Time now, Message&& m, Effects& out) {
 }
 
 void Raft::on_snapshot(Time now, Message&& m, Effects& out) {
-  if (m.term < term_) {
-    Message reply = make(Message::Type::append_reply, term_);
-    reply.reject = true;
-    reply.index = m.index;
-    out.messages.emplace_back(m.from, std::move(reply));
-    return;
-  }
+  if (m.term < term_) return tell_past_leader(m, out);
   if (role_ == Role::leader || m.index == 0 || m.log_term == 0 || m.log_term > m.term || m.config.empty()) return;
   if (m.snapshot_size > max_snapshot || m.snapshot_offset > m.snapshot_size || m.snapshot.size() > m.snapshot_size - m.snapshot_offset) return;
   become_follower(now, term_, m.from);

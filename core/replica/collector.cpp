@@ -108,29 +108,27 @@ bool Collector::look_at(Time now, Oid oid, Requests& out) {
   return true;
 }
 
-void Collector::ask_page(Time now, Requests& out) {
+peer::ObjectRequest Collector::page_request(peer::ObjectRequest::Op op) const {
   constexpr std::uint32_t pages_per_object = limits::index_entries_per_object / page_entries;
-  page_.asked_at = now;
   peer::ObjectRequest request;
-  request.id = page_.id;
-  request.op = peer::ObjectRequest::Op::read;
+  request.op = op;
   request.vid = page_.vid;
   request.generation = state_.generation(page_.vid);
   request.oid = Oid::index_object(page_.vid, page_.number / pages_per_object);
   request.offset = page_.number % pages_per_object * limits::block_size;
   request.length = limits::block_size;
+  return request;
+}
+
+void Collector::ask_page(Time now, Requests& out) {
+  page_.asked_at = now;
+  peer::ObjectRequest request = page_request(peer::ObjectRequest::Op::read);
+  request.id = page_.id;
   out.emplace_back(page_.left.back(), std::move(request));
 }
 
 void Collector::mend_page(Requests& out) {
-  constexpr std::uint32_t pages_per_object = limits::index_entries_per_object / page_entries;
-  peer::ObjectRequest request;
-  request.op = peer::ObjectRequest::Op::mend;
-  request.vid = page_.vid;
-  request.generation = state_.generation(page_.vid);
-  request.oid = Oid::index_object(page_.vid, page_.number / pages_per_object);
-  request.offset = page_.number % pages_per_object * limits::block_size;
-  request.length = limits::block_size;
+  peer::ObjectRequest request = page_request(peer::ObjectRequest::Op::mend);
   for (const NodeId member : placement_.acting(request.oid, state_.find(page_.vid)->copies))
     if (member != page_.left.back()) request.helpers.push_back(member);
   out.emplace_back(page_.left.back(), std::move(request));

@@ -76,6 +76,7 @@ class Collector {
   bool look_at(Time now, Oid oid, Requests& out);
   void ask(Time now, std::uint64_t id, Candidate& candidate, Requests& out);
   NodeId asked(const Candidate& candidate) const;
+  peer::ObjectRequest page_request(peer::ObjectRequest::Op op) const;
   void ask_page(Time now, Requests& out);
   void mend_page(Requests& out);
   bool still_valid() const;
