@@ -203,6 +203,38 @@ TEST(PlantedBugs, AnOldDiskThatIsLetIn) {
   });
 }
 
+// Likewise; but the one whose disk is put back was being drained, and is forgotten together with the life that its disk must know.
+TEST(PlantedBugs, AMemberThatIsForgottenWhileItIsNeeded) {
+  expect_caught(SimBug::forget_early, [] {
+    Scenario s({.nodes = 4, .copies = 2, .objects = 16});
+    std::uint32_t drained = 0;
+    while (s.status(drained).voter) ++drained;
+    const std::uint32_t reader = s.leader();
+    s.write_all(reader, 16);
+    s.flush(reader);
+    s.cut_power({drained});
+    const auto image = s.disk(drained).image();
+    s.start({drained});
+    s.until([&] { return s.redundant(); }, seconds(120));
+    s.write_all(reader, 16);
+    s.flush(reader);
+    const NodeId id = s.status(drained).id;
+    std::uint32_t other = 0;  // they hold some objects together
+    while (other == drained || other == reader) ++other;
+    EXPECT_EQ(s.order(client::NodeDrain{id, true}, reader), "");
+    s.cut_power({drained, other});
+    s.run(seconds(10));
+    EXPECT_TRUE(planted_bug != SimBug::count || s.state(reader).member(id)) << "history is open: it may be the only one to have something";
+    s.disk(drained).restore(*image);
+    s.start({drained});
+    s.run(seconds(35));
+    s.read_all(reader);
+    s.cut_power({drained});
+    s.start({other});
+    return s.settle_without({drained});
+  });
+}
+
 // A write is on its way to the only copy's journal when the cluster changes; found there by the owner, it is flushed.
 TEST(PlantedBugs, AWriteThatIsToldOfBeforeItIsInTheJournal) {
   expect_caught(SimBug::tell_unwritten, [] {

@@ -185,7 +185,8 @@ bool try_script(const SimBugInfo& bug) {
 // unit tests of the debug build run them.
 constexpr SimBug of_scenarios[] = {SimBug::grant_to_condemned, SimBug::believe_old_reads, SimBug::lost_copy_untold, SimBug::promote_unheard, SimBug::call_nobody,
                                    SimBug::collect_unread,     SimBug::tell_unwritten,    SimBug::skip_establish,   SimBug::newer_means_done, SimBug::one_life_for_all,
-                                   SimBug::repeat_life,        SimBug::full_counts_as_copy, SimBug::keep_unacknowledged, SimBug::beats_behind_bulk};
+                                   SimBug::repeat_life,        SimBug::full_counts_as_copy, SimBug::keep_unacknowledged, SimBug::beats_behind_bulk,
+                                   SimBug::forget_early};
 
 int try_bug(std::uint64_t first, std::uint64_t last, const BatchOptions& options, const SimBugInfo& bug) {
   if (try_script(bug)) return 0;

@@ -52,6 +52,7 @@
   X(repeat_life, "a node's lives are only counted, so that an old disk gives a number again")                                         \
   X(old_disk_joins, "a node whose disk is older than its last life is let in like one that has restarted")                            \
   X(full_counts_as_copy, "a member that has no room for its copy counts as one that has it")                                          \
+  X(forget_early, "a member leaves the list although not every object is redundant without it")                                       \
   X(check_skips_copies, "a check of a disk reads one copy of each object")                                                            \
   X(place_unsynced, "a copy that was written straight to its file counts as complete before that file is synced")                     \
   X(place_under_replay, "a copy is written straight to its file although replay may yet undo that")                                   \

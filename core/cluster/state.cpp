@@ -251,7 +251,7 @@ bool State::is_replaced(const Member& member) const {
 }
 
 bool State::is_forgettable(const Member& member) const {
-  return !member.up && epochs.size() == 1 && (member.draining || (!member.placed && is_replaced(member)));
+  return !member.up && (epochs.size() == 1 || SD_BUG(forget_early)) && (member.draining || (!member.placed && is_replaced(member)));
 }
 
 std::vector<NodeId> State::missing() const {
