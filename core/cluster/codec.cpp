@@ -52,14 +52,13 @@ struct BodyWriter {
   void operator()(const TakeOwnership& b) { w.u32(b.vid); w.u64(b.node); w.u64(b.incarnation); w.u64(b.expected_owner_index); }
   void operator()(const MarkClean& b) { w.u32(b.epoch); }
   void operator()(const Shutdown&) {}
-  void operator()(const Start& b) { w.u64(b.id); }
+  void operator()(const SetThrottle& b) { w.u64(b.rates.busy); w.u64(b.rates.idle); }
   void operator()(const SetGrace& b) { w.u32(b.milliseconds); }
   void operator()(const Expel& b) { w.u64(b.id); w.u64(b.incarnation); }
   void operator()(const Drain& b) { w.u64(b.id); w.boolean(b.on); }
   void operator()(const GiveUp&) {}
   void operator()(const SwitchRecovery& b) { w.boolean(b.enabled); }
   void operator()(const Forget& b) { w.u64(b.id); w.u64(b.incarnation); }
-  void operator()(const SetThrottle& b) { w.u64(b.rates.busy); w.u64(b.rates.idle); }
 };
 
 // The variant's index is the wire value, so alternatives are only ever appended.
@@ -83,14 +82,13 @@ std::optional<CommandBody> body(Reader& r, std::uint8_t kind) {
     case 7: { TakeOwnership b; b.vid = r.u32(); b.node = r.u64(); b.incarnation = r.u64(); b.expected_owner_index = r.u64(); return b; }
     case 8: return MarkClean{r.u32()};
     case 9: return Shutdown{};
-    case 10: return Start{r.u64()};
+    case 10: { SetThrottle b; b.rates.busy = r.u64(); b.rates.idle = r.u64(); return b; }
     case 11: return SetGrace{r.u32()};
     case 12: { Expel b; b.id = r.u64(); b.incarnation = r.u64(); return b; }
     case 13: { Drain b; b.id = r.u64(); b.on = r.boolean(); return b; }
     case 14: return GiveUp{};
     case 15: return SwitchRecovery{r.boolean()};
     case 16: { Forget b; b.id = r.u64(); b.incarnation = r.u64(); return b; }
-    case 17: { SetThrottle b; b.rates.busy = r.u64(); b.rates.idle = r.u64(); return b; }
     default: return {};
   }
 }

@@ -234,11 +234,6 @@ Result State::perform(std::uint64_t, const SetThrottle& set) {
   return {};
 }
 
-Result State::perform(std::uint64_t, const Start&) {
-  shut_down = false;
-  return {};
-}
-
 // --- Absence ------------------------------------------------------------------------------------------------------------------------------
 
 bool State::is_drained(NodeId id) const {

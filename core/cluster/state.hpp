@@ -84,11 +84,10 @@ struct Remove { NodeId id = 0; Incarnation incarnation = 0; bool leave = false; 
 struct CreateVdi { std::string name; std::uint64_t size = 0; std::uint8_t copies = 0; };  // copies 0: the cluster's
 struct DeleteVdi { Vid vid = 0; };
 struct PurgeVdi { Vid vid = 0; };                                            // all objects of a deleted VDI are gone
-struct ResizeVdi { Vid vid = 0; std::uint64_t size = 0; };
+struct ResizeVdi { Vid vid = 0; std::uint64_t size = 0; };                   // never smaller
 struct TakeOwnership { Vid vid = 0; NodeId node = 0; Incarnation incarnation = 0; std::uint64_t expected_owner_index = 0; };
 struct MarkClean { Epoch epoch = 0; };                                       // every object is redundant in this epoch: older ones are history
-struct Shutdown {};
-struct Start { NodeId id = 0; };                                             // ends a shutdown: the cluster serves again
+struct Shutdown {};                                                           // until somebody joins
 struct SetGrace { std::uint32_t milliseconds = 0; };                         // how long a member that is down keeps its share
 struct Expel { NodeId id = 0; Incarnation incarnation = 0; };                // its grace is over: others take its share
 struct Drain { NodeId id = 0; bool on = false; };                            // planned: its share moves away while it serves; or back
@@ -97,8 +96,8 @@ struct SetThrottle { RecoveryRates rates; };                                  //
 struct SwitchRecovery { bool enabled = true; };                              // off: objects are made redundant only when clients touch them
 struct Forget { NodeId id = 0; Incarnation incarnation = 0; };               // it is gone for good, and nothing waits for it: see is_forgettable
 
-using CommandBody = std::variant<Format, Join, Remove, CreateVdi, DeleteVdi, PurgeVdi, ResizeVdi, TakeOwnership, MarkClean, Shutdown, Start,
-                                 SetGrace, Expel, Drain, GiveUp, SwitchRecovery, Forget, SetThrottle>;
+using CommandBody = std::variant<Format, Join, Remove, CreateVdi, DeleteVdi, PurgeVdi, ResizeVdi, TakeOwnership, MarkClean, Shutdown,
+                                 SetThrottle, SetGrace, Expel, Drain, GiveUp, SwitchRecovery, Forget>;
 
 struct Command {
   NodeId proposer = 0;
@@ -176,7 +175,6 @@ class State {
   Result perform(std::uint64_t index, const TakeOwnership&);
   Result perform(std::uint64_t index, const MarkClean&);
   Result perform(std::uint64_t index, const Shutdown&);
-  Result perform(std::uint64_t index, const Start&);
   Result perform(std::uint64_t index, const SetGrace&);
   Result perform(std::uint64_t index, const SetThrottle&);
   Result perform(std::uint64_t index, const Expel&);

@@ -139,7 +139,7 @@ TEST_F(ClusterState, TheSameLogGivesTheSameBytesAndASnapshotGivesThemBack) {
 
 TEST_F(ClusterState, EveryCommandSurvivesItsEncoding) {
   const CommandBody bodies[] = {Format{1, 2, true}, Join{node(4), 3}, Remove{1, 2, true}, Remove{1, 2, false, {{3, 4}, {5, 6}}}, CreateVdi{"x", 512, 3}, DeleteVdi{7}, PurgeVdi{8},
-                                ResizeVdi{9, 1024}, TakeOwnership{1, 2, 3, 4}, MarkClean{5}, Shutdown{}, Start{6}, SetGrace{7}, Expel{8, 9}, Drain{10, true}, GiveUp{}, SwitchRecovery{true}, Forget{11, 12}, SetThrottle{{13, 14}}};
+                                ResizeVdi{9, 1024}, TakeOwnership{1, 2, 3, 4}, MarkClean{5}, Shutdown{}, SetGrace{7}, Expel{8, 9}, Drain{10, true}, GiveUp{}, SwitchRecovery{true}, Forget{11, 12}, SetThrottle{{13, 14}}};
   for (const auto& body : bodies) {
     std::string encoded, again;
     encode({1, 2, 3, body}, encoded);
