@@ -56,6 +56,7 @@ class DeviceModel {
 
   const std::optional<Violation>& violation() const { return violation_; }
   std::uint64_t sectors() const { return sectors_count_; }
+  void grow(std::uint64_t sectors) { sectors_count_ = sectors; }  // what is new reads as zeros
   std::uint64_t checked_sectors() const { return checked_; }
   std::uint64_t inconclusive() const;
   bool open(OpId op) const { return ops_[op].state == State::open; }

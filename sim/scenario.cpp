@@ -197,6 +197,12 @@ std::string Scenario::delete_disk(const std::string& name, std::optional<std::ui
   return order(remove, node);
 }
 
+std::string Scenario::grow_disk(std::uint32_t vdi, std::uint64_t objects, std::optional<std::uint32_t> node) {
+  std::string said = order(client::VdiResize{"vol" + std::to_string(vdi), objects * object * 512}, node);
+  if (said.empty()) world_->models[vdi]->grow(objects * object);
+  return said;
+}
+
 Scenario::DiskCheck Scenario::check_disk(std::uint32_t vdi, std::optional<std::uint32_t> node) {
   DiskCheck sum;
   while (!sum.done && order(client::VdiCheck{"vol" + std::to_string(vdi), sum.next}, node).empty()) {

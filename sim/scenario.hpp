@@ -92,6 +92,7 @@ class Scenario {
   Answer read(std::uint32_t node, std::uint64_t first, std::uint32_t count, std::uint32_t vdi = 0) { return wait(ask(OpClass::read, node, first, count, vdi)); }
   Answer trim(std::uint32_t node, std::uint64_t first, std::uint32_t count, std::uint32_t vdi = 0) { return wait(ask(OpClass::trim, node, first, count, vdi)); }
   Answer flush(std::uint32_t node, std::uint32_t vdi = 0) { return wait(ask(OpClass::flush, node, 0, 0, vdi)); }
+  void reconnect(std::uint32_t node, std::uint32_t vdi = 0) { guest(node, vdi).change_gateway(); }
   // Sectors 0 to 7 of each of the first `objects` objects; true if all were acknowledged.
   bool write_all(std::uint32_t node, std::uint32_t objects, std::uint32_t vdi = 0);
   // All that was ever written, through that node: true if every read was answered.
@@ -101,6 +102,8 @@ class Scenario {
   std::string order(const client::SdRequest& request, std::optional<std::uint32_t> node = {});
   std::string create_disk(const std::string& name, std::optional<std::uint32_t> node = {});
   std::string delete_disk(const std::string& name, std::optional<std::uint32_t> node = {});
+  // Guests that are connected still see the disk as it was; see reconnect.
+  std::string grow_disk(std::uint32_t vdi, std::uint64_t objects, std::optional<std::uint32_t> node = {});
   // `dog vdi check`: what it has found over all of the disk, and whether it was answered to the end.
   struct DiskCheck : client::VdiCheckReport { bool done = false; };
   DiskCheck check_disk(std::uint32_t vdi = 0, std::optional<std::uint32_t> node = {});

@@ -28,6 +28,28 @@ TEST(Operator, WhatOneNodeIsToldAllKnow) {
   EXPECT_EQ(s.settle(), "");
 }
 
+// Its owner is the last to hear of it.
+TEST(GrownDisk, IsAsItWasForOpenSessionsAndWholeForNewOnes) {
+  Scenario s({.nodes = 3, .copies = 3, .objects = 2});
+  const std::uint32_t leader = s.leader(), owner = (leader + 1) % 3, other = (leader + 2) % 3;
+  ASSERT_TRUE(s.write_all(owner, 2));
+  ASSERT_EQ(s.owner(), owner);
+  EXPECT_NE(s.grow_disk(0, 1, leader), "") << "it does not shrink";
+  s.one_way({leader}, {owner});
+  ASSERT_EQ(s.grow_disk(0, 5, leader), "");
+  ASSERT_TRUE(s.until([&] { return s.state(other).find(std::string_view("vol0"))->objects() == 5; }, milliseconds(300)));
+  const auto asked = s.ask(OpClass::write, other, 4 * Scenario::object, 8);
+  ASSERT_TRUE(s.until([&] { return s.came_by(Probe::forward_behind_end); }, milliseconds(300)));
+  EXPECT_EQ(s.answer(asked), Answer::pending) << "nobody is refused what he was told of";
+  s.heal_network();
+  EXPECT_EQ(s.wait(asked), Answer::ok);
+  EXPECT_EQ(s.write(owner, 3 * Scenario::object, 8), Answer::error) << "this session was told of a smaller disk";
+  EXPECT_EQ(s.write(owner, 0, 8), Answer::ok) << "and goes on";
+  s.reconnect(owner);
+  EXPECT_EQ(s.read(owner, 4 * Scenario::object - 8, 16), Answer::ok);
+  EXPECT_EQ(s.settle(), "");
+}
+
 TEST(DeletedDisk, LeavesNoObjectBehind) {
   Scenario s({.nodes = 3, .copies = 3, .vdis = 2});
   ASSERT_TRUE(s.write_all(0, 8, 0));

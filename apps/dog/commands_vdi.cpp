@@ -56,6 +56,13 @@ void remove(const Options& options, Client& client, const Arguments& arguments) 
   else fmt::print("Deleted VDI '{}'.\n", arguments.name);
 }
 
+void resize(const Options& options, Client& client, const Arguments& arguments) {
+  const std::uint64_t size = size_argument(arguments.size, "size");
+  client.call(client::VdiResize{arguments.name, size});
+  if (options.json) fmt::print("{}\n", json({{"name", arguments.name}, {"size", size}}).dump(2));
+  else fmt::print("VDI '{}' holds {} now. Whoever uses it sees that after connecting anew.\n", arguments.name, client::format_size(size));
+}
+
 void list(const Options& options, Client& client) {
   const auto vdis = all_vdis(client);
   if (options.json) {
@@ -215,6 +222,11 @@ void add_vdi_commands(CLI::App& app, const Options& options, Client& client) {
       ->check(CLI::Range(1u, static_cast<unsigned>(limits::max_copies)))
       ->type_name("N");
   create_command->callback([&options, &client, arguments] { create(options, client, *arguments); });
+
+  auto* resize_command = command("resize", "Make a VDI larger");
+  resize_command->footer(examples({{"dog vdi resize disk 40G", "the new space reads as zeros; clients see it after connecting anew"}}));
+  resize_command->add_option("size", arguments->size, "In bytes, or with K, M, G, T or P; not below the present size")->required()->type_name("SIZE");
+  resize_command->callback([&options, &client, arguments] { resize(options, client, *arguments); });
 
   auto* delete_command = command("delete", "Delete a VDI and all its data");
   delete_command->footer(examples({{"dog vdi delete disk", "without asking; its space is free soon after"}}));

@@ -21,6 +21,7 @@
   X(write_sent_again, "a write under way was lost with its generation, and is sent again")          \
   X(repeated_write_known, "a forwarded write was carried out by an earlier owner")                  \
   X(forward_repeated, "a forwarded request arrives twice")                                          \
+  X(forward_behind_end, "an owner is asked for what lies behind the end of the disk that it knows")  \
   X(index_page_shared, "two first writes of one object wait for one index entry")                   \
   X(index_page_fails, "a page of the index cannot be loaded")                                       \
   X(request_parked, "a member waits for the cluster log before it takes a request")                 \
@@ -75,6 +76,7 @@ inline constexpr Probe probes_of_scenarios[] = {
     Probe::establishes_twice,  Probe::first_write_voids,       Probe::index_page_fails,      Probe::journal_damaged,
     Probe::mended_by_leftover, Probe::metadata_lost,           Probe::old_life_shown,        Probe::peering_fails_waiting,
     Probe::request_fenced,     Probe::peering_patience_over,   Probe::read_from_older_copy,  Probe::lease_refused_condemned,
+    Probe::forward_behind_end,
 };
 
 inline constexpr ProbeInfo probes[] = {

@@ -258,6 +258,12 @@ struct VdiDiscard {                 // -> Success; the range reads as zeros afte
   std::uint64_t offset = 0, length = 0;
   static void fields(auto& s, auto&& f) { f(s.name, s.offset, s.length); }
 };
+struct VdiResize {                  // -> Success; it only grows, and connections that are open keep the size they were told
+  static constexpr std::uint32_t number = 1010;
+  std::string name;
+  std::uint64_t size = 0;
+  static void fields(auto& s, auto&& f) { f(s.name, s.size); }
+};
 
 struct NodeDrain {                  // -> Success
   static constexpr std::uint32_t number = 1020;
@@ -301,7 +307,7 @@ using SdRequest =
                  GetClusterInfo, AlterClusterCopy, AlterVdiCopy, EnableRecover, DisableRecover, CompleteRecovery, GetRecovery, SetRecovery,
                  FlushDelCache, DeleteCache, GetCacheInfo, CachePurge, MdInfo, MdPlug, MdUnplug, Reweight, GetLogLevel, SetLogLevel, Stat,
                  ClusterStatus, VdiList, VdiRead, VdiWrite, VdiFlush, NodeDetail, ClusterCheck, VdiCreate, VdiDelete, VdiDiscard,
-                 NodeDrain, GraceTime, RecoverForce, NodeRecovery, SetThrottle, VdiCheck>;
+                 VdiResize, NodeDrain, GraceTime, RecoverForce, NodeRecovery, SetThrottle, VdiCheck>;
 
 template <typename T>
 inline constexpr bool carries_data = requires(T& request) { request.data; };

@@ -238,10 +238,14 @@ void Service::Call::read_inode(Oid oid, std::uint32_t offset, std::uint32_t leng
 
 // --- VDIs ---------------------------------------------------------------------------------------------------------------------------
 
+bool Service::Call::sized_well(std::uint64_t size) {
+  if (size > 0 && size <= limits::max_vdi_size && size % limits::sector_size == 0) return true;
+  fail(SdError::invalid_parms, "the size must be a multiple of 512, above 0 and at most 16 PiB");
+  return false;
+}
+
 void Service::Call::create(const std::string& name, std::uint64_t size, std::uint8_t copies) {
-  if (!usable() || !named_well(name)) return;
-  if (size == 0 || size > limits::max_vdi_size || size % limits::sector_size != 0)
-    return fail(SdError::invalid_parms, "the size must be a multiple of 512, above 0 and at most 16 PiB");
+  if (!usable() || !named_well(name) || !sized_well(size)) return;
   if (copies > limits::max_copies) return fail(SdError::invalid_parms, "at most " + std::to_string(limits::max_copies) + " copies are possible");
   if (backend.state().find(std::string_view(name))) return fail(SdError::vdi_exist, "a VDI called " + quoted(name) + " exists already");
   const std::size_t zones = storing_zones(backend.state(), true);
@@ -282,6 +286,17 @@ void Service::Call::on(DelVdi& request) {
 }
 
 void Service::Call::on(VdiDelete& request) { remove(request.name); }
+
+void Service::Call::on(VdiResize& request) {
+  if (!usable()) return;
+  const cluster::Vdi* vdi = live(request.name);
+  if (!vdi || !sized_well(request.size)) return;
+  if (request.size < vdi->size)
+    return fail(SdError::invalid_parms, "VDI " + quoted(request.name) + " holds " + std::to_string(vdi->size) + " bytes, and a VDI only grows");
+  Waiting waiting;
+  waiting.what = "resize VDI " + quoted(request.name);
+  propose(cluster::ResizeVdi{vdi->vid, request.size}, std::move(waiting));
+}
 
 void Service::Call::on(LockVdi& request) {
   if (!usable()) return;

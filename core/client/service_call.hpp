@@ -70,6 +70,7 @@ struct Service::Call {
   void on(VdiCreate& request);
   void on(VdiDelete& request);
   void on(VdiDiscard& request);
+  void on(VdiResize& request);
   void on(NodeDrain& request);
   void on(GraceTime& request);
   void on(RecoverForce& request);
@@ -89,6 +90,7 @@ struct Service::Call {
   const cluster::Vdi* live(Vid vid);
   const cluster::Vdi* live(const std::string& name);
   bool named_well(const std::string& name);
+  bool sized_well(std::uint64_t size);
   bool in_range(const cluster::Vdi& vdi, std::uint64_t offset, std::uint64_t length);
   bool live_version(const std::string& tag, std::uint32_t snap_id);  // not a snapshot
 

@@ -275,6 +275,19 @@ TEST_F(ServiceTest, LocksExcludeUntilReleased) {
   EXPECT_TRUE(std::holds_alternative<VdiId>(ask(LockVdi{"a", 0}, reference_version))) << "a new disk is not locked";
 }
 
+TEST_F(ServiceTest, AVdiOnlyGrows) {
+  format();
+  const Vid vid = create("a", 4 * mb);
+  EXPECT_EQ(error_of(VdiRead{"a", 4 * mb, 512}), SdError::invalid_parms);
+  EXPECT_EQ(ask(VdiResize{"a", 6 * mb}), ResponseResult(Success{}));
+  EXPECT_EQ(backend.state().find(vid)->size, 6 * mb);
+  EXPECT_TRUE(std::holds_alternative<Data>(ask(VdiRead{"a", 4 * mb, 512})));
+  EXPECT_EQ(ask(VdiResize{"a", 6 * mb}), ResponseResult(Success{})) << "asked for again, it is done";
+  for (const std::uint64_t size : {std::uint64_t{0}, 4 * mb, 6 * mb + 1, limits::max_vdi_size + 512}) EXPECT_EQ(error_of(VdiResize{"a", size}), SdError::invalid_parms) << size;
+  EXPECT_EQ(error_of(VdiResize{"b", 8 * mb}), SdError::no_vdi);
+  EXPECT_EQ(backend.state().find(vid)->size, 6 * mb);
+}
+
 TEST_F(ServiceTest, ALongDiscardIsDoneInStepsAndAnsweredOnce) {
   format();
   create("a", 200 * mb);

@@ -63,7 +63,11 @@ TEST_F(ClusterState, AVdiTakesTheNextFreeNumberAndANameIsTakenOnce) {
   run(Format{1, 3, false});
   EXPECT_EQ(run(CreateVdi{"test", 1 << 20, 0}).vid, 0x7c2b25u);
   EXPECT_EQ(run(CreateVdi{"test", 1 << 20, 0}).status, Status::exists);
+  EXPECT_EQ(run(ResizeVdi{0x7c2b25, 2 << 20}).status, Status::ok);
+  EXPECT_EQ(run(ResizeVdi{0x7c2b25, 1 << 20}).status, Status::invalid) << "a disk only grows";
+  EXPECT_EQ(state.find(Vid{0x7c2b25})->size, 2u << 20);
   run(DeleteVdi{0x7c2b25});
+  EXPECT_EQ(run(ResizeVdi{0x7c2b25, 4 << 20}).status, Status::not_found);
   // The number stays taken until the old disk's objects are gone.
   EXPECT_EQ(run(CreateVdi{"test", 1 << 20, 0}).vid, 0x7c2b26u);
   EXPECT_EQ(run(CreateVdi{std::string(256, 'x'), 1 << 20, 0}).status, Status::invalid);

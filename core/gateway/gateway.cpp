@@ -48,7 +48,9 @@ void Gateway::route(Time now, std::uint64_t id, GatewayEffects& out) {
   }
   const std::uint64_t span = counts_objects(r.kind) ? 0 : r.length;
   if (r.offset > vdi->size || span > vdi->size - r.offset) {
-    finish(now, id, Status::invalid, {}, out);
+    // A gateway that sends such a request on knows more of the log, in which the disk has grown: it asks again.
+    SD_SOMETIMES(p.from != 0, forward_behind_end);
+    finish(now, id, p.from == 0 ? Status::invalid : Status::stale, {}, out);
     return;
   }
   p.where = Pending::Where::waiting;
