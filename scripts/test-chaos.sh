@@ -90,7 +90,7 @@ make_network() {
 }
 has_own_network() { [[ $(readlink "/proc/${holders[$1]}/ns/net") != "$(readlink /proc/$$/ns/net)" && $(readlink "/proc/${holders[$1]}/exe") == */sleep ]]; }
 
-disk_mb=320
+disk_mb=352
 make_disks() {
   local i
   for i in $(all_nodes); do
@@ -244,23 +244,23 @@ fault_slow() {
 fault_narrow() {
   local v w i rate before limit writers=()
   draw_node; v=$REPLY; draw 1 $(( SD_NODES - 1 )); w=$(( (v + REPLY) % SD_NODES ))
-  dog_on "$v" vdi list | grep -qw bulk || dog_on "$v" vdi create bulk 48M || return 1
+  dog_on "$v" vdi list | grep -qw bulk || dog_on "$v" vdi create bulk 24M || return 1
   concerns "$v" || return 1
   before=$(removed_as_silent)
-  draw 30 100; rate=$REPLY
+  draw 30 80; rate=$REPLY
   limit=(root tbf rate "${rate}mbit" burst 64k limit 512k)
   tells "$rate Mbit/s, much written through it and $w"
   narrowed+=("$v")
   tc qdisc add dev "sdv$v" "${limit[@]}" && in_node "$v" tc qdisc add dev eth0 "${limit[@]}" || return 1
   for i in "$v" "$w"; do
-    fio --name=bulk --ioengine=nbd --uri="nbd://$(node_address "$i"):$(node_nbd_port "$i")/bulk" --rw=write --bs=1M --size=48M --iodepth=32 \
-      --time_based --runtime=15 >"$SD_STATE/bulk$i.log" 2>&1 &
+    fio --name=bulk --thread --ioengine=nbd --uri="nbd://$(node_address "$i"):$(node_nbd_port "$i")/bulk" --rw=write --bs=1M --size=24M --iodepth=32 \
+      --time_based --runtime=60 >"$SD_STATE/bulk$i.log" 2>&1 &
     writers+=($!)
   done
   sleep 12
-  kill "${writers[@]}" 2>/dev/null
+  kill -KILL "${writers[@]}" 2>/dev/null
   wait "${writers[@]}" 2>/dev/null
-  tells "$(grep -h -o 'BW=[^ ]*' "$SD_STATE/bulk$v.log" "$SD_STATE/bulk$w.log" | tr '\n' ' ')"
+  tells "it sent $(in_node "$v" tc -s qdisc show dev eth0 | awk '/Sent/ { print int($2 / 1e6) }') MB"
   (( $(removed_as_silent) == before )) || { echo "a node was removed although it lived and was heard"; grep -h 'it is silent' "$SD_STATE"/node*.log | tail -n 2; return 1; }
 }
 removed_as_silent() { cat "$SD_STATE"/node*.log | grep -c 'it is silent'; }

@@ -164,6 +164,24 @@ TEST(Network, WithTheWayBackBlockedTheWindowFills) {
   EXPECT_EQ(f.received(), long_text(5000));
 }
 
+TEST(Network, ANarrowPathCarriesSoMuchWhateverTheNumberOfConnections) {
+  Fixture f;
+  const StreamId s = f.connect(), t = f.connect();
+  f.network.set_narrow(0, 1, 100);
+  f.send(s, long_text(50 << 10));
+  f.send(t, long_text(50 << 10));
+  const auto arrived = [&] {
+    std::size_t sum = 0;
+    for (const auto& [stream, text] : f.b.text) sum += text.size();
+    return sum;
+  };
+  f.run(milliseconds(900));
+  EXPECT_GT(arrived(), 80u << 10);
+  EXPECT_LT(arrived(), 100u << 10);
+  f.run(milliseconds(110));
+  EXPECT_EQ(arrived(), 100u << 10);
+}
+
 TEST(Network, DiallingTellsARefusalFromSilence) {
   Fixture f;
   f.network.process_died(1);

@@ -502,7 +502,7 @@ std::string to_text(const Config& config) {
   for (const Region& region : config.workload.regions) text += " " + std::to_string(region.first) + "+" + std::to_string(region.sectors);
   text += ", lease " + std::to_string(config.lease / 1'000'000) + "+" + std::to_string(config.lease_margin / 1'000'000) + " ms, journal " +
           std::to_string(config.journal_bytes >> 10) + " KB, meta cache " + std::to_string(config.meta_cache) + ", latency up to " +
-          std::to_string(config.network.path.latency_max / 1000) + " us, window " + std::to_string(config.network.window) + ", grace " + std::to_string(config.grace_ms) + " ms, drift " +
+          std::to_string(config.network.path.latency_max / 1000) + " us, window " + std::to_string(config.network.window) + ", ahead " + std::to_string(config.send_ahead) + ", grace " + std::to_string(config.grace_ms) + " ms, drift " +
           std::to_string(config.drift_ppm) + " ppm, request timeout " + std::to_string(config.workload.op_timeout / 1'000'000) + " ms";
   return text;
 }
