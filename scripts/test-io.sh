@@ -143,6 +143,13 @@ check "never written space reads as zeros" io 1 sparse "read -P 0 3G 1M" "read -
 check "what was written is there through another node" io 2 sparse "read -P 0x5a 8T 4k" "read -P 0x5a 17592186040320 4k" "read -P 0x5a 0 4k"
 check "five blocks take the space of five blocks, not of objects" keeps_less_than 0 $(( before + (8 << 20) ))
 check "deleting gives the name back" dog_on 0 vdi delete sparse
+create growing 6M
+check "its last bytes are written" io 0 growing "write -P 0x61 5M 1M"
+check "it grows" dog_on 1 vdi resize growing 18M
+check "what is new is served by every node" eval '(for node in 0 1 2; do io $node growing "read -P 0x61 5M 1M" "read -P 0 6M 12M" || exit 1; done)'
+check "and can be written" io 2 growing "write -P 0x62 5M 13M" "read -P 0x62 5M 13M"
+check_exit 1 'only grows' "it does not shrink" dog_on 0 vdi resize growing 6M
+check "it is deleted" dog_on 0 vdi delete growing
 check_exit 1 '' "a deleted disk is not served" io 0 sparse "read 0 4k"
 
 phase "The protocol"
