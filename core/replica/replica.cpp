@@ -363,6 +363,7 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
       if (done.status == Status::ok && job.recent != peer::RecentWrites{}) recents_of(r.oid) = std::move(job.recent);
       release(id, r.oid);
       if (done.status == Status::ok) ++stats_.pulled_objects;
+      else store_.give_up_sync(r.oid);
       finish(id, done.status, &done, out);
       break;
   }
@@ -534,6 +535,7 @@ void Replica::release(std::uint64_t id, Oid oid) {
 void Replica::pull_failed(std::uint64_t id, Job& job, ReplicaEffects& out) {
   throttled_ -= std::exchange(job.throttled, false);
   release(id, job.request.oid);
+  if (job.begun) store_.give_up_sync(job.request.oid);
   // The owner may rely on that: what is here counts as no copy from now on.
   StoreDone marked;
   marked.info.exists = marked.info.incomplete = true;

@@ -36,7 +36,7 @@ Store::Impl::Executed Store::Impl::place_chunk(Object& o, Op& op) {
     }
     if (o.place_ops > 0) {
       SD_SOMETIMES(true, chunk_placed);
-      o.entry->object_file = true;
+      if (!std::exchange(o.entry->object_file, true)) object_directory_dirty = true;
       o.placing = Object::Placing::writing;
       o.busy = true;
       return Executed::waiting;

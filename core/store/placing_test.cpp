@@ -86,6 +86,24 @@ TEST_F(Placing, ACopyThatACrashCutOffHasToBeBegunAgain) {
   for (const std::uint32_t c : {0u, 1u}) EXPECT_EQ(StoreBench::text(bench.read(oid, c * chunk, chunk)), content(c + 10));
 }
 
+TEST_F(Placing, ACopyThatIsGivenUpTakesNoMemory) {
+  StoreOptions options = testing::small_journal();
+  options.meta_cache = 0;
+  StoreBench t(options);
+  t.store->begin_sync(t.now, ++t.ticket, oid, t.fx);
+  ASSERT_EQ(t.wait(t.ticket).status, Status::ok);
+  t.flush();
+  t.store->put_chunk(t.now, ++t.ticket, oid, 0, seen, 0xffff, t.pattern(chunk, 1), t.fx);
+  ASSERT_EQ(t.wait(t.ticket).status, Status::ok);
+  t.checkpoint();
+  EXPECT_EQ(t.store->stats().loaded_objects, 1u);
+  t.store->give_up_sync(oid);
+  EXPECT_EQ(t.store->stats().loaded_objects, 0u);
+  t.store->put_chunk(t.now, ++t.ticket, oid, 1, seen, 0xffff, t.pattern(chunk, 1), t.fx);
+  EXPECT_EQ(t.wait(t.ticket).status, Status::unavailable);
+  EXPECT_TRUE(t.query(oid).info.incomplete);
+}
+
 TEST_F(Placing, AnObjectThatWasRemovedAndComesBackIsNotHurtByReplay) {
   ASSERT_EQ(bench.write(oid, {1, 1}, {}, 0, bench.pattern(chunk, 1)).status, Status::ok);
   bench.checkpoint();

@@ -179,6 +179,8 @@ class Store {
   void put_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chunk, Version version, std::uint16_t allocated, Slice data,
                  StoreEffects& effects, LostBlocks lost = {});
   void end_sync(Time now, std::uint64_t ticket, Oid oid, Version version, Version base, StoreEffects& effects);
+  // The copying ends here; the object stays incomplete. Not while one of these calls is under way.
+  void give_up_sync(Oid oid);
   // Also works on incomplete objects. not_found, invalid, io_error; damaged: some blocks are, the answer holds the others.
   void read_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chunk, StoreEffects& effects);
 

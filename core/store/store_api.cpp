@@ -132,6 +132,15 @@ void Store::end_sync(Time now, std::uint64_t ticket, Oid oid, Version version, V
   enter(*impl_, now, effects, [&] { impl_->submit({Impl::OpKind::end_sync, ticket, oid, version, base, 0, 0, 0, {}}); });
 }
 
+void Store::give_up_sync(Oid oid) {
+  const auto at = impl_->entries.find(oid);
+  if (at == impl_->entries.end() || !at->second.object || !at->second.object->queue_empty()) return;
+  Impl::Object& o = *at->second.object;
+  impl_->forget_placed(o);
+  o.being_copied = false;
+  impl_->settle(o);
+}
+
 void Store::read_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chunk, StoreEffects& effects) {
   enter(*impl_, now, effects, [&] {
     if (chunk >= limits::chunks_per_object) impl_->finish(ticket, Status::invalid);
