@@ -1,5 +1,7 @@
 #include "core/node/links.hpp"
 
+#include "core/base/assert.hpp"
+
 namespace sd {
 
 void OutLink::put(std::string_view encoded, const Payload* payload, bool is_bulk, std::size_t ahead) {
@@ -15,6 +17,7 @@ void OutLink::put(std::string_view encoded, const Payload* payload, bool is_bulk
 }
 
 void OutLink::fill(std::size_t ahead) {
+  SD_ASSERT(ahead > 0, "data that is never committed never leaves");
   while (queue.size() < ahead && !frames.empty()) {
     bulk.move_front(frames.front(), queue);
     frames.pop_front();

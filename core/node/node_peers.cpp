@@ -14,6 +14,7 @@ constexpr Time probe_interval = milliseconds(500);
 constexpr Time first_backoff = milliseconds(50), last_backoff = seconds(1);
 constexpr Time deaf_for = milliseconds(500);
 constexpr std::size_t max_queue = 128u << 20;         // to one node; beyond it messages are dropped and repeated later
+constexpr std::size_t max_queue_control = 16u << 20;  // ... that carry no payload
 constexpr std::size_t max_queue_dialing = 4u << 20;
 }  // namespace
 
@@ -61,8 +62,9 @@ void Node::Impl::send_to(Time now, const Endpoint& to, const peer::Message& mess
   }
   const Payload* payload = peer::payload_of(message);
   const bool bulk = payload || SD_BUG(beats_behind_bulk);
-  const std::size_t bound = link.state == OutLink::State::up ? max_queue : max_queue_dialing;
-  if ((bulk ? link.waiting() + (payload ? total_size(*payload) : 0) : link.queue.size()) > bound) return;
+  const bool full = link.state != OutLink::State::up ? link.waiting() > max_queue_dialing
+                    : bulk ? link.waiting() + (payload ? total_size(*payload) : 0) > max_queue : link.queue.size() > max_queue_control;
+  if (full) return;
   encoded.clear();
   peer::encode(message, encoded);
   link.put(encoded, payload, bulk, options.send_ahead);

@@ -42,11 +42,10 @@ bool shape_is_sane(const Record& r) {
       return r.count == per_chunk && r.first % per_chunk == 0 && r.crc_count == static_cast<std::uint32_t>(std::popcount(r.mask));
     case Kind::zero:
     case Kind::begin_sync:
-    case Kind::end_sync:
     case Kind::remove: return r.crc_count == 0;
     case Kind::mend: return r.count == 1 && r.crc_count == 1;
     case Kind::lose: return r.count == per_chunk && r.first % per_chunk == 0 && r.mask != 0 && r.crc_count == 1;
-    case Kind::placed: return r.crc_count == meta_slot_bytes / limits::block_size;
+    case Kind::end_sync: return r.crc_count == meta_slot_bytes / limits::block_size;
   }
   return false;
 }
@@ -173,7 +172,7 @@ bool decode_header(std::span<const std::byte> bytes, const Header& header, Batch
   for (std::uint32_t i = 0; i < header.record_count; ++i) {
     Record record;
     const std::uint8_t kind = r.u8();
-    if (kind > static_cast<std::uint8_t>(Kind::placed)) return false;
+    if (kind > static_cast<std::uint8_t>(Kind::lose)) return false;
     record.kind = static_cast<Kind>(kind);
     record.creates = r.boolean();
     record.first = r.u16();

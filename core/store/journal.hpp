@@ -42,11 +42,10 @@ enum class Kind : std::uint8_t {
   zero,        // blocks [first, first + count) are unallocated
   begin_sync,  // the object is incomplete
   chunk,       // blocks [first, first + count) are one chunk; those in `mask` hold the payload, the others are unallocated
-  end_sync,    // the object is complete at `version` with base `prev`
+  end_sync,    // the object is complete: the payload, a metadata slot, tells all of it, also of what went to its file directly
   remove,      // the object is gone
   mend,        // block `first` holds the payload, which is what it held before it was damaged: nothing else changes
   lose,        // blocks of `mask` in the chunk at `first` are allocated but have no good copy: the payload, one block, lists their checksums
-  placed,      // the object is complete, and the data of some chunks went to its file directly: the payload, a metadata slot, tells all of it
 };
 
 struct Record {
@@ -57,10 +56,11 @@ struct Record {
   std::uint16_t mask = 0;
   Oid oid;
   Version version;
-  Version prev;                  // write, zero, begin_sync: the object's version before; end_sync: base
+  Version prev;                  // write, zero, begin_sync: the object's version before
   std::uint32_t crc_at = 0;      // index in the batch's list of block checksums
   std::uint32_t crc_count = 0;   // the record's payload blocks
 
+  bool is_part_of_copy() const { return kind == Kind::chunk || kind == Kind::lose; }
   bool names_predecessor() const { return kind == Kind::write || kind == Kind::zero || kind == Kind::begin_sync; }
   friend bool operator==(const Record&, const Record&) = default;
 };

@@ -135,7 +135,7 @@ Slice Store::Impl::encode_slot(const Object& o) const {
 void Store::Impl::note_sequence(Object& o, const journal::Record& record, std::uint64_t sequence) {
   using journal::Kind;
   o.last_sequence = sequence;
-  if (record.kind != Kind::begin_sync && record.kind != Kind::end_sync && record.kind != Kind::placed) o.data_sequence = sequence;
+  if (record.kind != Kind::begin_sync && record.kind != Kind::end_sync) o.data_sequence = sequence;
 }
 
 // Called before each change of metadata.
@@ -254,13 +254,7 @@ void Store::Impl::absorb(Object& o, const journal::Record& record, std::span<con
       o.meta.lossy = true;
       break;
     }
-    case Kind::end_sync:
-      o.exists = true;
-      o.meta.incomplete = o.meta.torn = false;
-      o.meta.version = record.version;
-      o.meta.base = record.prev;
-      break;
-    case Kind::placed: {
+    case Kind::end_sync: {
       o.exists = true;
       ObjectMeta told;
       if (decode_meta_slot(slices[0].bytes(), o.oid, told)) o.meta = told;

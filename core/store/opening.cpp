@@ -265,21 +265,18 @@ bool Store::Impl::replay_batch() {
       before_change(o);  // the slot has it already, but may not be durable: write it again
       continue;
     }
-    // Each change names the version that it was made to. Another one here means that the newest metadata slot is damaged and this one, the
-    // older, misses changes that the journal no longer has.
-    if (record.creates || record.kind == journal::Kind::remove || record.kind == journal::Kind::placed) o.lost_changes = false;
+    // Each change names the version that it was made to, and chunks are put into incomplete objects only. Anything else here means that the newest
+    // metadata slot is damaged and this one, the older, misses changes that the journal no longer has.
+    const bool follows = record.is_part_of_copy() ? o.meta.incomplete : !record.names_predecessor() || record.prev == o.meta.version ||
+                                                                          record.version == o.meta.version;  // one change may be several records
+    if (record.creates || record.kind == journal::Kind::remove || record.kind == journal::Kind::end_sync) o.lost_changes = false;
     else if (o.exists && o.meta.torn && !o.slot_valid) o.lost_changes = true;  // no slot at all, and the journal does not begin with its creation
-    else if (record.names_predecessor() && o.exists && !o.meta.torn && record.prev != o.meta.version &&
-             record.version != o.meta.version && !SD_BUG(accept_version_gap)) {  // one change may be several records
+    else if (!o.meta.torn && !follows && !SD_BUG(accept_version_gap)) {
       o.lost_changes = true;
       SD_SOMETIMES(true, metadata_lost);
       notice("object " + to_string(o.oid) + " has lost changes together with its newest metadata; it must be re-synchronised");
     }
     absorb(o, record, std::span(batch.crcs).subspan(record.crc_at, record.crc_count), {&data, data.empty() ? 0u : 1u});
-    // Made whole again only by a re-synchronisation that replaced every chunk.
-    if (record.kind == journal::Kind::begin_sync) o.chunks_replaced = 0;
-    if (record.kind == journal::Kind::chunk) o.chunks_replaced |= 1ull << record.first / store_detail::blocks_per_chunk;
-    if (record.kind == journal::Kind::end_sync && o.chunks_replaced == ~0ull) o.lost_changes = false;
     if (o.lost_changes) o.meta.torn = o.meta.incomplete = true;
   }
   replayed_bytes += batch_header.total_bytes();

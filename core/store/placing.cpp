@@ -20,6 +20,7 @@ bool Store::Impl::may_place(const Object& o, const Op& op) const {
 Store::Impl::Executed Store::Impl::place_chunk(Object& o, Op& op) {
   const std::uint32_t first = op.offset * blocks_per_chunk;
   if (o.placing == Object::Placing::no) {
+    o.placed_chunks &= ~(1ull << op.offset);
     const Slice data = aligned_for_disk(op.data);
     std::uint32_t at = 0;
     for (std::uint32_t i = 0; i < blocks_per_chunk; ++i) {
@@ -36,7 +37,6 @@ Store::Impl::Executed Store::Impl::place_chunk(Object& o, Op& op) {
     }
     if (o.place_ops > 0) {
       SD_SOMETIMES(true, chunk_placed);
-      if (!std::exchange(o.entry->object_file, true)) object_directory_dirty = true;
       o.placing = Object::Placing::writing;
       o.busy = true;
       return Executed::waiting;
@@ -61,7 +61,7 @@ Store::Impl::Executed Store::Impl::place_chunk(Object& o, Op& op) {
 }
 
 bool Store::Impl::sync_placed(Object& o) {
-  if (o.placing == Object::Placing::synced || !o.entry->object_file || SD_BUG(place_unsynced)) return true;
+  if (o.placed_chunks == 0 || o.placing == Object::Placing::synced || !o.entry->object_file || SD_BUG(place_unsynced)) return true;
   o.placing = Object::Placing::syncing;
   o.busy = true;
   o.place_ops = 2;
@@ -71,21 +71,31 @@ bool Store::Impl::sync_placed(Object& o) {
 }
 
 void Store::Impl::on_place(Object& o, Status status) {
-  if (status == Status::no_space && o.placing == Object::Placing::writing) {
+  using Placing = Object::Placing;
+  const bool writes = o.placing == Placing::writing;
+  if (writes && status == Status::no_space) {
     o.place_status = status;
-  } else if (status != Status::ok) {
+  } else if (status != Status::ok && !(o.placing == Placing::removing && status == Status::not_found)) {
     fail("cannot write object " + to_string(o.oid));
     return;
+  } else if (writes && !std::exchange(o.entry->object_file, true)) {
+    object_directory_dirty = true;
   }
   if (--o.place_ops > 0) return;
-  o.placing = o.placing == Object::Placing::writing ? Object::Placing::written : Object::Placing::synced;
+  if (writes && !o.entry->object_file) {  // an empty file may have been made all the same
+    o.placing = Placing::removing;
+    o.place_ops = 1;
+    disk(DiskOp::Kind::remove, object_file(o.oid), make_tag(Tag::place, o.id));
+    return;
+  }
+  o.placing = o.placing == Placing::syncing ? Placing::synced : Placing::written;
   o.busy = false;
   run_queue(o);
   settle(o);
 }
 
 // The object as it is once it is complete.
-Slice Store::Impl::placed_meta(const Object& o, Version version, Version base) const {
+Slice Store::Impl::completed_meta(const Object& o, Version version, Version base) const {
   ObjectMeta meta = o.meta;
   for (std::uint32_t c = 0; c < limits::chunks_per_object; ++c)
     if ((o.placed_chunks >> c & 1) != 0) meta.take_chunk(c, *o.placed);

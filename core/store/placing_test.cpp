@@ -1,6 +1,7 @@
 // Copies from another member that are written once. That no crash at any moment hurts them is in store_crash_test.cpp.
 #include <gtest/gtest.h>
 
+#include "core/store/object_meta.hpp"
 #include "core/store/store_bench.hpp"
 
 namespace sd {
@@ -115,6 +116,52 @@ TEST_F(Placing, AnObjectThatWasRemovedAndComesBackIsNotHurtByReplay) {
   bench.restart(false);
   bench.checkpoint();
   EXPECT_EQ(StoreBench::text(bench.read(oid, 0, chunk)), content(2));
+}
+
+TEST_F(Placing, AFileThatCouldNotBeMadeIsNotMissed) {
+  ASSERT_EQ(begin(), Status::ok);
+  bench.disk.inject = [](const DiskOp& op) { return op.kind == DiskOp::Kind::write && op.file.kind == FileKind::object ? Status::no_space : Status::ok; };
+  EXPECT_EQ(put(0, 0xffff, 1), Status::no_space);
+  ASSERT_EQ(begin(), Status::ok);
+  ASSERT_EQ(put(0, 0, 1), Status::ok) << "the source has trimmed it meanwhile";
+  ASSERT_EQ(end(), Status::ok);
+  bench.checkpoint();
+  bench.restart(true);
+  EXPECT_EQ(StoreBench::text(bench.read(oid, 0, chunk)), std::string(chunk, '\0'));
+}
+
+// The newest slot of the metadata rots after a checkpoint in the middle of a copy that goes through the journal.
+TEST_F(Placing, ACopyIsNotCompletedByReplayWithoutItsFirstPart) {
+  for (const bool ended : {false, true}) {
+    StoreBench t(testing::small_journal());
+    const auto put_there = [&](std::uint32_t number) {
+      t.store->put_chunk(t.now, ++t.ticket, oid, number, seen, 0xffff, t.pattern(chunk, number), t.fx);
+      return t.wait(t.ticket).status;
+    };
+    ASSERT_EQ(t.write(oid, {1, 1}, {}, 2 * chunk, t.pattern(chunk, 9)).status, Status::ok);
+    t.checkpoint();  // the older slot: complete, without chunk 0
+    t.store->begin_sync(t.now, ++t.ticket, oid, t.fx);
+    ASSERT_EQ(t.wait(t.ticket).status, Status::ok);
+    ASSERT_EQ(put_there(0), Status::ok);
+    t.checkpoint();  // the newer one: incomplete, with chunk 0
+    ASSERT_EQ(put_there(1), Status::ok);
+    if (ended) {
+      t.store->end_sync(t.now, ++t.ticket, oid, seen, {}, t.fx);
+      ASSERT_EQ(t.wait(t.ticket).status, Status::ok);
+    }
+    t.flush();
+    t.crash(false);
+    auto& slots = *t.disk.contents({FileKind::object_meta, 0, oid.value});
+    ASSERT_EQ(slots.size(), meta_file_bytes);
+    slots[100] ^= std::byte{1};  // the second write, sequence 2, lies first
+    t.start();
+    const ObjectInfo info = t.query(oid).info;
+    EXPECT_EQ(info.incomplete, !ended);
+    if (!ended) continue;
+    EXPECT_EQ(info.version, seen);
+    EXPECT_EQ(StoreBench::text(t.read(oid, 0, chunk)), std::string(t.pattern(chunk, 0).text())) << "end_sync told all of it";
+    EXPECT_EQ(StoreBench::text(t.read(oid, chunk, chunk)), std::string(t.pattern(chunk, 1).text()));
+  }
 }
 
 TEST_F(Placing, WithoutSpaceTheCopyFailsAndTheStoreGoesOn) {

@@ -350,16 +350,14 @@ Store::Impl::Executed Store::Impl::execute_end_sync(Object& o, Op& op) {
     finish(op.ticket, o.exists && o.meta.incomplete ? Status::unavailable : Status::invalid, o);
     return Executed::done;
   }
-  const bool placed = o.placed_chunks != 0;
-  if (placed && !sync_placed(o)) return Executed::waiting;
-  if (!admit(o, 1, placed ? meta_slot_bytes / block_size : 0)) return Executed::parked;
+  if (!sync_placed(o)) return Executed::waiting;
+  if (!admit(o, 1, meta_slot_bytes / block_size)) return Executed::parked;
   journal::Record record;
-  record.kind = placed ? journal::Kind::placed : journal::Kind::end_sync;
+  record.kind = journal::Kind::end_sync;
   record.oid = op.oid;
   record.version = op.version;
-  record.prev = op.prev;
-  const Slice meta = placed ? placed_meta(o, op.version, op.prev) : Slice{};
-  emit(o, record, {&meta, placed ? 1u : 0u});
+  const Slice meta = completed_meta(o, op.version, op.prev);
+  emit(o, record, {&meta, 1u});
   forget_placed(o);
   o.being_copied = false;
   acknowledge(o, op.ticket);

@@ -155,8 +155,8 @@ class CrashRun {
     const std::uint32_t offset = random_offset(length);
     // Half of the runs are more about copies than about writes.
     constexpr std::uint64_t remove_it = 46, flush_it = 55, copy_it = 90;
-    constexpr std::uint64_t often[] = {remove_it, flush_it, flush_it, copy_it, copy_it, copy_it};
-    const auto what = many_copies_ && random_.below(2) == 0 ? often[random_.below(std::size(often))] : random_.below(100);
+    constexpr std::uint64_t often[] = {remove_it, flush_it, copy_it, copy_it, copy_it, copy_it};
+    const auto what = many_copies_ && random_.below(4) != 0 ? often[random_.below(std::size(often))] : random_.below(100);
     if (what < 35) {
       if (current.incomplete) {
         store.write(bench_.now, ticket, oid(i), {generation_, sequence_ + 1000000}, prev, offset, bench_.pattern(length, 1), bench_.fx);

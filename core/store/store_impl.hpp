@@ -87,7 +87,6 @@ struct Object {
   ObjectMeta meta;
   MetaSlot slot;                      // the newest one in the file
   bool slot_valid = false;
-  std::uint64_t chunks_replaced = 0;  // replay: since begin_sync
   bool lost_changes = false;          // replay: the slot was too old for the journal; stays until the object is made anew
   bool slot_maybe_volatile = false;   // written by an earlier life, perhaps not synced
   std::uint64_t last_sequence = 0;    // the batch of its last record
@@ -125,7 +124,7 @@ struct Object {
   Status edge_status = Status::ok;
 
   bool being_copied = false;          // between begin_sync and end_sync, both in this life
-  enum class Placing : std::uint8_t { no, writing, written, syncing, synced } placing = Placing::no;  // what the first of the queue is at
+  enum class Placing : std::uint8_t { no, writing, removing, written, syncing, synced } placing = Placing::no;  // what the first of the queue is at
   std::uint32_t place_ops = 0;        // in flight
   Status place_status = Status::ok;
   std::uint64_t placed_chunks = 0;    // bit i = what is to be said of chunk i is in `placed`
@@ -268,7 +267,7 @@ struct Store::Impl {
   Executed place_chunk(Object& o, Op& op);
   // True when all that was placed is durable; false if the object is busy with that.
   bool sync_placed(Object& o);
-  Slice placed_meta(const Object& o, Version version, Version base) const;
+  Slice completed_meta(const Object& o, Version version, Version base) const;
   void on_place(Object& o, Status status);
   void forget_placed(Object& o);
   Slice aligned_for_disk(Slice data) const;
