@@ -2,7 +2,8 @@
 # Measures recovery on real processes: three nodes with three copies on this machine.
 #
 #   a  a node that was away for a short while: bytes copied to it, against the bytes that clients wrote meanwhile
-#   b  a node that lost its disk: how fast it gets everything back while no client works, against cp of another node's directory
+#   b  a node that lost its disk: how fast it gets everything back while no client works, against cp of another node's directory; from its
+#      start, which is a second of joining, and while it copies
 #   c  the same while clients read and write: how their 99th percentile grows, at the default throttle
 #
 #   scripts/bench-recovery.sh [options]
@@ -33,6 +34,7 @@ pulled() {
 import json, sys
 print(sum(n.get("pulled_bytes", 0) for n in json.load(sys.stdin)["nodes"] if n["address"].endswith(":" + sys.argv[1])))' "$(node_port "$1")"
 }
+has_pulled() { before=$(pulled "$1") && (( before > 0 )); }
 lose_node() { kill_node 2 && wait_until 30 "node 2 to be removed" down_to 2; }
 # The node comes back with nothing: as a new member that gets every object.
 come_back_empty() { rm -rf "$(node_dir 2)" && start_node 2; }
@@ -83,10 +85,13 @@ if [[ ,$parts, == *,b,* ]]; then
   cached=$(rate "$bytes" $(( in_cache - begin + 1 ))) durable=$(rate "$bytes" $(( end - begin + 1 )))
   come_back_empty || exit 1
   begin=$(now_ms)
+  wait_until 60 "the first copy" has_pulled 2 || exit 1
+  first=$(now_ms)
   wait_until 300 "a redundant disk" redundant 3 || exit 1
-  end=$(now_ms)
-  recovered=$(rate "$(pulled 2)" $(( end - begin )))
-  echo "cp: $cached MB/s, with its sync $durable MB/s; recovery, synced: $recovered MB/s ($(( recovered * 100 / (durable > 0 ? durable : 1) ))% of cp with its sync)"
+  end=$(now_ms) copied=$(pulled 2)
+  percent() { echo $(( $1 * 100 / (durable > 0 ? durable : 1) )); }
+  recovered=$(rate "$copied" $(( end - begin ))) copying=$(rate $(( copied - before )) $(( end - first + 1 )))
+  echo "cp: $cached MB/s, with its sync $durable MB/s; recovery, synced: $copying MB/s while it copies ($(percent "$copying")% of cp with its sync), $recovered MB/s from the start of the node ($(percent "$recovered")%)"
 fi
 
 if [[ ,$parts, == *,c,* ]]; then
