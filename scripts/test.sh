@@ -83,7 +83,7 @@ targets_of() {
   local preset=$1 target; shift
   for target in "$@"; do ninja -C "build/$preset" -t query "$target" >/dev/null 2>&1 && echo "$target"; done
 }
-run_ctest() { ctest --test-dir "build/$1" -j "$jobs" --output-on-failure --timeout 300 --no-tests=error "${@:2}"; }
+run_ctest() { ctest --test-dir "build/$1" -j "$jobs" --output-on-failure --timeout 900 --no-tests=error "${@:2}"; }
 
 # Address randomisation beyond 28 bits confuses the thread sanitizer of this compiler.
 without_aslr() { setarch "$(uname -m)" -R "$@"; }
