@@ -1,4 +1,6 @@
 // Chunks that a copy from another member brings, written once: straight to the object's file. See store_impl.hpp for when that is safe.
+#include <utility>
+
 #include "core/base/assert.hpp"
 #include "core/base/crc32c.hpp"
 #include "core/base/sim_bug.hpp"

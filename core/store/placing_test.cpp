@@ -110,8 +110,14 @@ TEST_F(Placing, AnObjectThatWasRemovedAndComesBackIsNotHurtByReplay) {
   bench.checkpoint();
   bench.store->remove(bench.now, ++bench.ticket, oid, bench.fx);
   ASSERT_EQ(bench.wait(bench.ticket).status, Status::ok);
+  bench.now += milliseconds(500);  // its files are removed, and the journal still says so
+  bench.store->tick(bench.now, bench.fx);
+  bench.collect();
+  while (bench.disk.in_flight() > 0) bench.step();
+  ASSERT_FALSE(bench.disk.contents({FileKind::object, 0, oid.value}));
   ASSERT_EQ(begin(), Status::ok);
   ASSERT_EQ(put(0, 0xffff, 2), Status::ok);
+  EXPECT_EQ(placed(), 0u);
   ASSERT_EQ(end(), Status::ok);
   bench.restart(false);
   bench.checkpoint();

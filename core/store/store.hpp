@@ -174,8 +174,8 @@ class Store {
   // file and past the page cache, if begin_sync has been flushed (see Placing in store_impl.hpp); all else goes through the journal like writes.
   void begin_sync(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects);
   // `allocated`: bit i = block i of the chunk is in `data`, which holds just those blocks, in order. `version` is the chunk's last change
-  // at the source. unavailable unless begin_sync was called since the store was last ready; invalid unless the object is incomplete and the sizes agree. This is what read_chunk at the source returned.
-  // `lost`: blocks besides those.
+  // at the source. unavailable unless begin_sync was called since the store was last ready; invalid unless the object is incomplete and the
+  // sizes agree. This is what read_chunk at the source returned. `lost`: blocks besides those.
   void put_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chunk, Version version, std::uint16_t allocated, Slice data,
                  StoreEffects& effects, LostBlocks lost = {});
   void end_sync(Time now, std::uint64_t ticket, Oid oid, Version version, Version base, StoreEffects& effects);

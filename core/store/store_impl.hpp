@@ -212,6 +212,7 @@ struct Store::Impl {
   Executed execute_mend(Object& o, Op& op);
   bool admit(Object& o, std::size_t records, std::size_t blocks);
   bool refuse_for_space(const Object& o, std::uint32_t first, std::uint32_t count) const;
+  Slice aligned_for_disk(Slice data) const;
   // A record with up to three payload slices: into memory and into the pending batch.
   void emit(Object& o, journal::Record record, std::span<const Slice> slices);
   void acknowledge(Object& o, std::uint64_t ticket, bool update = true);
@@ -270,7 +271,6 @@ struct Store::Impl {
   Slice completed_meta(const Object& o, Version version, Version base) const;
   void on_place(Object& o, Status status);
   void forget_placed(Object& o);
-  Slice aligned_for_disk(Slice data) const;
 
   // --- rounds.cpp: applying and checkpoints
   bool round_wanted() const;
