@@ -1,7 +1,9 @@
-// Whatever a client sends, in whatever pieces: the service neither breaks an invariant nor answers with bytes that are no response.
+// Whatever a client sends, in whatever pieces: the service neither breaks an invariant nor answers with bytes that are
+// no response.
 //
-// Input: a byte of options, eight bytes of seed (for the pieces and for when the backend works), then the stream. With option bit 0 the
-// stream is cut into frames here (a u16 length before each body), so that the fuzzer need not learn the framing to reach the requests.
+// Input: a byte of options, eight bytes of seed (for the pieces and for when the backend works), then the stream. With
+// option bit 0 the stream is cut into frames here (a u16 length before each body), so that the fuzzer need not learn
+// the framing to reach the requests.
 #include <algorithm>
 #include <cstdlib>
 #include <string>
@@ -23,7 +25,9 @@ void drain(client::Service& service, client::ServiceEffects& effects) {
   OutQueue* queue = service.output(1);
   if (!queue) return;
   std::string bytes;
-  queue->peek(SIZE_MAX, [&](std::span<const std::byte> part) { bytes.append(reinterpret_cast<const char*>(part.data()), part.size()); });
+  queue->peek(SIZE_MAX, [&](std::span<const std::byte> part) {
+    bytes.append(reinterpret_cast<const char*>(part.data()), part.size());
+  });
   queue->consume(queue->size());
   std::string_view rest = bytes;
   while (!rest.empty()) {

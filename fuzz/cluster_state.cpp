@@ -1,4 +1,5 @@
-// Commands and snapshots of the cluster log: decoded within bounds, or refused; any command can be applied to any state.
+// Commands and snapshots of the cluster log: decoded within bounds, or refused; any command can be applied to any
+// state.
 #include <cstdint>
 #include <cstdlib>
 #include <string>

@@ -1,5 +1,5 @@
-// Bytes from a server that cannot be trusted: whatever it sends, each request of the client completes once, and reads complete with as much
-// as was asked for.
+// Bytes from a server that cannot be trusted: whatever it sends, each request of the client completes once, and reads
+// complete with as much as was asked for.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>

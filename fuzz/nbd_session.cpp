@@ -1,6 +1,6 @@
-// Bytes from a hostile client against the NBD session. The first 16 bytes of the input seed the splitting of the stream, the order
-// and kind of the driver's answers and the bounds; the rest is what the client sends. Checked besides crashes: requests that reach
-// the driver are legal, the bounds hold, and every request can be answered.
+// Bytes from a hostile client against the NBD session. The first 16 bytes of the input seed the splitting of the
+// stream, the order and kind of the driver's answers and the bounds; the rest is what the client sends. Checked besides
+// crashes: requests that reach the driver are legal, the bounds hold, and every request can be answered.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -22,8 +22,10 @@ constexpr std::uint64_t export_size = 8u << 20;
 class Driver {
  public:
   Driver(std::uint64_t seed, std::uint64_t kind)
-      : random_(seed), read_only_((kind & 1) != 0),
-        options_{.max_in_flight_requests = 1 + static_cast<std::uint32_t>(kind >> 1 & 7), .max_in_flight_bytes = (kind & 16) ? 64u << 20 : 16u << 10},
+      : random_(seed),
+        read_only_((kind & 1) != 0),
+        options_{.max_in_flight_requests = 1 + static_cast<std::uint32_t>(kind >> 1 & 7),
+                 .max_in_flight_bytes = (kind & 16) ? 64u << 20 : 16u << 10},
         session_(options_, pool_) {}
 
   void run(std::span<const std::byte> input) {
@@ -58,8 +60,15 @@ class Driver {
       session_.on_export_list(names, effects_);
     } else if (awaiting_export_) {
       awaiting_export_ = false;
-      if (kind == 0) session_.on_export(std::unexpected(Status::not_found), effects_);
-      else session_.on_export(ExportInfo{.name = "disk", .size = export_size - random_.below(2), .read_only = read_only_, .description = "d", .export_id = 1}, effects_);
+      if (kind == 0)
+        session_.on_export(std::unexpected(Status::not_found), effects_);
+      else
+        session_.on_export(ExportInfo{.name = "disk",
+                                      .size = export_size - random_.below(2),
+                                      .read_only = read_only_,
+                                      .description = "d",
+                                      .export_id = 1},
+                           effects_);
     } else if (!requests_.empty() && (kind != 0 || session_.output().empty())) {
       answer();
     } else if (!session_.output().empty()) {
@@ -88,7 +97,8 @@ class Driver {
     } else if (r.command == Command::block_status) {
       std::vector<Extent> extents;
       for (std::uint64_t n = random_.below(6); n > 0; --n)
-        extents.push_back({1 + static_cast<std::uint32_t>(random_.below(UINT32_MAX)), static_cast<std::uint32_t>(random_.below(4))});
+        extents.push_back(
+            {1 + static_cast<std::uint32_t>(random_.below(UINT32_MAX)), static_cast<std::uint32_t>(random_.below(4))});
       session_.reply_extents(r.id, extents, effects_);
     } else {
       session_.reply(r.id, Status::ok, effects_);
@@ -102,7 +112,8 @@ class Driver {
       SD_ASSERT(session_.in_transmission() || session_.closed(), "requests come in transmission only");
       SD_ASSERT(r.offset <= export_size && r.length <= export_size - r.offset, "requests lie inside the export");
       SD_ASSERT(r.command == Command::flush ? r.length == 0 : r.length > 0, "only a flush has no range");
-      const bool changes = r.command == Command::write || r.command == Command::trim || r.command == Command::write_zeroes;
+      const bool changes =
+          r.command == Command::write || r.command == Command::trim || r.command == Command::write_zeroes;
       SD_ASSERT(!(changes && read_only_), "a read-only export is not changed");
       SD_ASSERT(r.data.size() == (r.command == Command::write ? r.length : 0), "a write brings its data");
       requests_.push_back(std::move(r));
@@ -111,9 +122,12 @@ class Driver {
     if (effects_.open_export) awaiting_export_ = true;
     SD_ASSERT(!effects_.close || session_.closed(), "a session that asks to be closed is closed");
     effects_.clear();
-    SD_ASSERT(session_.in_flight() == requests_.size() || session_.closed(), "the session and its driver agree on what is in flight");
+    SD_ASSERT(session_.in_flight() == requests_.size() || session_.closed(),
+              "the session and its driver agree on what is in flight");
     SD_ASSERT(requests_.size() <= options_.max_in_flight_requests, "the number of requests is bounded");
-    SD_ASSERT(session_.output().size() <= std::max<std::size_t>(options_.max_in_flight_bytes, 2u << 20) + export_size + 65536, "unsent replies are bounded");
+    SD_ASSERT(
+        session_.output().size() <= std::max<std::size_t>(options_.max_in_flight_bytes, 2u << 20) + export_size + 65536,
+        "unsent replies are bounded");
   }
 
   Random random_;

@@ -1,4 +1,5 @@
-// Bytes from a stranger on the peer port: the receiver yields messages or an error, never more, however the bytes are split.
+// Bytes from a stranger on the peer port: the receiver yields messages or an error, never more, however the bytes are
+// split.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>

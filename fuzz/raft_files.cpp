@@ -1,5 +1,5 @@
-// The files of a node's cluster log, damaged while it was down: it says that it cannot run, or what it remembers was recorded once, in one
-// piece and in order.
+// The files of a node's cluster log, damaged while it was down: it says that it cannot run, or what it remembers was
+// recorded once, in one piece and in order.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -32,8 +32,12 @@ struct Machine {
   }
 };
 
-std::string data_of(Term term, Index index) { return std::string(20 + index * 700 % 9000, static_cast<char>('a' + (term * 7 + index) % 26)); }
-Entry entry(Term term, Index index) { return {.term = term, .index = index, .kind = Entry::Kind::command, .data = data_of(term, index)}; }
+std::string data_of(Term term, Index index) {
+  return std::string(20 + index * 700 % 9000, static_cast<char>('a' + (term * 7 + index) % 26));
+}
+Entry entry(Term term, Index index) {
+  return {.term = term, .index = index, .kind = Entry::Kind::command, .data = data_of(term, index)};
+}
 
 void live(Machine& m, std::uint8_t how) {
   m.log.open(m.ops);
@@ -46,7 +50,8 @@ void live(Machine& m, std::uint8_t how) {
     if (how & 1 || i % 2 == 0) m.write();
   }
   if (how & 2) {
-    m.log.rewrite(77, 2, 5, {.index = 3, .term = 1, .config = {}, .data = "state"}, {entry(1, 4), entry(1, 5), entry(1, 6)});
+    m.log.rewrite(77, 2, 5, {.index = 3, .term = 1, .config = {}, .data = "state"},
+                  {entry(1, 4), entry(1, 5), entry(1, 6)});
     m.write();
   }
   m.log.truncate(6);
@@ -101,7 +106,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (s.term > 3 || (s.snapshot.index != 0 && (s.snapshot.index != 3 || s.snapshot.data != "state"))) std::abort();
     Index next = s.snapshot.index;
     for (const Entry& e : s.entries)
-      if (e.index != ++next || e.term > s.term || (e.term != 1 && e.term != 3) || e.data != data_of(e.term, e.index)) std::abort();
+      if (e.index != ++next || e.term > s.term || (e.term != 1 && e.term != 3) || e.data != data_of(e.term, e.index))
+        std::abort();
   }
   return 0;
 }

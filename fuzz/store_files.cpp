@@ -1,5 +1,5 @@
-// A store whose files were damaged while it was down (flipped, zeroed, moved, cut, removed, put back from an earlier day) opens or says
-// that it cannot, answers everything, and never returns bytes that nobody wrote there.
+// A store whose files were damaged while it was down (flipped, zeroed, moved, cut, removed, put back from an earlier
+// day) opens or says that it cannot, answers everything, and never returns bytes that nobody wrote there.
 #include <array>
 #include <cstdint>
 #include <cstdlib>
@@ -14,8 +14,10 @@ using namespace sd;
 constexpr std::uint32_t block = limits::block_size;
 constexpr std::uint32_t blocks = 6;
 const std::array<Oid, 2> oids{Oid::data(1, 1), Oid::data(1, 2)};
-const std::array<FileId, 5> files{FileId{FileKind::journal, 0, 0}, FileId{FileKind::object, 0, oids[0].value}, FileId{FileKind::object_meta, 0, oids[0].value},
-                                  FileId{FileKind::object, 0, oids[1].value}, FileId{FileKind::object_meta, 0, oids[1].value}};
+const std::array<FileId, 5> files{FileId{FileKind::journal, 0, 0}, FileId{FileKind::object, 0, oids[0].value},
+                                  FileId{FileKind::object_meta, 0, oids[0].value},
+                                  FileId{FileKind::object, 0, oids[1].value},
+                                  FileId{FileKind::object_meta, 0, oids[1].value}};
 using Image = std::vector<std::byte>;
 
 StoreOptions small() {
@@ -36,17 +38,23 @@ class History {
       const std::uint32_t count = 1 + i % 2;
       const std::uint32_t end = std::min(blocks, first + count);
       const Slice data = store_.pattern((end - first) * block, ++stamp_);
-      for (std::uint32_t b = first; b < end; ++b) held_[object][b].emplace(data.text().substr((b - first) * block, block));
+      for (std::uint32_t b = first; b < end; ++b)
+        held_[object][b].emplace(data.text().substr((b - first) * block, block));
       const Version next{1, ++sequence_[object]};
-      if (store_.write(oids[object], next, Version{next.sequence == 1 ? 0u : 1u, next.sequence - 1}, first * block, data).status != Status::ok) std::abort();
+      if (store_
+              .write(oids[object], next, Version{next.sequence == 1 ? 0u : 1u, next.sequence - 1}, first * block, data)
+              .status != Status::ok)
+        std::abort();
       if (i == 5 && (how & 1)) store_.checkpoint();
       if (i == 8 && (how & 2)) store_.checkpoint();
       if (i == 6)
         for (std::size_t f = 0; f < files.size(); ++f)
           if (const auto* bytes = store_.disk.contents(files[f])) earlier_[f] = *bytes;
     }
-    if (how & 4) store_.checkpoint();
-    else store_.flush();
+    if (how & 4)
+      store_.checkpoint();
+    else
+      store_.flush();
     store_.crash(false);
   }
 
@@ -66,8 +74,10 @@ class History {
         break;
       }
       case 4:  // the sector, or the file, as it was on an earlier day
-        if (edit[5] % 2 == 0 && !earlier_[f].empty()) *bytes = earlier_[f];
-        else if (earlier_[f].size() >= sector + size) std::memcpy(bytes->data() + sector, earlier_[f].data() + sector, size);
+        if (edit[5] % 2 == 0 && !earlier_[f].empty())
+          *bytes = earlier_[f];
+        else if (earlier_[f].size() >= sector + size)
+          std::memcpy(bytes->data() + sector, earlier_[f].data() + sector, size);
         break;
       case 5: store_.disk.erase(files[f]); break;
       case 6: (*bytes)[at] = static_cast<std::byte>(edit[5]); break;

@@ -82,7 +82,8 @@ RC_GTEST_PROP(CodecProperties, EveryTruncationIsNoticed, ()) {
   RC_ASSERT(reader.position() <= cut.size());
 }
 
-RC_GTEST_PROP(CodecProperties, ArbitraryBytesAreReadWithinTheirBounds, (const std::string& bytes, const std::vector<int>& order)) {
+RC_GTEST_PROP(CodecProperties, ArbitraryBytesAreReadWithinTheirBounds,
+              (const std::string& bytes, const std::vector<int>& order)) {
   sd::Reader reader(bytes);
   for (const int kind : order) {
     const auto before = reader.position();

@@ -1,4 +1,5 @@
-// An OutQueue behaves as a plain string of bytes, whatever the order of appending, peeking and consuming, and leaks no block.
+// An OutQueue behaves as a plain string of bytes, whatever the order of appending, peeking and consuming, and leaks no
+// block.
 #include <gtest/gtest.h>
 
 #include <rapidcheck/gtest.h>
@@ -128,7 +129,9 @@ struct Clear : Command {
 
 RC_GTEST_PROP(OutQueueProperties, IsAStringOfBytes, ()) {
   System system;
-  rc::state::check(Model{}, system, rc::state::gen::execOneOfWithArgs<AppendCopy, AppendCopy, AppendSlice, Peek, Consume, Consume, MoveFront, Clear>());
+  rc::state::check(Model{}, system,
+                   rc::state::gen::execOneOfWithArgs<AppendCopy, AppendCopy, AppendSlice, Peek, Consume, Consume,
+                                                     MoveFront, Clear>());
   system.in_flight.clear();
   system.queue.clear();
   RC_ASSERT(system.pool.outstanding() == 0u);

@@ -17,8 +17,8 @@ std::optional<Endpoint> from_socket_address(const sockaddr& address) {
     sockaddr_in in;
     std::memcpy(&in, &address, sizeof in);
     const std::uint32_t a = ntohl(in.sin_addr.s_addr);
-    return Endpoint::v4(static_cast<std::uint8_t>(a >> 24), static_cast<std::uint8_t>(a >> 16), static_cast<std::uint8_t>(a >> 8),
-                        static_cast<std::uint8_t>(a), ntohs(in.sin_port));
+    return Endpoint::v4(static_cast<std::uint8_t>(a >> 24), static_cast<std::uint8_t>(a >> 16),
+                        static_cast<std::uint8_t>(a >> 8), static_cast<std::uint8_t>(a), ntohs(in.sin_port));
   }
   if (address.sa_family == AF_INET6) {
     sockaddr_in6 in;
@@ -72,7 +72,8 @@ std::expected<Endpoint, std::string> parse_address(std::string_view text, std::o
   if (has_port) {
     const auto [end, error] = std::from_chars(port_text.data(), port_text.data() + port_text.size(), port);
     if (error != std::errc() || end != port_text.data() + port_text.size() || port == 0)
-      return std::unexpected(fmt::format("'{}' has no valid port: give a number from 1 to 65535 after the colon", text));
+      return std::unexpected(
+          fmt::format("'{}' has no valid port: give a number from 1 to 65535 after the colon", text));
   } else if (!default_port) {
     return std::unexpected(fmt::format("'{}' names no port: write HOST:PORT", text));
   }
@@ -125,7 +126,9 @@ std::uint32_t default_zone(const Endpoint& endpoint) {
 }
 
 bool is_unspecified(const Endpoint& endpoint) {
-  if (endpoint.is_v4()) return endpoint.address[12] == 0 && endpoint.address[13] == 0 && endpoint.address[14] == 0 && endpoint.address[15] == 0;
+  if (endpoint.is_v4())
+    return endpoint.address[12] == 0 && endpoint.address[13] == 0 && endpoint.address[14] == 0 &&
+           endpoint.address[15] == 0;
   return endpoint.address == Endpoint{}.address;
 }
 

@@ -16,7 +16,8 @@ TEST(Address, IsReadAsPeopleWriteIt) {
   v6.address[0] = 0xfe;
   v6.address[1] = 0x80;
   EXPECT_EQ(parse_address("fe80::1", 7000).value(), v6);
-  for (const char* bad : {"", ":7000", "10.0.0.1", "10.0.0.1:", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:7x", "[::1", "[::1]x", "no such host:1"})
+  for (const char* bad : {"", ":7000", "10.0.0.1", "10.0.0.1:", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:7x", "[::1",
+                          "[::1]x", "no such host:1"})
     EXPECT_FALSE(parse_address(bad, std::nullopt)) << bad;
 }
 

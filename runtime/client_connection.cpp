@@ -39,7 +39,8 @@ int connect_within(int fd, const sockaddr* address, socklen_t size, int timeout_
 
 }  // namespace
 
-std::expected<ClientConnection, std::string> ClientConnection::open(const std::string& host, std::uint16_t port, int timeout_ms) {
+std::expected<ClientConnection, std::string> ClientConnection::open(const std::string& host, std::uint16_t port,
+                                                                    int timeout_ms) {
   const std::string peer = fmt::format("{}:{}", host, port);
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
@@ -113,7 +114,8 @@ std::expected<void, std::string> ClientConnection::receive_all(char* to, std::si
       to += n;
       size -= static_cast<std::size_t>(n);
     } else if (n == 0) {
-      return std::unexpected(fmt::format("{} closed the connection without an answer (is that the client port of a sheep?)", peer_));
+      return std::unexpected(
+          fmt::format("{} closed the connection without an answer (is that the client port of a sheep?)", peer_));
     } else if (errno == EAGAIN) {
       if (auto ready = wait_for(POLLIN); !ready) return ready;
     } else if (errno != EINTR) {
@@ -125,7 +127,8 @@ std::expected<void, std::string> ClientConnection::receive_all(char* to, std::si
 
 std::expected<std::string, std::string> ClientConnection::call(std::string_view body) {
   if (body.size() > limits::max_client_frame)
-    return std::unexpected(fmt::format("a request of {} bytes is larger than the protocol allows ({})", body.size(), limits::max_client_frame));
+    return std::unexpected(fmt::format("a request of {} bytes is larger than the protocol allows ({})", body.size(),
+                                       limits::max_client_frame));
   std::string head;
   BigEndianWriter(head).u32(static_cast<std::uint32_t>(body.size()));
   if (auto sent = send_all(head, !body.empty()); !sent) return std::unexpected(std::move(sent.error()));
@@ -135,7 +138,8 @@ std::expected<std::string, std::string> ClientConnection::call(std::string_view 
   if (auto got = receive_all(length_bytes, sizeof length_bytes); !got) return std::unexpected(std::move(got.error()));
   const std::uint32_t length = BigEndianReader(std::string_view(length_bytes, sizeof length_bytes)).u32();
   if (length > limits::max_client_frame)
-    return std::unexpected(fmt::format("{} does not speak the sheep protocol (it announced an answer of {} bytes)", peer_, length));
+    return std::unexpected(
+        fmt::format("{} does not speak the sheep protocol (it announced an answer of {} bytes)", peer_, length));
   // Grown as the bytes arrive: a length alone reserves no memory.
   std::string answer;
   while (answer.size() < length) {

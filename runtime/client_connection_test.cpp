@@ -53,7 +53,9 @@ std::string read_frame(int fd) {
   const std::string head = read_exactly(fd, 4);
   return read_exactly(fd, BigEndianReader(head).u32());
 }
-void send_text(int fd, std::string_view text) { EXPECT_EQ(::send(fd, text.data(), text.size(), MSG_NOSIGNAL), static_cast<ssize_t>(text.size())); }
+void send_text(int fd, std::string_view text) {
+  EXPECT_EQ(::send(fd, text.data(), text.size(), MSG_NOSIGNAL), static_cast<ssize_t>(text.size()));
+}
 std::string frame(std::string_view body) {
   std::string out;
   BigEndianWriter w(out);

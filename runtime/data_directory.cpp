@@ -26,10 +26,14 @@ std::expected<void, std::string> make_directory(const std::string& path) {
     }
     return {};
   }
-  if (errno == ENOENT) return std::unexpected(fmt::format("cannot create the directory {}: the one it would be in does not exist; create that first", path));
-  if (errno != EEXIST) return std::unexpected(fmt::format("cannot create the directory {}: {}", path, std::strerror(errno)));
+  if (errno == ENOENT)
+    return std::unexpected(
+        fmt::format("cannot create the directory {}: the one it would be in does not exist; create that first", path));
+  if (errno != EEXIST)
+    return std::unexpected(fmt::format("cannot create the directory {}: {}", path, std::strerror(errno)));
   struct stat s;
-  if (::stat(path.c_str(), &s) != 0 || !S_ISDIR(s.st_mode)) return std::unexpected(fmt::format("{} is not a directory", path));
+  if (::stat(path.c_str(), &s) != 0 || !S_ISDIR(s.st_mode))
+    return std::unexpected(fmt::format("{} is not a directory", path));
   if (::access(path.c_str(), R_OK | W_OK | X_OK) != 0)
     return std::unexpected(fmt::format("the directory {} may not be written: {}", path, std::strerror(errno)));
   return {};
@@ -47,11 +51,12 @@ std::expected<int, std::string> lock_directory(const std::string& path) {
     if (error != EWOULDBLOCK) return std::unexpected(fmt::format("cannot lock {}: {}", name, std::strerror(error)));
     std::string holder(pid, n > 0 ? static_cast<std::size_t>(n) : 0);
     while (!holder.empty() && (holder.back() < '0' || holder.back() > '9')) holder.pop_back();
-    return std::unexpected(fmt::format("the directory {} is in use by another sheep (process {}): stop that one or choose another directory", path,
-                                       holder.empty() ? "unknown" : holder));
+    return std::unexpected(fmt::format(
+        "the directory {} is in use by another sheep (process {}): stop that one or choose another directory", path,
+        holder.empty() ? "unknown" : holder));
   }
-  // Who holds the lock is told to people only, so a disk without room for it is no reason not to start: a full node must be able to.
-  // Written over what is there, which needs no new space, before the rest is cut off.
+  // Who holds the lock is told to people only, so a disk without room for it is no reason not to start: a full node
+  // must be able to. Written over what is there, which needs no new space, before the rest is cut off.
   const std::string pid = fmt::format("{}\n", ::getpid());
   const ssize_t written = ::pwrite(fd, pid.data(), pid.size(), 0);
   if ((written < 0 && errno != ENOSPC) || ::ftruncate(fd, written < 0 ? 0 : written) != 0) {
@@ -64,7 +69,8 @@ std::expected<int, std::string> lock_directory(const std::string& path) {
 
 }  // namespace
 
-std::expected<DataDirectory, std::string> DataDirectory::open(const std::string& path, const std::string& journal_path) {
+std::expected<DataDirectory, std::string> DataDirectory::open(const std::string& path,
+                                                              const std::string& journal_path) {
   DataDirectory directory;
   directory.path_ = path;
   while (directory.path_.size() > 1 && directory.path_.back() == '/') directory.path_.pop_back();
@@ -73,7 +79,8 @@ std::expected<DataDirectory, std::string> DataDirectory::open(const std::string&
   auto lock = lock_directory(directory.path_);
   if (!lock) return std::unexpected(std::move(lock.error()));
   directory.lock_ = *lock;
-  for (const std::string& name : {directory.path_ + "/raft", directory.path_ + "/obj", directory.path_ + "/meta", directory.journal_path_})
+  for (const std::string& name :
+       {directory.path_ + "/raft", directory.path_ + "/obj", directory.path_ + "/meta", directory.journal_path_})
     if (auto made = make_directory(name); !made) return std::unexpected(std::move(made.error()));
   if (!journal_path.empty()) {
     auto journal_lock = lock_directory(directory.journal_path_);

@@ -1,4 +1,5 @@
-// The directory tree that holds one node's life: `node`, `lock`, `raft/`, `journal/`, `obj/`, `meta/`. One process at a time may use it.
+// The directory tree that holds one node's life: `node`, `lock`, `raft/`, `journal/`, `obj/`, `meta/`. One process at a
+// time may use it.
 #pragma once
 #include <expected>
 #include <string>
@@ -7,8 +8,9 @@ namespace sd::runtime {
 
 class DataDirectory {
  public:
-  // Creates what is missing (the last component of `path` too) and takes the lock. `journal_path` empty: `journal/` inside `path`; else
-  // a directory of its own, locked likewise. The error is a sentence for the user; it names the process that holds a lock.
+  // Creates what is missing (the last component of `path` too) and takes the lock. `journal_path` empty: `journal/`
+  // inside `path`; else a directory of its own, locked likewise. The error is a sentence for the user; it names the
+  // process that holds a lock.
   static std::expected<DataDirectory, std::string> open(const std::string& path, const std::string& journal_path);
 
   DataDirectory(DataDirectory&& other) noexcept;

@@ -20,9 +20,10 @@ constexpr std::size_t alignment = 4096;
 constexpr std::size_t max_idle_tasks = 256;
 // Writes up to this size are copied into the page cache in place; larger ones keep the loop free for others meanwhile.
 constexpr std::size_t max_write_in_place = 256u << 10;
-// A write into the page cache that took this long was throttled by the kernel, which has too much left to write back; or this thread
-// lost the processor, which looks the same. Writes then go to the engine for a while, so that the loop goes on: for ten times as long,
-// since the engine costs two switches of thread for each write, and a busy machine is no reason to pay them for a whole second.
+// A write into the page cache that took this long was throttled by the kernel, which has too much left to write back;
+// or this thread lost the processor, which looks the same. Writes then go to the engine for a while, so that the loop
+// goes on: for ten times as long, since the engine costs two switches of thread for each write, and a busy machine is
+// no reason to pay them for a whole second.
 constexpr std::uint64_t throttled_ns = 5'000'000, throttled_factor = 10, throttled_for_most_ns = 1'000'000'000;
 
 std::uint64_t now_ns() {
@@ -56,14 +57,18 @@ std::string_view name_of(DiskOp::Kind kind) {
 
 }  // namespace
 
-std::expected<std::unique_ptr<DiskDriver>, std::string> DiskDriver::create(DiskDriverOptions options, BufferPool& pool, Log log) {
+std::expected<std::unique_ptr<DiskDriver>, std::string> DiskDriver::create(DiskDriverOptions options, BufferPool& pool,
+                                                                           Log log) {
   if (options.journal_directory.empty()) options.journal_directory = options.directory + "/journal";
   std::unique_ptr<DiskEngine> engine;
   if (options.engine != DiskEngineKind::threads) {
     auto uring = make_uring_engine();
-    if (uring) engine = std::move(*uring);
-    else if (options.engine == DiskEngineKind::uring) return std::unexpected(std::move(uring.error()));
-    else log.info(uring.error());
+    if (uring)
+      engine = std::move(*uring);
+    else if (options.engine == DiskEngineKind::uring)
+      return std::unexpected(std::move(uring.error()));
+    else
+      log.info(uring.error());
   }
   if (!engine) engine = make_thread_engine(2);
   return std::make_unique<DiskDriver>(std::move(options), pool, std::move(log), std::move(engine));
@@ -162,7 +167,8 @@ void DiskDriver::begin(DiskOp&& op, std::vector<DiskDone>& done) {
   task->file = std::move(*file);
   task->fd = task->file->fd;
   switch (task->op.kind) {
-    case Kind::truncate: return finish(task, ::ftruncate(task->fd, static_cast<off_t>(task->offset)) == 0 ? 0 : errno, done);
+    case Kind::truncate:
+      return finish(task, ::ftruncate(task->fd, static_cast<off_t>(task->offset)) == 0 ? 0 : errno, done);
     case Kind::sync: task->call = DiskTask::Call::fdatasync; return to_engine(task);
     case Kind::punch:
       if (task->op.length == 0) return finish(task, 0, done);
@@ -190,8 +196,10 @@ void DiskDriver::begin_transfer(DiskTask* task, std::vector<DiskDone>& done) {
   if (task->remaining == 0) return finish(task, 0, done);
   const bool direct = options_.direct || task->op.uncached;
   if (task->op.uncached) files_.open_direct(task->op.file, *task->file);
-  if (direct && task->file->direct_fd >= 0 && aligned(*task)) task->fd = task->file->direct_fd;
-  else if (options_.in_place && transfer_in_place(*task)) return finish(task, task->result < 0 ? -task->result : 0, done);
+  if (direct && task->file->direct_fd >= 0 && aligned(*task))
+    task->fd = task->file->direct_fd;
+  else if (options_.in_place && transfer_in_place(*task))
+    return finish(task, task->result < 0 ? -task->result : 0, done);
   to_engine(task);
 }
 
@@ -199,7 +207,8 @@ void DiskDriver::begin_transfer(DiskTask* task, std::vector<DiskDone>& done) {
 bool DiskDriver::transfer_in_place(DiskTask& task) {
   if (task.call == DiskTask::Call::readv) {
     while (true) {
-      const ssize_t n = ::preadv2(task.fd, task.iov_begin(), static_cast<int>(task.iov_count()), static_cast<off_t>(task.offset), RWF_NOWAIT);
+      const ssize_t n = ::preadv2(task.fd, task.iov_begin(), static_cast<int>(task.iov_count()),
+                                  static_cast<off_t>(task.offset), RWF_NOWAIT);
       if (n < 0) return false;  // not in the cache, or the file system cannot tell: the engine finds out
       task.result = static_cast<int>(n);
       if (!advance(task)) return true;
@@ -209,7 +218,8 @@ bool DiskDriver::transfer_in_place(DiskTask& task) {
   const std::uint64_t before = now_ns();
   if (before < writes_in_engine_until_) return false;
   while (true) {
-    const ssize_t n = ::pwritev(task.fd, task.iov_begin(), static_cast<int>(task.iov_count()), static_cast<off_t>(task.offset));
+    const ssize_t n =
+        ::pwritev(task.fd, task.iov_begin(), static_cast<int>(task.iov_count()), static_cast<off_t>(task.offset));
     if (n < 0 && errno == EINTR) continue;
     task.result = n < 0 ? -errno : n == 0 ? -EIO : static_cast<int>(n);
     if (task.result < 0 || !advance(task)) break;
@@ -275,12 +285,14 @@ void DiskDriver::finish(DiskTask* task, int error, std::vector<DiskDone>& done) 
 
 Status DiskDriver::status_of(const DiskOp& op, int error) {
   using Kind = DiskOp::Kind;
-  if (error == ENOENT && (op.kind == Kind::read || op.kind == Kind::sync || op.kind == Kind::punch)) return Status::not_found;
+  if (error == ENOENT && (op.kind == Kind::read || op.kind == Kind::sync || op.kind == Kind::punch))
+    return Status::not_found;
   if (error == ENOSPC || error == EDQUOT) {
     log_.debug(fmt::format("{} {}: {}", name_of(op.kind), files_.path(op.file), std::strerror(error)));
     return Status::no_space;
   }
-  log_.error(fmt::format("{} {} (offset {}): {}", name_of(op.kind), files_.path(op.file), op.offset, std::strerror(error)));
+  log_.error(
+      fmt::format("{} {} (offset {}): {}", name_of(op.kind), files_.path(op.file), op.offset, std::strerror(error)));
   return Status::io_error;
 }
 

@@ -1,11 +1,12 @@
 // Performs a node's disk operations (the contract is core/disk/disk.hpp) on the files of its data directory.
 //
-// Used by one thread. `start` only notes the operation; `poll` makes the system calls and hands out results, so a result never arrives
-// inside the call that asked for it. What the page cache can take or give at once is done in place, which saves two switches of thread
-// for each small operation; everything else goes to an engine (io_uring, or threads).
+// Used by one thread. `start` only notes the operation; `poll` makes the system calls and hands out results, so a
+// result never arrives inside the call that asked for it. What the page cache can take or give at once is done in
+// place, which saves two switches of thread for each small operation; everything else goes to an engine (io_uring, or
+// threads).
 //
-// With `direct`, object and journal files bypass the page cache, and so do writes marked `uncached` always; operations that are not aligned to
-// 4096 bytes use it all the same, on the same file.
+// With `direct`, object and journal files bypass the page cache, and so do writes marked `uncached` always; operations
+// that are not aligned to 4096 bytes use it all the same, on the same file.
 #pragma once
 #include <deque>
 #include <expected>
@@ -25,24 +26,26 @@ enum class DiskEngineKind : std::uint8_t { automatic, uring, threads };
 
 struct DiskDriverOptions {
   std::string directory;
-  std::string journal_directory;   // empty: `journal` inside `directory`
+  std::string journal_directory;  // empty: `journal` inside `directory`
   bool direct = false;
   DiskEngineKind engine = DiskEngineKind::automatic;
   std::size_t max_open_files = 512;
-  bool in_place = true;            // off: everything goes to the engine (for tests)
+  bool in_place = true;  // off: everything goes to the engine (for tests)
 };
 
 class DiskDriver {
  public:
   // Chooses the engine. The pool must outlive the driver. The error is a sentence for the user.
-  static std::expected<std::unique_ptr<DiskDriver>, std::string> create(DiskDriverOptions options, BufferPool& pool, Log log);
+  static std::expected<std::unique_ptr<DiskDriver>, std::string> create(DiskDriverOptions options, BufferPool& pool,
+                                                                        Log log);
   DiskDriver(DiskDriverOptions options, BufferPool& pool, Log log, std::unique_ptr<DiskEngine> engine);
   ~DiskDriver();  // waits for what is in flight and drops the results
   DiskDriver(const DiskDriver&) = delete;
   DiskDriver& operator=(const DiskDriver&) = delete;
 
   void start(DiskOp&& op);
-  // Starts noted operations until they sum up to `budget` bytes, then appends every result there is. Never blocks for long.
+  // Starts noted operations until they sum up to `budget` bytes, then appends every result there is. Never blocks for
+  // long.
   void poll(std::vector<DiskDone>& done, std::size_t budget);
   // There are operations that `poll` has not started.
   bool pending() const { return !noted_.empty(); }
@@ -73,7 +76,7 @@ class DiskDriver {
   std::vector<DiskTask*> ended_;
   std::vector<std::unique_ptr<DiskTask>> idle_;  // kept for reuse
   std::size_t in_flight_ = 0;
-  std::uint64_t writes_in_engine_until_ = 0;     // nanoseconds; see transfer_in_place
+  std::uint64_t writes_in_engine_until_ = 0;  // nanoseconds; see transfer_in_place
 };
 
 }  // namespace sd::runtime

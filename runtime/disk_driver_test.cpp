@@ -27,7 +27,8 @@ struct Setup {
 class Disk : public testing::TestWithParam<Setup> {
  protected:
   void SetUp() override {
-    char name[] = "/var/tmp/sd-disk-XXXXXX";  // a real disk where there is one: O_DIRECT on tmpfs hides alignment errors
+    // a real disk where there is one: O_DIRECT on tmpfs hides alignment errors
+    char name[] = "/var/tmp/sd-disk-XXXXXX";
     ASSERT_NE(::mkdtemp(name), nullptr);
     path_ = name;
     auto directory = DataDirectory::open(path_, "");
@@ -42,7 +43,8 @@ class Disk : public testing::TestWithParam<Setup> {
   }
   void reopen(std::size_t max_open_files = 512) {
     disk_.reset();
-    auto made = DiskDriver::create({path_, "", GetParam().direct, GetParam().engine, max_open_files, GetParam().in_place}, pool_, Log::none());
+    auto made = DiskDriver::create(
+        {path_, "", GetParam().direct, GetParam().engine, max_open_files, GetParam().in_place}, pool_, Log::none());
     ASSERT_TRUE(made) << made.error();
     disk_ = std::move(*made);
   }
@@ -64,15 +66,24 @@ class Disk : public testing::TestWithParam<Setup> {
     EXPECT_EQ(done_[0].tag, tag_);
     return std::move(done_[0]);
   }
-  DiskDone write(FileId file, std::uint64_t offset, std::vector<Slice> slices) { return run({Kind::write, file, 0, offset, 0, std::move(slices)}); }
-  DiskDone read(FileId file, std::uint64_t offset, std::uint32_t length) { return run({Kind::read, file, 0, offset, length, {}}); }
-  DiskDone simple(Kind kind, FileId file, std::uint64_t offset = 0, std::uint32_t length = 0) { return run({kind, file, 0, offset, length, {}}); }
+  DiskDone write(FileId file, std::uint64_t offset, std::vector<Slice> slices) {
+    return run({Kind::write, file, 0, offset, 0, std::move(slices)});
+  }
+  DiskDone read(FileId file, std::uint64_t offset, std::uint32_t length) {
+    return run({Kind::read, file, 0, offset, length, {}});
+  }
+  DiskDone simple(Kind kind, FileId file, std::uint64_t offset = 0, std::uint32_t length = 0) {
+    return run({kind, file, 0, offset, length, {}});
+  }
   Slice pattern(std::size_t size, unsigned seed) {
     Slice slice = pool_.allocate(size);
-    for (std::size_t i = 0; i < size; ++i) slice.mutable_data()[i] = static_cast<std::byte>((i * 7 + i / 4096 + seed) & 0xff);
+    for (std::size_t i = 0; i < size; ++i)
+      slice.mutable_data()[i] = static_cast<std::byte>((i * 7 + i / 4096 + seed) & 0xff);
     return slice;
   }
-  static bool same(const Slice& a, const Slice& b) { return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size()) == 0; }
+  static bool same(const Slice& a, const Slice& b) {
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size()) == 0;
+  }
 
   BufferPool pool_;
   std::string path_;
@@ -180,18 +191,21 @@ TEST_P(Disk, TruncateCutsAndExtends) {
 TEST_P(Disk, SyncsFilesAndDirectories) {
   ASSERT_EQ(write(object, 0, {pattern(4096, 10)}).status, Status::ok);
   EXPECT_EQ(simple(Kind::sync, object).status, Status::ok);
-  for (const auto kind : {FileKind::identity, FileKind::raft, FileKind::journal, FileKind::object, FileKind::object_meta})
+  for (const auto kind :
+       {FileKind::identity, FileKind::raft, FileKind::journal, FileKind::object, FileKind::object_meta})
     EXPECT_EQ(simple(Kind::sync_directory, {kind, 0, 0}).status, Status::ok);
 }
 
 TEST_P(Disk, FilesHaveTheNamesOfTheLayoutAndAreListedInOrder) {
-  const std::vector<FileId> objects = {{FileKind::object, 0, 1}, {FileKind::object, 0, 0x80ab000000000000}, {FileKind::object, 2, 1}};
+  const std::vector<FileId> objects = {
+      {FileKind::object, 0, 1}, {FileKind::object, 0, 0x80ab000000000000}, {FileKind::object, 2, 1}};
   for (const FileId& file : objects) ASSERT_EQ(write(file, 0, {pattern(512, 1)}).status, Status::ok);
   ASSERT_EQ(write({FileKind::object_meta, 2, 1}, 0, {pattern(100, 1)}).status, Status::ok);
   ASSERT_EQ(write({FileKind::raft, 0, 1}, 0, {pattern(100, 1)}).status, Status::ok);
   ASSERT_EQ(write({FileKind::identity, 0, 0}, 0, {pattern(100, 1)}).status, Status::ok);
   ASSERT_EQ(write({FileKind::journal, 0, 0}, 0, {pattern(100, 1)}).status, Status::ok);
-  for (const char* name : {"obj/0000000000000001", "obj/80ab000000000000", "obj/0000000000000001_02", "meta/0000000000000001_02", "raft/log.1", "node", "journal/journal"})
+  for (const char* name : {"obj/0000000000000001", "obj/80ab000000000000", "obj/0000000000000001_02",
+                           "meta/0000000000000001_02", "raft/log.1", "node", "journal/journal"})
     EXPECT_EQ(::access((path_ + "/" + name).c_str(), F_OK), 0) << name;
   for (const char* stray : {"obj/tmp", "obj/000000000000000g", "obj/0000000000000001_00", "obj/0000000000000001x02"})
     ::close(::open((path_ + "/" + stray).c_str(), O_CREAT | O_WRONLY, 0644));
@@ -209,7 +223,12 @@ TEST_P(Disk, ManyOperationsOnMoreFilesThanMayBeOpen) {
   for (std::size_t round = 0; round < rounds; ++round) {
     done_.clear();
     for (std::size_t i = 0; i < files; ++i)
-      disk_->start({Kind::write, {FileKind::object, 0, i}, i, round * 4096, 0, {pattern(4096, static_cast<unsigned>(i + round))}});
+      disk_->start({Kind::write,
+                    {FileKind::object, 0, i},
+                    i,
+                    round * 4096,
+                    0,
+                    {pattern(4096, static_cast<unsigned>(i + round))}});
     wait(files);
     for (const DiskDone& d : done_) ASSERT_EQ(d.status, Status::ok);
   }
@@ -227,7 +246,8 @@ TEST_P(Disk, ManyOperationsOnMoreFilesThanMayBeOpen) {
 }
 
 TEST_P(Disk, ABudgetLeavesOperationsForTheNextTurn) {
-  for (int i = 0; i < 8; ++i) disk_->start({Kind::write, object, 0, static_cast<std::uint64_t>(i) * 65536, 0, {pattern(65536, 1)}});
+  for (int i = 0; i < 8; ++i)
+    disk_->start({Kind::write, object, 0, static_cast<std::uint64_t>(i) * 65536, 0, {pattern(65536, 1)}});
   disk_->poll(done_, 65536);
   EXPECT_TRUE(disk_->pending());
   wait(8);
@@ -255,8 +275,10 @@ TEST_P(Disk, AnythingElseIsAnIoError) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Engines, Disk,
-                         testing::Values(Setup{"uring", DiskEngineKind::uring, false, true}, Setup{"uring_only", DiskEngineKind::uring, false, false},
-                                         Setup{"uring_direct", DiskEngineKind::uring, true, true}, Setup{"threads", DiskEngineKind::threads, false, true},
+                         testing::Values(Setup{"uring", DiskEngineKind::uring, false, true},
+                                         Setup{"uring_only", DiskEngineKind::uring, false, false},
+                                         Setup{"uring_direct", DiskEngineKind::uring, true, true},
+                                         Setup{"threads", DiskEngineKind::threads, false, true},
                                          Setup{"threads_only", DiskEngineKind::threads, false, false},
                                          Setup{"threads_direct", DiskEngineKind::threads, true, true}),
                          [](const auto& param) { return param.param.name; });

@@ -1,5 +1,5 @@
-// How system calls on files are made without blocking the loop. An engine knows nothing of nodes: it takes tasks, runs one system call
-// for each, and gives them back with its result.
+// How system calls on files are made without blocking the loop. An engine knows nothing of nodes: it takes tasks, runs
+// one system call for each, and gives them back with its result.
 #pragma once
 #include <sys/uio.h>
 
@@ -18,14 +18,14 @@ struct DiskTask {
   enum class Call : std::uint8_t { readv, writev, fdatasync, fsync, punch, unlink } call{};
   DiskOp op;
   std::shared_ptr<OpenFile> file;
-  std::string path;               // unlink only
+  std::string path;  // unlink only
   int fd = -1;
-  std::uint64_t offset = 0;       // of the next byte
+  std::uint64_t offset = 0;  // of the next byte
   std::size_t remaining = 0, transferred = 0;
   boost::container::small_vector<iovec, 16> iov;
-  std::size_t first_iov = 0;      // those before it are done with
-  Slice data;                     // of a read
-  int result = 0;                 // of the system call: what it returned, or -errno
+  std::size_t first_iov = 0;  // those before it are done with
+  Slice data;                 // of a read
+  int result = 0;             // of the system call: what it returned, or -errno
 
   const iovec* iov_begin() const { return iov.data() + first_iov; }
   unsigned iov_count() const { return static_cast<unsigned>(std::min<std::size_t>(iov.size() - first_iov, 1024)); }

@@ -20,12 +20,17 @@ namespace {
 int perform(const DiskTask& task) {
   ssize_t n = -1;
   switch (task.call) {
-    case DiskTask::Call::readv: n = ::preadv(task.fd, task.iov_begin(), static_cast<int>(task.iov_count()), static_cast<off_t>(task.offset)); break;
-    case DiskTask::Call::writev: n = ::pwritev(task.fd, task.iov_begin(), static_cast<int>(task.iov_count()), static_cast<off_t>(task.offset)); break;
+    case DiskTask::Call::readv:
+      n = ::preadv(task.fd, task.iov_begin(), static_cast<int>(task.iov_count()), static_cast<off_t>(task.offset));
+      break;
+    case DiskTask::Call::writev:
+      n = ::pwritev(task.fd, task.iov_begin(), static_cast<int>(task.iov_count()), static_cast<off_t>(task.offset));
+      break;
     case DiskTask::Call::fdatasync: n = ::fdatasync(task.fd); break;
     case DiskTask::Call::fsync: n = ::fsync(task.fd); break;
     case DiskTask::Call::punch:
-      n = ::fallocate(task.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(task.offset), static_cast<off_t>(task.remaining));
+      n = ::fallocate(task.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(task.offset),
+                      static_cast<off_t>(task.remaining));
       break;
     case DiskTask::Call::unlink: n = ::unlink(task.path.c_str()); break;
   }
@@ -58,8 +63,10 @@ class ThreadEngine final : public DiskEngine {
       const std::lock_guard lock(mutex_);
       waiting_.insert(waiting_.end(), fresh_.begin(), fresh_.end());
     }
-    if (fresh_.size() == 1) wake_.notify_one();
-    else wake_.notify_all();
+    if (fresh_.size() == 1)
+      wake_.notify_one();
+    else
+      wake_.notify_all();
     fresh_.clear();
   }
 

@@ -17,8 +17,8 @@ namespace sd::runtime {
 namespace {
 
 constexpr unsigned ring_entries = 256;
-// Threads of the kernel for what would block. It takes four for each processor unless told, and a checkpoint's syncs of objects can fill
-// as many for long; the journal's next write and sync must not wait behind them.
+// Threads of the kernel for what would block. It takes four for each processor unless told, and a checkpoint's syncs of
+// objects can fill as many for long; the journal's next write and sync must not wait behind them.
 constexpr unsigned max_workers = 64;
 constexpr unsigned max_in_flight = 512;  // the completion ring's size: it never overflows
 
@@ -32,9 +32,12 @@ class UringEngine final : public DiskEngine {
     // Completions are posted when the loop enters the kernel anyway, instead of interrupting it.
     int error = ::io_uring_queue_init(ring_entries, &ring_, IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG);
     if (error == -EINVAL) error = ::io_uring_queue_init(ring_entries, &ring_, 0);
-    if (error < 0) return std::unexpected(fmt::format("the kernel offers no io_uring here ({}): use --io-engine threads", std::strerror(-error)));
+    if (error < 0)
+      return std::unexpected(
+          fmt::format("the kernel offers no io_uring here ({}): use --io-engine threads", std::strerror(-error)));
     ready_ = true;
-    const std::unique_ptr<io_uring_probe, void (*)(io_uring_probe*)> probe(::io_uring_get_probe_ring(&ring_), ::io_uring_free_probe);
+    const std::unique_ptr<io_uring_probe, void (*)(io_uring_probe*)> probe(::io_uring_get_probe_ring(&ring_),
+                                                                           ::io_uring_free_probe);
     for (const int op : {IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE, IORING_OP_UNLINKAT})
       if (!probe || !::io_uring_opcode_supported(probe.get(), op))
         return std::unexpected(std::string("the kernel's io_uring is too old: use --io-engine threads"));
@@ -95,13 +98,15 @@ class UringEngine final : public DiskEngine {
  private:
   static void prepare(io_uring_sqe* sqe, const DiskTask& task) {
     switch (task.call) {
-      case DiskTask::Call::readv: return ::io_uring_prep_readv(sqe, task.fd, task.iov_begin(), task.iov_count(), task.offset);
-      case DiskTask::Call::writev: return ::io_uring_prep_writev(sqe, task.fd, task.iov_begin(), task.iov_count(), task.offset);
+      case DiskTask::Call::readv:
+        return ::io_uring_prep_readv(sqe, task.fd, task.iov_begin(), task.iov_count(), task.offset);
+      case DiskTask::Call::writev:
+        return ::io_uring_prep_writev(sqe, task.fd, task.iov_begin(), task.iov_count(), task.offset);
       case DiskTask::Call::fdatasync: return ::io_uring_prep_fsync(sqe, task.fd, IORING_FSYNC_DATASYNC);
       case DiskTask::Call::fsync: return ::io_uring_prep_fsync(sqe, task.fd, 0);
       case DiskTask::Call::punch:
-        return ::io_uring_prep_fallocate(sqe, task.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(task.offset),
-                                         static_cast<off_t>(task.remaining));
+        return ::io_uring_prep_fallocate(sqe, task.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                         static_cast<off_t>(task.offset), static_cast<off_t>(task.remaining));
       case DiskTask::Call::unlink: return ::io_uring_prep_unlinkat(sqe, AT_FDCWD, task.path.c_str(), 0);
     }
   }

@@ -41,7 +41,10 @@ OpenFile::~OpenFile() {
 }
 
 FileCache::FileCache(std::string directory, std::string journal_directory, bool direct, std::size_t max_open)
-    : directory_(std::move(directory)), journal_directory_(std::move(journal_directory)), direct_(direct), max_open_(std::max<std::size_t>(max_open, 8)) {}
+    : directory_(std::move(directory)),
+      journal_directory_(std::move(journal_directory)),
+      direct_(direct),
+      max_open_(std::max<std::size_t>(max_open, 8)) {}
 
 FileCache::~FileCache() {
   for (const int fd : directory_fds_)
@@ -123,8 +126,10 @@ std::expected<std::vector<FileId>, int> FileCache::list(FileKind kind) const {
     for (std::uint64_t id = 0; id < (kind == FileKind::raft ? 2u : 1u); ++id) {
       const FileId file{kind, 0, id};
       struct stat s;
-      if (::stat(path(file).c_str(), &s) == 0) files.push_back(file);
-      else if (errno != ENOENT) return std::unexpected(errno);
+      if (::stat(path(file).c_str(), &s) == 0)
+        files.push_back(file);
+      else if (errno != ENOENT)
+        return std::unexpected(errno);
     }
     return files;
   }

@@ -1,5 +1,5 @@
-// Names and open files of one node's data directory. Keeps a bounded number of files open, least recently used closed first; a file that
-// an operation still uses stays open until that operation lets go of it.
+// Names and open files of one node's data directory. Keeps a bounded number of files open, least recently used closed
+// first; a file that an operation still uses stays open until that operation lets go of it.
 #pragma once
 #include <expected>
 #include <list>

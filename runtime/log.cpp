@@ -23,8 +23,10 @@ spdlog::level::level_enum spdlog_level(Log::Level level) {
 std::expected<Log, std::string> Log::open(Level level, const std::string& file) {
   try {
     spdlog::sink_ptr sink;
-    if (file.empty()) sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
-    else sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(file);
+    if (file.empty())
+      sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+    else
+      sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(file);
     auto logger = std::make_shared<spdlog::logger>("sheep", std::move(sink));
     logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %-7l %v");
     logger->set_level(spdlog_level(level));
@@ -35,7 +37,9 @@ std::expected<Log, std::string> Log::open(Level level, const std::string& file) 
   }
 }
 
-Log Log::none() { return Log(std::make_shared<spdlog::logger>("none", std::make_shared<spdlog::sinks::null_sink_mt>())); }
+Log Log::none() {
+  return Log(std::make_shared<spdlog::logger>("none", std::make_shared<spdlog::sinks::null_sink_mt>()));
+}
 
 void Log::write(Level level, std::string_view text) const { logger_->log(spdlog_level(level), "{}", text); }
 

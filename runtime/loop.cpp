@@ -26,7 +26,10 @@ bool empty(const Effects& e) {
 
 struct Loop::Impl {
   Impl(LoopOptions o, Log l)
-      : options(std::move(o)), log(std::move(l)), node(options.node, pool, options.random_seed), streams(io, node, effects, log) {}
+      : options(std::move(o)),
+        log(std::move(l)),
+        node(options.node, pool, options.random_seed),
+        streams(io, node, effects, log) {}
 
   std::expected<void, std::string> open();
   int run();
@@ -41,7 +44,8 @@ struct Loop::Impl {
   LoopOptions options;
   Log log;
   asio::io_context io{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO};  // one thread runs it
-  BufferPool pool{options.node.max_dirty_bytes + (32u << 20)};  // what an applied batch gives back is wanted again at once
+  // what an applied batch gives back is wanted again at once
+  BufferPool pool{options.node.max_dirty_bytes + (32u << 20)};
   Effects effects, performing;
   std::unique_ptr<DiskDriver> disk;
   Node node;
@@ -53,8 +57,8 @@ struct Loop::Impl {
   bool disk_armed = false;
   asio::signal_set signals{io, SIGTERM, SIGINT};
   bool stopping = false;
-  bool work_left = false;   // settle gave others a turn before it was through
-  int exit_code = -1;       // -1: goes on
+  bool work_left = false;  // settle gave others a turn before it was through
+  int exit_code = -1;      // -1: goes on
 };
 
 std::expected<void, std::string> Loop::Impl::open() {
@@ -83,8 +87,10 @@ int Loop::Impl::run() {
   streams.accept_all();
   settle();
   while (exit_code < 0) {
-    if (work_left) io.poll();
-    else io.run_one();
+    if (work_left)
+      io.poll();
+    else
+      io.run_one();
     settle();
   }
   streams.stop_accepting();
@@ -92,7 +98,8 @@ int Loop::Impl::run() {
   return exit_code;
 }
 
-// Performs effects, hands back results, and performs what those ask for, until nothing is left that can be done without waiting.
+// Performs effects, hands back results, and performs what those ask for, until nothing is left that can be done without
+// waiting.
 void Loop::Impl::settle() {
   work_left = false;
   const Time began = steady_now();
@@ -141,7 +148,8 @@ void Loop::Impl::perform() {
   performing.clear();
 }
 
-// Only a nearer deadline moves the timer: one that fires too early costs a call of tick, and moving it for each request would cost more.
+// Only a nearer deadline moves the timer: one that fires too early costs a call of tick, and moving it for each request
+// would cost more.
 void Loop::Impl::arm_deadline() {
   const Time next = node.next_deadline();
   if (next >= armed_deadline) return;
@@ -158,13 +166,15 @@ void Loop::Impl::arm_deadline() {
 void Loop::Impl::arm_disk() {
   if (disk_armed || disk->in_flight() == 0) return;
   disk_armed = true;
-  disk_event.async_wait(asio::posix::stream_descriptor::wait_read, [this](boost::system::error_code) { disk_armed = false; });
+  disk_event.async_wait(asio::posix::stream_descriptor::wait_read,
+                        [this](boost::system::error_code) { disk_armed = false; });
 }
 
 void Loop::Impl::update_space() {
   struct statvfs s;
   if (::statvfs(options.disk.directory.c_str(), &s) != 0) return;
-  node.set_space(static_cast<std::uint64_t>(s.f_bavail) * s.f_frsize, static_cast<std::uint64_t>(s.f_blocks) * s.f_frsize);
+  node.set_space(static_cast<std::uint64_t>(s.f_bavail) * s.f_frsize,
+                 static_cast<std::uint64_t>(s.f_blocks) * s.f_frsize);
 }
 
 void Loop::Impl::watch_space() {

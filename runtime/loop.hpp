@@ -1,5 +1,5 @@
-// One event loop: a node with its buffers, its disks, its streams and its timer, all on the thread that calls `run`. A process may have
-// several; they share nothing.
+// One event loop: a node with its buffers, its disks, its streams and its timer, all on the thread that calls `run`. A
+// process may have several; they share nothing.
 #pragma once
 #include <expected>
 #include <memory>
@@ -17,10 +17,10 @@ struct LoopOptions {
   NodeOptions node;
   std::uint64_t random_seed = 0;
   DiskDriverOptions disk;
-  Endpoint client;                 // where to listen; the peer port is one above
+  Endpoint client;  // where to listen; the peer port is one above
   bool listen_peers = true;
   std::optional<Endpoint> nbd;
-  std::string nbd_socket;          // path of a Unix socket; empty: none
+  std::string nbd_socket;  // path of a Unix socket; empty: none
 };
 
 inline constexpr int exit_gave_up = 3;
@@ -31,8 +31,9 @@ class Loop {
   static std::expected<std::unique_ptr<Loop>, std::string> create(LoopOptions options, Log log);
   ~Loop();
 
-  // Runs the node until SIGTERM or SIGINT has stopped it (0), it was told a second time or the stop took too long (1), or it gave up
-  // (exit_gave_up: its disk failed or its files are damaged; the log says which). Unless it is 0 operations may still be in flight and destruction may wait for them: leave the process at once.
+  // Runs the node until SIGTERM or SIGINT has stopped it (0), it was told a second time or the stop took too long (1),
+  // or it gave up (exit_gave_up: its disk failed or its files are damaged; the log says which). Unless it is 0
+  // operations may still be in flight and destruction may wait for them: leave the process at once.
   int run();
 
   struct Impl;

@@ -29,7 +29,8 @@ std::uint16_t free_ports() {
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t size = sizeof address;
-    bool good = ::bind(a, reinterpret_cast<sockaddr*>(&address), size) == 0 && ::getsockname(a, reinterpret_cast<sockaddr*>(&address), &size) == 0;
+    bool good = ::bind(a, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
+                ::getsockname(a, reinterpret_cast<sockaddr*>(&address), &size) == 0;
     const std::uint16_t port = ntohs(address.sin_port);
     address.sin_port = htons(static_cast<std::uint16_t>(port + 1));
     good = good && port < 65535 && ::bind(b, reinterpret_cast<sockaddr*>(&address), size) == 0;

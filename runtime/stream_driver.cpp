@@ -25,7 +25,8 @@ constexpr std::size_t max_segments = 64;         // of one gathering write
 constexpr auto dial_timeout = std::chrono::seconds(3);
 constexpr auto close_timeout = std::chrono::seconds(1);
 constexpr auto accept_pause = std::chrono::milliseconds(100);
-// TCP sizes its own buffers; a Unix socket's stays small unless told, and one request of an NBD client is up to this large.
+// TCP sizes its own buffers; a Unix socket's stays small unless told, and one request of an NBD client is up to this
+// large.
 constexpr int unix_buffer = 2 << 20;
 // What the system takes of a peer's stream beyond what is under way. All of it is ahead of the next heartbeat.
 constexpr int peer_unsent = 128 << 10;
@@ -34,7 +35,8 @@ void set_option(int fd, int level, int name, int value) { ::setsockopt(fd, level
 
 void tune(int fd, int family) {
   if (family == AF_UNIX) {
-    if (::setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &unix_buffer, sizeof unix_buffer) != 0) set_option(fd, SOL_SOCKET, SO_SNDBUF, unix_buffer);
+    if (::setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &unix_buffer, sizeof unix_buffer) != 0)
+      set_option(fd, SOL_SOCKET, SO_SNDBUF, unix_buffer);
     return;
   }
   set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
@@ -55,18 +57,19 @@ struct StreamDriver::Stream {
   int fd() { return descriptor.native_handle(); }
 
   asio::posix::stream_descriptor descriptor;
-  asio::steady_timer timer;   // of a dial, or of a close that waits for its output
+  asio::steady_timer timer;  // of a dial, or of a close that waits for its output
   StreamId id;
   bool connecting = false;
-  bool reading = false;       // a wait for input is under way, or a read is about to run
-  bool write_wait = false;    // the socket is full
-  bool noted = false;         // in to_write_
-  bool closing = false;       // the node has closed it; output is still being sent
+  bool reading = false;     // a wait for input is under way, or a read is about to run
+  bool write_wait = false;  // the socket is full
+  bool noted = false;       // in to_write_
+  bool closing = false;     // the node has closed it; output is still being sent
   bool gone = false;
 };
 
 struct StreamDriver::Listener {
-  Listener(asio::io_context& io, int fd, Service of, int socket_family) : descriptor(io, fd), timer(io), service(of), family(socket_family) {}
+  Listener(asio::io_context& io, int fd, Service of, int socket_family)
+      : descriptor(io, fd), timer(io), service(of), family(socket_family) {}
   asio::posix::stream_descriptor descriptor;
   asio::steady_timer timer;
   Service service;
@@ -98,10 +101,11 @@ std::expected<void, std::string> StreamDriver::listen(const Endpoint& endpoint, 
   if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), size) != 0 || ::listen(fd, 512) != 0) {
     const int error = errno;
     ::close(fd);
-    return std::unexpected(fmt::format("cannot listen on {}: {}{}", to_string(endpoint), std::strerror(error),
-                                       error == EADDRINUSE      ? " (another process uses the port: stop it or choose another one)"
-                                       : error == EADDRNOTAVAIL ? " (this machine has no such address: choose another --bind-addr)"
-                                                                : ""));
+    return std::unexpected(
+        fmt::format("cannot listen on {}: {}{}", to_string(endpoint), std::strerror(error),
+                    error == EADDRINUSE      ? " (another process uses the port: stop it or choose another one)"
+                    : error == EADDRNOTAVAIL ? " (this machine has no such address: choose another --bind-addr)"
+                                             : ""));
   }
   listeners_.push_back(std::make_unique<Listener>(io_, fd, service, address.ss_family));
   return {};
@@ -111,7 +115,8 @@ std::expected<void, std::string> StreamDriver::listen_unix(const std::string& pa
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path)
-    return std::unexpected(fmt::format("the socket path {} is longer than {} bytes: choose a shorter one", path, sizeof address.sun_path - 1));
+    return std::unexpected(fmt::format("the socket path {} is longer than {} bytes: choose a shorter one", path,
+                                       sizeof address.sun_path - 1));
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return std::unexpected(fmt::format("cannot make a socket: {}", std::strerror(errno)));
@@ -126,8 +131,9 @@ std::expected<void, std::string> StreamDriver::listen_unix(const std::string& pa
   if (::bind(fd, generic, sizeof address) != 0 || ::listen(fd, 512) != 0) {
     const int error = errno;
     ::close(fd);
-    return std::unexpected(fmt::format("cannot listen on {}: {}{}", path, std::strerror(error),
-                                       error == EADDRINUSE ? " (another process uses the socket, or it is no socket: choose another path)" : ""));
+    return std::unexpected(fmt::format(
+        "cannot listen on {}: {}{}", path, std::strerror(error),
+        error == EADDRINUSE ? " (another process uses the socket, or it is no socket: choose another path)" : ""));
   }
   listeners_.push_back(std::make_unique<Listener>(io_, fd, service, AF_UNIX));
   listeners_.back()->path = path;
@@ -148,9 +154,10 @@ void StreamDriver::stop_accepting() {
 }
 
 void StreamDriver::wait_accept(Listener& listener) {
-  listener.descriptor.async_wait(asio::posix::stream_descriptor::wait_read, [this, &listener](boost::system::error_code error) {
-    if (!error && listener.descriptor.is_open()) accept_some(listener);
-  });
+  listener.descriptor.async_wait(asio::posix::stream_descriptor::wait_read,
+                                 [this, &listener](boost::system::error_code error) {
+                                   if (!error && listener.descriptor.is_open()) accept_some(listener);
+                                 });
 }
 
 void StreamDriver::accept_some(Listener& listener) {
@@ -217,9 +224,10 @@ void StreamDriver::dial(StreamId id, const Endpoint& to) {
     forget(stream);
     node_.on_dialed(steady_now(), stream->id, DialResult::failed, effects_);
   });
-  stream->descriptor.async_wait(asio::posix::stream_descriptor::wait_write, [this, stream](boost::system::error_code error) {
-    if (!error && !stream->gone) on_connected(stream);
-  });
+  stream->descriptor.async_wait(asio::posix::stream_descriptor::wait_write,
+                                [this, stream](boost::system::error_code error) {
+                                  if (!error && !stream->gone) on_connected(stream);
+                                });
 }
 
 void StreamDriver::on_connected(const StreamPtr& stream) {
@@ -230,7 +238,8 @@ void StreamDriver::on_connected(const StreamPtr& stream) {
   stream->connecting = false;
   if (error != 0) {
     forget(stream);
-    node_.on_dialed(steady_now(), stream->id, error == ECONNREFUSED ? DialResult::refused : DialResult::failed, effects_);
+    node_.on_dialed(steady_now(), stream->id, error == ECONNREFUSED ? DialResult::refused : DialResult::failed,
+                    effects_);
     return;
   }
   node_.on_dialed(steady_now(), stream->id, DialResult::connected, effects_);
@@ -241,10 +250,11 @@ void StreamDriver::on_connected(const StreamPtr& stream) {
 
 void StreamDriver::wait_read(const StreamPtr& stream) {
   stream->reading = true;
-  stream->descriptor.async_wait(asio::posix::stream_descriptor::wait_read, [this, stream](boost::system::error_code error) {
-    if (error || stream->gone) return;
-    read(stream);
-  });
+  stream->descriptor.async_wait(asio::posix::stream_descriptor::wait_read,
+                                [this, stream](boost::system::error_code error) {
+                                  if (error || stream->gone) return;
+                                  read(stream);
+                                });
 }
 
 void StreamDriver::wait_read_after_flush(const StreamPtr& stream) {
@@ -350,12 +360,13 @@ void StreamDriver::write(const StreamPtr& stream) {
 
 void StreamDriver::wait_write(const StreamPtr& stream) {
   stream->write_wait = true;
-  stream->descriptor.async_wait(asio::posix::stream_descriptor::wait_write, [this, stream](boost::system::error_code error) {
-    stream->write_wait = false;
-    if (error || stream->gone) return;
-    write(stream);
-    if (stream->closing && !stream->gone && !stream->write_wait) begin_close(stream);
-  });
+  stream->descriptor.async_wait(asio::posix::stream_descriptor::wait_write,
+                                [this, stream](boost::system::error_code error) {
+                                  stream->write_wait = false;
+                                  if (error || stream->gone) return;
+                                  write(stream);
+                                  if (stream->closing && !stream->gone && !stream->write_wait) begin_close(stream);
+                                });
 }
 
 // The node has closed it. What is queued still goes out, if the other side takes it soon.
@@ -382,7 +393,8 @@ void StreamDriver::forget(const StreamPtr& stream) {
   boost::system::error_code ignored;
   stream->timer.cancel();
   stream->descriptor.close(ignored);
-  if (const auto found = streams_.find(stream->id); found != streams_.end() && found->second == stream) streams_.erase(found);
+  if (const auto found = streams_.find(stream->id); found != streams_.end() && found->second == stream)
+    streams_.erase(found);
 }
 
 }  // namespace sd::runtime

@@ -1,7 +1,9 @@
-// Moves a node's bytes over TCP and Unix sockets: listens, dials, reads into the node's buffers, sends its output queues.
+// Moves a node's bytes over TCP and Unix sockets: listens, dials, reads into the node's buffers, sends its output
+// queues.
 //
-// Used by one thread, inside the handlers of one io_context. Input runs straight into the node, which adds to the loop's Effects; the loop
-// then notes what they ask of streams and, once per turn, calls `flush`, so that all replies of a turn leave in one system call.
+// Used by one thread, inside the handlers of one io_context. Input runs straight into the node, which adds to the
+// loop's Effects; the loop then notes what they ask of streams and, once per turn, calls `flush`, so that all replies
+// of a turn leave in one system call.
 #pragma once
 #include <boost/asio.hpp>
 #include <expected>
@@ -67,7 +69,7 @@ class StreamDriver {
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::unordered_map<StreamId, StreamPtr> streams_;
   std::vector<StreamPtr> to_write_, writing_;  // the second is the one being worked on
-  std::vector<StreamPtr> to_wait_;  // for input, once the replies of this turn are out
+  std::vector<StreamPtr> to_wait_;             // for input, once the replies of this turn are out
   std::vector<StreamId> to_close_;
 };
 

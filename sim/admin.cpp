@@ -9,7 +9,9 @@ constexpr Time pause = milliseconds(50);
 constexpr Time between_checks = milliseconds(700);
 
 // A step of a check may take longer than anything else.
-Time patience_for(const client::SdRequest& request) { return std::holds_alternative<client::VdiCheck>(request) ? seconds(20) : seconds(5); }
+Time patience_for(const client::SdRequest& request) {
+  return std::holds_alternative<client::VdiCheck>(request) ? seconds(20) : seconds(5);
+}
 }  // namespace
 
 Admin::Admin(World& world, MachineId id) : world_(world), id_(id), out_(world.pool), buffer_(4096) {}
@@ -29,8 +31,10 @@ void Admin::again(Time wait) {
 
 void Admin::on_timer() {
   if (done_ || world_.now < wake_at_) return;
-  if (stream_ == 0) ask(next_);
-  else if (world_.now >= asked_at_ + patience_for(next_)) again(pause);
+  if (stream_ == 0)
+    ask(next_);
+  else if (world_.now >= asked_at_ + patience_for(next_))
+    again(pause);
 }
 
 void Admin::keep_checking() {

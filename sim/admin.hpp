@@ -1,5 +1,5 @@
-// The operator, as `dog` would do it. At the start of a run: waits until every node is up, formats the cluster and makes the VDIs. In some runs
-// checks the disks from then on. Asks any node, and asks again until it is done.
+// The operator, as `dog` would do it. At the start of a run: waits until every node is up, formats the cluster and
+// makes the VDIs. In some runs checks the disks from then on. Asks any node, and asks again until it is done.
 #pragma once
 #include <optional>
 #include <string>
@@ -57,8 +57,8 @@ class Admin final : public Host {
   bool done_ = false;
   bool ordered_ = false;
   bool checks_ = false;
-  std::uint32_t checked_ = 0;      // disks, in this pass
-  bool all_well_ = true;           // likewise
+  std::uint32_t checked_ = 0;  // disks, in this pass
+  bool all_well_ = true;       // likewise
   std::uint64_t passes_ = 0;
   std::optional<MachineId> node_;  // the one to ask; nothing: any
   std::optional<client::SdResponse> reply_;

@@ -12,14 +12,16 @@ constexpr std::uint32_t status_every = 8;  // steps
 void Checkers::check_state(const NodeMachine& machine, Seen& seen) {
   const cluster::State& state = machine.node()->state();
   if (state.applied == seen.applied) return;
-  if (state.applied < seen.applied) world_.fail(Violation::Class::safety, machine.name() + " goes back in the cluster log");
+  if (state.applied < seen.applied)
+    world_.fail(Violation::Class::safety, machine.name() + " goes back in the cluster log");
   seen.applied = state.applied;
   if (world_.tracing()) {
-    std::string text = "applied " + std::to_string(state.applied) + ": epoch " + std::to_string(state.epoch()) + " since " +
-                       std::to_string(state.epochs.empty() ? 0 : state.epochs.front().epoch);
+    std::string text = "applied " + std::to_string(state.applied) + ": epoch " + std::to_string(state.epoch()) +
+                       " since " + std::to_string(state.epochs.empty() ? 0 : state.epochs.front().epoch);
     for (const auto& [vid, vdi] : state.vdis) {
       const cluster::Member* owner = state.member(vdi.owner);
-      text += ", " + vdi.name + " owned by " + (owner ? to_string(owner->address) : "nobody") + " since " + std::to_string(vdi.owner_index);
+      text += ", " + vdi.name + " owned by " + (owner ? to_string(owner->address) : "nobody") + " since " +
+              std::to_string(vdi.owner_index);
     }
     world_.trace(machine.name(), text);
   }
@@ -28,7 +30,8 @@ void Checkers::check_state(const NodeMachine& machine, Seen& seen) {
   const std::uint64_t digest = fnv1a(scratch_.data(), scratch_.size());
   const auto [at, first] = states_.try_emplace(state.applied, AtIndex{digest, machine.id()});
   if (!first && at->second.digest != digest)
-    world_.fail(Violation::Class::safety, machine.name() + " and node" + std::to_string(at->second.node) + " hold different cluster states at log index " +
+    world_.fail(Violation::Class::safety, machine.name() + " and node" + std::to_string(at->second.node) +
+                                              " hold different cluster states at log index " +
                                               std::to_string(state.applied));
 }
 
@@ -42,8 +45,10 @@ void Checkers::check_one_server(const NodeMachine& machine, const NodeStatus& st
       if (!theirs || theirs->owner == vdi.owner) continue;
       const NodeStatus there = other->node()->status(other->local_time());
       if (there.serving && theirs->owner == there.id)
-        world_.fail(Violation::Class::safety, "two nodes serve volume " + std::to_string(vid) + " at one time: " + machine.name() + ", owner since log index " +
-                                                  std::to_string(vdi.owner_index) + ", and " + other->name() + ", owner since " + std::to_string(theirs->owner_index));
+        world_.fail(Violation::Class::safety, "two nodes serve volume " + std::to_string(vid) +
+                                                  " at one time: " + machine.name() + ", owner since log index " +
+                                                  std::to_string(vdi.owner_index) + ", and " + other->name() +
+                                                  ", owner since " + std::to_string(theirs->owner_index));
     }
   }
 }
@@ -67,15 +72,18 @@ void Checkers::after_step(const NodeMachine& machine, std::uint32_t step) {
   if (!status.leader) return;
   const auto [at, first] = leaders_.try_emplace(status.term, machine.id());
   if (!first && at->second != machine.id())
-    world_.fail(Violation::Class::safety, "two leaders in term " + std::to_string(status.term) + ": node" + std::to_string(at->second) + " and " + machine.name());
+    world_.fail(Violation::Class::safety, "two leaders in term " + std::to_string(status.term) + ": node" +
+                                              std::to_string(at->second) + " and " + machine.name());
 }
 
 void Checkers::on_fatal(const NodeMachine& machine) {
   world_.trace(machine.name(), "gives up: " + machine.node()->fatal());
   // A full disk is none: a full node starts, and runs.
-  const FaultSet excuses = bit(FaultClass::read_error) | bit(FaultClass::rot) | bit(FaultClass::sync_error) | bit(FaultClass::lying_sync) | bit(FaultClass::lost_write);
+  const FaultSet excuses = bit(FaultClass::read_error) | bit(FaultClass::rot) | bit(FaultClass::sync_error) |
+                           bit(FaultClass::lying_sync) | bit(FaultClass::lost_write);
   if ((world_.config.faults & excuses) == 0 && machine.disk.stats().injected_errors == 0)
-    world_.fail(Violation::Class::safety, machine.name() + " gives up although its disk has no faults: " + machine.node()->fatal());
+    world_.fail(Violation::Class::safety,
+                machine.name() + " gives up although its disk has no faults: " + machine.node()->fatal());
 }
 
 }  // namespace sd::sim

@@ -1,13 +1,15 @@
 // What must hold of all nodes together, watched from outside while they run:
 //
 // - One leader for each term of the cluster log.
-// - One history: nodes that have applied the same index hold the same state, byte for byte; one configuration for each epoch follows.
+// - One history: nodes that have applied the same index hold the same state, byte for byte; one configuration for each
+//   epoch follows.
 // - At any instant of true time at most one running node both owns a disk, as far as it knows, and would serve it.
 // - A node's terms, commits and applied entries never go back within a life.
-// - At the end: no buffer, stream or disk operation is left over, and every acting member of every object holds an equal, complete copy,
-//   as a store finds it that is opened on what the disk holds.
+// - At the end: no buffer, stream or disk operation is left over, and every acting member of every object holds an
+//   equal, complete copy, as a store finds it that is opened on what the disk holds.
 //
-// Not checked here: what guests read (device_model.hpp). With bad disks the copies of the node that has one are not compared.
+// Not checked here: what guests read (device_model.hpp). With bad disks the copies of the node that has one are not
+// compared.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -45,8 +47,8 @@ class Checkers {
 
   World& world_;
   std::vector<Seen> seen_;
-  std::map<std::uint64_t, AtIndex> states_;             // by applied index
-  std::map<std::uint64_t, std::uint32_t> leaders_;      // by term
+  std::map<std::uint64_t, AtIndex> states_;         // by applied index
+  std::map<std::uint64_t, std::uint32_t> leaders_;  // by term
   std::string scratch_;
 };
 

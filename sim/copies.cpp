@@ -21,7 +21,8 @@ namespace {
 // One machine's store. Every call runs until its answer is there; time stands still.
 class Reader {
  public:
-  Reader(World& world, NodeMachine& machine) : world_(world), machine_(machine), store_(options_of(machine), world.pool, 1) {
+  Reader(World& world, NodeMachine& machine)
+      : world_(world), machine_(machine), store_(options_of(machine), world.pool, 1) {
     store_.open(world_.now, effects_);
     run();
   }
@@ -50,7 +51,8 @@ class Reader {
     store_.flush_batch(world_.now, effects_);
     std::vector<SimDisk::Started> pending;
     while (!effects_.disk.empty() || !pending.empty()) {
-      for (DiskOp& op : std::exchange(effects_.disk, {})) pending.push_back(machine_.disk.start(world_.now, std::move(op)));
+      for (DiskOp& op : std::exchange(effects_.disk, {}))
+        pending.push_back(machine_.disk.start(world_.now, std::move(op)));
       const auto next = std::ranges::min_element(pending, {}, &SimDisk::Started::done_at);
       const std::uint32_t slot = next->slot;
       pending.erase(next);
@@ -81,10 +83,14 @@ std::uint64_t digest(const StoreDone& chunk) {
 // Whether the index, as this store has it, names a data object.
 bool named(Reader& reader, Oid oid) {
   const std::uint64_t at = std::uint64_t{oid.index() % limits::index_entries_per_object} * 4;
-  const StoreDone chunk = reader.read_chunk(Oid::index_object(oid.vid(), oid.index() / limits::index_entries_per_object), static_cast<std::uint32_t>(at / limits::chunk_size));
+  const StoreDone chunk =
+      reader.read_chunk(Oid::index_object(oid.vid(), oid.index() / limits::index_entries_per_object),
+                        static_cast<std::uint32_t>(at / limits::chunk_size));
   const auto block = static_cast<unsigned>(at % limits::chunk_size / limits::block_size);
   if (chunk.status != Status::ok || (chunk.chunks >> block & 1) == 0) return false;
-  std::size_t skip = static_cast<std::size_t>(std::popcount(chunk.chunks & ((1ull << block) - 1))) * limits::block_size + at % limits::block_size;
+  std::size_t skip =
+      static_cast<std::size_t>(std::popcount(chunk.chunks & ((1ull << block) - 1))) * limits::block_size +
+      at % limits::block_size;
   for (const Slice& slice : chunk.data) {
     if (skip < slice.size()) {
       std::uint32_t entry = 0;
@@ -96,13 +102,15 @@ bool named(Reader& reader, Oid oid) {
   return false;
 }
 
-std::string text_of(const Version& v) { return std::to_string(v.log_index()) + "." + std::to_string(v.round()) + "." + std::to_string(v.sequence); }
+std::string text_of(const Version& v) {
+  return std::to_string(v.log_index()) + "." + std::to_string(v.round()) + "." + std::to_string(v.sequence);
+}
 
 }  // namespace
 
 std::string compare_copies(World& world, const cluster::State& state, const std::vector<NodeId>& ids) {
-  const FaultSet bad_disks = bit(FaultClass::read_error) | bit(FaultClass::full) | bit(FaultClass::lost_write) |
-                             bit(FaultClass::lying_sync);
+  const FaultSet bad_disks =
+      bit(FaultClass::read_error) | bit(FaultClass::full) | bit(FaultClass::lost_write) | bit(FaultClass::lying_sync);
   const std::uint32_t left_out = world.config.faults & bad_disks ? world.faults->bad_disk() : world.config.nodes;
   std::vector<std::unique_ptr<Reader>> readers;
   std::set<Oid> objects;
@@ -120,7 +128,8 @@ std::string compare_copies(World& world, const cluster::State& state, const std:
     // Named by no index: the first write of an object whose entry was lost with all power, unflushed like itself.
     if (oid.is_data()) {
       bool known = false;
-      for (const NodeId member : placement.acting(Oid::index_object(oid.vid(), oid.index() / limits::index_entries_per_object), vdi->copies)) {
+      for (const NodeId member : placement.acting(
+               Oid::index_object(oid.vid(), oid.index() / limits::index_entries_per_object), vdi->copies)) {
         const auto i = static_cast<std::uint32_t>(std::ranges::find(ids, member) - ids.begin());
         known = known || i == left_out || named(*readers[i], oid);
       }
@@ -129,7 +138,8 @@ std::string compare_copies(World& world, const cluster::State& state, const std:
     const std::string name = "object " + to_string(oid);
     const ActingSet acting = placement.acting(oid, vdi->copies);
     for (std::uint32_t i = 0; i < world.config.nodes; ++i)
-      if (i != left_out && acting.size() == vdi->copies && std::ranges::find(acting, ids[i]) == acting.end() && readers[i]->query(oid).info.exists)
+      if (i != left_out && acting.size() == vdi->copies && std::ranges::find(acting, ids[i]) == acting.end() &&
+          readers[i]->query(oid).info.exists)
         return name + " is still stored by " + world.nodes[i]->name() + ", where it does not belong";
     std::uint32_t first = world.config.nodes;
     std::vector<std::uint32_t> holders;
@@ -140,14 +150,16 @@ std::string compare_copies(World& world, const cluster::State& state, const std:
       const std::string& who = world.nodes[i]->name();
       const ObjectInfo info = readers[i]->query(oid).info;
       // What a node has in memory its scrub does not read again: such a loss shows at the next start.
-      if (info.incomplete && (world.config.faults & bit(FaultClass::rot)) != 0 && i == world.faults->bad_disk()) continue;
+      if (info.incomplete && (world.config.faults & bit(FaultClass::rot)) != 0 && i == world.faults->bad_disk())
+        continue;
       // Never written: nothing has to be there, and what a pull began is void.
       if (info.incomplete && info.version != Version{}) return name + " is incomplete at " + who;
       if (first == world.config.nodes) {
         first = i;
         known = info;
       } else if (info.version != known.version) {
-        return name + " has version " + text_of(known.version) + " at " + world.nodes[first]->name() + " and " + text_of(info.version) + " at " + who;
+        return name + " has version " + text_of(known.version) + " at " + world.nodes[first]->name() + " and " +
+               text_of(info.version) + " at " + who;
       }
       holders.push_back(i);
     }
@@ -157,7 +169,8 @@ std::string compare_copies(World& world, const cluster::State& state, const std:
       for (const std::uint32_t i : holders) {
         const StoreDone found = readers[i]->read_chunk(oid, chunk);
         if (found.status != Status::ok) return name + " cannot be read at rest at " + world.nodes[i]->name();
-        if (content && *content != digest(found)) return name + ", chunk " + std::to_string(chunk) + ", differs at " + world.nodes[i]->name();
+        if (content && *content != digest(found))
+          return name + ", chunk " + std::to_string(chunk) + ", differs at " + world.nodes[i]->name();
         content = digest(found);
       }
     }

@@ -42,8 +42,10 @@ std::uint64_t Decisions::slow_choose(Site site, std::uint64_t bound) {
   std::uint64_t value = streams_[static_cast<std::size_t>(site)].below(bound);
   if (next_ < replay_.size()) {
     const Draw& draw = replay_[next_++];
-    if (draw.site == site && draw.value < bound) value = draw.value;
-    else diverged_ = true;
+    if (draw.site == site && draw.value < bound)
+      value = draw.value;
+    else
+      diverged_ = true;
   }
   if (recording_) log_.push_back({site, value});
   return value;
@@ -81,7 +83,8 @@ std::optional<Decisions> Decisions::parse(std::string_view text) {
     std::uint64_t site = 0;
     std::uint64_t value = 0;
     std::uint64_t times = 1;
-    if (!parse_hex(text, site) || site >= static_cast<std::uint64_t>(Site::count) || !text.starts_with(' ')) return std::nullopt;
+    if (!parse_hex(text, site) || site >= static_cast<std::uint64_t>(Site::count) || !text.starts_with(' '))
+      return std::nullopt;
     text.remove_prefix(1);
     if (!parse_hex(text, value)) return std::nullopt;
     if (text.starts_with('*')) {

@@ -1,7 +1,8 @@
 // The one source of every random choice of a simulated world.
 //
-// Each site draws from its own stream, so that taking one kind of choice out of a run (while shrinking it) shifts the others as little
-// as possible. A seed regenerates every choice; a recorded log replays them even when the seed's meaning has changed since.
+// Each site draws from its own stream, so that taking one kind of choice out of a run (while shrinking it) shifts the
+// others as little as possible. A seed regenerates every choice; a recorded log replays them even when the seed's
+// meaning has changed since.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -15,14 +16,39 @@
 namespace sd::sim {
 
 enum class Site : std::uint8_t {
-  config, limits, fault_plan, fault_target, crash_point, disk_latency, disk_fault, disk_crash, net_latency, net_split, net_fault, dial,
-  guest_a, guest_b, guest_c, admin, node_seed, clock, aim, membership, rare, image, resume, check, narrow, count
+  config,
+  limits,
+  fault_plan,
+  fault_target,
+  crash_point,
+  disk_latency,
+  disk_fault,
+  disk_crash,
+  net_latency,
+  net_split,
+  net_fault,
+  dial,
+  guest_a,
+  guest_b,
+  guest_c,
+  admin,
+  node_seed,
+  clock,
+  aim,
+  membership,
+  rare,
+  image,
+  resume,
+  check,
+  narrow,
+  count
 };
 
 class Decisions {
  public:
   explicit Decisions(std::uint64_t seed);
-  // A source that gives back a recorded log (see `text`); past its end the seed's own streams go on. Nothing if the text is no log.
+  // A source that gives back a recorded log (see `text`); past its end the seed's own streams go on. Nothing if the
+  // text is no log.
   static std::optional<Decisions> parse(std::string_view text);
 
   // A number in [0, bound). bound must not be 0; a bound of 1 draws nothing.

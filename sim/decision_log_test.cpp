@@ -29,10 +29,12 @@ TEST(Decisions, ALogReplaysUnderAnotherSourceOfNumbers) {
   Decisions original(7);
   original.record();
   std::vector<std::uint64_t> values;
-  for (int i = 0; i < 500; ++i) values.push_back(original.choose(i % 3 == 0 ? Site::config : Site::disk_fault, i % 3 == 0 ? 1000 : 2));
+  for (int i = 0; i < 500; ++i)
+    values.push_back(original.choose(i % 3 == 0 ? Site::config : Site::disk_fault, i % 3 == 0 ? 1000 : 2));
   auto replayed = Decisions::parse(original.text());
   ASSERT_TRUE(replayed);
-  for (int i = 0; i < 500; ++i) EXPECT_EQ(values[i], replayed->choose(i % 3 == 0 ? Site::config : Site::disk_fault, i % 3 == 0 ? 1000 : 2));
+  for (int i = 0; i < 500; ++i)
+    EXPECT_EQ(values[i], replayed->choose(i % 3 == 0 ? Site::config : Site::disk_fault, i % 3 == 0 ? 1000 : 2));
   EXPECT_FALSE(replayed->diverged());
 }
 

@@ -87,7 +87,8 @@ bool DeviceModel::finish(OpId id) {
   op.state = State::done;
   ++tick_;
   if (op.invoked > power_tick_) return true;
-  // The answer survived on the wire, what it tells of perhaps not: it promises nothing now, but that the write happens no more.
+  // The answer survived on the wire, what it tells of perhaps not: it promises nothing now, but that the write happens
+  // no more.
   fence_sectors(op, id);
   return false;
 }
@@ -96,16 +97,15 @@ void DeviceModel::end(OpId id, std::span<const std::byte> data) {
   if (!finish(id)) return;
   const Op& op = ops_[id];
   switch (op.kind) {
-    case Kind::flush:
-      flushed_before_ = std::max(flushed_before_, op.invoked);
-      break;
+    case Kind::flush: flushed_before_ = std::max(flushed_before_, op.invoked); break;
     case Kind::read: check_read(id, data); break;
     case Kind::write:
     case Kind::zeros: {
       auto hint = sectors_.lower_bound(op.first);
       for (std::uint32_t i = 0; i < op.count; ++i) {
         const auto verdict = history(op.first + i, hint).end_write(id, tick_, op.fua);
-        if (verdict != SectorHistory::Verdict::ok) fail(Violation::Class::safety, id, op.first + i, std::string(to_string(verdict)));
+        if (verdict != SectorHistory::Verdict::ok)
+          fail(Violation::Class::safety, id, op.first + i, std::string(to_string(verdict)));
       }
       break;
     }
@@ -138,15 +138,16 @@ void DeviceModel::check_read(OpId id, std::span<const std::byte> data) {
       SectorWords found;
       std::memcpy(found.data(), data.data() + i * sector_bytes, sector_bytes);
       fail(Violation::Class::safety, id, sector,
-           "bytes that no write put there (claims volume " + std::to_string(found[0] >> 32) + ", operation " + std::to_string(found[0] & 0xffffffff) +
-               ", sector " + std::to_string(found[1]) + ")");
+           "bytes that no write put there (claims volume " + std::to_string(found[0] >> 32) + ", operation " +
+               std::to_string(found[0] & 0xffffffff) + ", sector " + std::to_string(found[1]) + ")");
     }
     return;
   }
 }
 
 // One sector of a read. False: the read is wrong, and that is told, unless `value` is nothing.
-bool DeviceModel::check_seen(OpId id, std::uint32_t at, Seen value, std::map<std::uint64_t, SectorHistory>::iterator& hint) {
+bool DeviceModel::check_seen(OpId id, std::uint32_t at, Seen value,
+                             std::map<std::uint64_t, SectorHistory>::iterator& hint) {
   const Op& op = ops_[id];
   const std::uint64_t sector = op.first + at;
   ++checked_;
@@ -154,8 +155,10 @@ bool DeviceModel::check_seen(OpId id, std::uint32_t at, Seen value, std::map<std
   const auto verdict = history(sector, hint).read(*value, op.invoked, tick_);
   if (verdict == SectorHistory::Verdict::ok) return true;
   const bool durability = verdict == SectorHistory::Verdict::lost_durable;
-  std::string what = std::string(to_string(verdict)) + "; it returned " + (*value == 0 ? "zeros" : "the data of operation " + std::to_string(*value));
-  if (*value != 0) what += " (" + describe(ops_[*value].kind) + " begun at event " + std::to_string(ops_[*value].invoked) + ")";
+  std::string what = std::string(to_string(verdict)) + "; it returned " +
+                     (*value == 0 ? "zeros" : "the data of operation " + std::to_string(*value));
+  if (*value != 0)
+    what += " (" + describe(ops_[*value].kind) + " begun at event " + std::to_string(ops_[*value].invoked) + ")";
   fail(durability ? Violation::Class::durability : Violation::Class::safety, id, sector, what);
   return false;
 }
@@ -165,7 +168,9 @@ std::string DeviceModel::describe_data(OpId id, std::span<const std::byte> data)
   std::optional<OpId> last;
   std::uint32_t run = 0;
   const auto put = [&] {
-    if (run > 0) text += (text.empty() ? "" : ", ") + (last ? std::to_string(*last) : std::string("junk")) + "x" + std::to_string(run);
+    if (run > 0)
+      text +=
+          (text.empty() ? "" : ", ") + (last ? std::to_string(*last) : std::string("junk")) + "x" + std::to_string(run);
   };
   for (std::uint32_t i = 0; i < data.size() / sector_bytes; ++i) {
     const auto value = decode(ops_[id].first + i, data.data() + i * sector_bytes);
@@ -213,8 +218,9 @@ std::uint64_t DeviceModel::inconclusive() const {
 void DeviceModel::fail(Violation::Class kind, OpId id, std::uint64_t sector, const std::string& what) {
   if (violation_) return;
   const Op& op = ops_[id];
-  violation_ = Violation{kind, "volume " + std::to_string(volume_) + " sector " + std::to_string(sector) + ": operation " + std::to_string(id) + " (" +
-                                   describe(op.kind) + " of sectors " + std::to_string(op.first) + "+" + std::to_string(op.count) + ", begun at event " +
+  violation_ = Violation{kind, "volume " + std::to_string(volume_) + " sector " + std::to_string(sector) +
+                                   ": operation " + std::to_string(id) + " (" + describe(op.kind) + " of sectors " +
+                                   std::to_string(op.first) + "+" + std::to_string(op.count) + ", begun at event " +
                                    std::to_string(op.invoked) + ", ended at " + std::to_string(tick_) + "): " + what};
 }
 

@@ -1,14 +1,18 @@
-// The oracle of one virtual disk: told of every operation when it begins and when it ends, it says whether what the reads returned can
-// be explained by a correct block device (design invariants 1, 2 and 6):
+// The oracle of one virtual disk: told of every operation when it begins and when it ends, it says whether what the
+// reads returned can be explained by a correct block device (design invariants 1, 2 and 6):
 //
-// - Reads and writes are linearizable for each 512-byte sector; a request over many sectors promises nothing about them together.
+// - Reads and writes are linearizable for each 512-byte sector; a request over many sectors promises nothing about them
+//   together.
 // - An operation without an answer, or with an error, may have happened, may still happen, or never; but only once.
-// - A write that was answered survives; after `power_lost` (the loss of every node) what was flushed, or written with FUA, survives and
-//   each sector holds its last flushed value or any later one; once that was read it stays. After `members_lost_power` (of so many that
-//   some object may have been on no other) likewise, but a gateway may have been spared: what was under way may still happen, once more even.
-// - Every byte of a read is explained: payloads name their volume, sector and operation, so nothing can come from elsewhere.
+// - A write that was answered survives; after `power_lost` (the loss of every node) what was flushed, or written with
+//   FUA, survives and each sector holds its last flushed value or any later one; once that was read it stays. After
+//   `members_lost_power` (of so many that some object may have been on no other) likewise, but a gateway may have been
+//   spared: what was under way may still happen, once more even.
+// - Every byte of a read is explained: payloads name their volume, sector and operation, so nothing can come from
+//   elsewhere.
 //
-// The verdict is a pure function of the calls. Not checked: writes that are not multiples of sectors, snapshots, resizing.
+// The verdict is a pure function of the calls. Not checked: writes that are not multiples of sectors, snapshots,
+// resizing.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -31,16 +35,19 @@ class DeviceModel {
  public:
   enum class Kind : std::uint8_t { read, write, zeros, flush };
 
-  DeviceModel(std::uint32_t volume, std::uint64_t sectors) : volume_(volume), sectors_count_(sectors) { ops_.emplace_back(); }
+  DeviceModel(std::uint32_t volume, std::uint64_t sectors) : volume_(volume), sectors_count_(sectors) {
+    ops_.emplace_back();
+  }
 
-  // An operation begins; its number is its name and, for a write, its value. [first, first + count) are sectors; none for a flush.
+  // An operation begins; its number is its name and, for a write, its value. [first, first + count) are sectors; none
+  // for a flush.
   OpId begin(Kind kind, std::uint64_t first, std::uint32_t count, bool fua);
   // The payload of a write: 512 bytes for each of its sectors.
   void fill(OpId op, std::span<std::byte> out) const;
   // Answered with success. `data` of a read, empty otherwise.
   void end(OpId op, std::span<const std::byte> data = {});
-  // The same for a read whose data somebody else has decoded: for each sector the operation that wrote it, 0 for zeros, nothing for bytes
-  // that are no payload of that sector.
+  // The same for a read whose data somebody else has decoded: for each sector the operation that wrote it, 0 for zeros,
+  // nothing for bytes that are no payload of that sector.
   using Seen = std::optional<OpId>;
   void end_read(OpId op, std::span<const Seen> seen);
   // What a read returned, for people: which operations wrote its sectors, as `operation x sectors`.

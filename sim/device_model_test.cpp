@@ -344,13 +344,19 @@ TEST(DeviceModel, AWrongGuessAboutZerosIsTakenBack) {
   EXPECT_FALSE(d.ok());
 }
 
-// A correct device, driven at random with overlapping operations and losses of power, is never accused; and every wrong answer that
-// is certainly wrong is noticed.
+// A correct device, driven at random with overlapping operations and losses of power, is never accused; and every wrong
+// answer that is certainly wrong is noticed.
 TEST(DeviceModel, NeverAccusesACorrectDevice) {
   for (std::uint64_t seed = 1; seed <= 300; ++seed) {
     Random random(seed);
     Disk d;
-    struct Open { OpId op; Kind kind; bool applied; OpId seen; bool fua; };
+    struct Open {
+      OpId op;
+      Kind kind;
+      bool applied;
+      OpId seen;
+      bool fua;
+    };
     std::vector<Open> open;
     OpId value = 0;
     OpId durable = 0;
@@ -360,13 +366,16 @@ TEST(DeviceModel, NeverAccusesACorrectDevice) {
         const auto pick = random.below(10);
         const Kind kind = pick < 4 ? Kind::read : pick < 7 ? Kind::write : pick < 9 ? Kind::zeros : Kind::flush;
         const bool fua = kind == Kind::write && random.below(5) == 0;
-        open.push_back({d.model.begin(kind, kind == Kind::flush ? 0 : 5, kind == Kind::flush ? 0 : 1, fua), kind, false, 0, fua});
+        open.push_back(
+            {d.model.begin(kind, kind == Kind::flush ? 0 : 5, kind == Kind::flush ? 0 : 1, fua), kind, false, 0, fua});
       } else if (roll < 97 && !open.empty()) {
         const std::size_t which = random.below(open.size());
         Open& o = open[which];
         if (!o.applied && random.below(12) == 0) {  // never answered, and never happens
-          if (o.kind != Kind::flush && o.kind != Kind::read) d.model.unknown(o.op);
-          else continue;
+          if (o.kind != Kind::flush && o.kind != Kind::read)
+            d.model.unknown(o.op);
+          else
+            continue;
           open.erase(open.begin() + static_cast<std::ptrdiff_t>(which));
         } else if (!o.applied) {
           o.applied = true;
@@ -375,8 +384,10 @@ TEST(DeviceModel, NeverAccusesACorrectDevice) {
           if (o.kind == Kind::flush || o.fua) durable = value;
           o.seen = value;
         } else {
-          if (o.kind == Kind::read) d.returns(o.op, o.seen);
-          else d.done(o.op);
+          if (o.kind == Kind::read)
+            d.returns(o.op, o.seen);
+          else
+            d.done(o.op);
           open.erase(open.begin() + static_cast<std::ptrdiff_t>(which));
         }
       } else if (roll == 99) {

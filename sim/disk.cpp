@@ -12,7 +12,9 @@ namespace {
 // What a power loss does to volatile sectors: usually one of the extremes, which find the most mistakes.
 enum : unsigned { lose_all, keep_all, keep_some };
 
-bool all_zero(const std::byte* bytes, std::size_t n) { return bytes[0] == std::byte{0} && std::memcmp(bytes, bytes + 1, n - 1) == 0; }
+bool all_zero(const std::byte* bytes, std::size_t n) {
+  return bytes[0] == std::byte{0} && std::memcmp(bytes, bytes + 1, n - 1) == 0;
+}
 }  // namespace
 
 constinit SimDisk::Bytes SimDisk::shared_zeros{};
@@ -70,8 +72,10 @@ SimDisk::Memory SimDisk::copy_page(const Memory& page) {
 void SimDisk::recycle(Memory&& memory) {
   if (!memory) return;
   --pages_;
-  if (memory.get() != &shared_zeros && spare_.size() < 1024) spare_.push_back(std::move(memory));
-  else memory.reset();
+  if (memory.get() != &shared_zeros && spare_.size() < 1024)
+    spare_.push_back(std::move(memory));
+  else
+    memory.reset();
 }
 
 // The page, after saving what a crash could bring back. `whole`: every byte is about to be replaced.
@@ -80,8 +84,10 @@ SimDisk::Page& SimDisk::page_to_write(File& file, std::uint64_t number, bool who
   if (!page.dirty) {
     page.dirty = true;
     file.dirty.push_back(number);
-    if (whole) page.base = std::move(page.current);
-    else page.base = copy_page(page.current);
+    if (whole)
+      page.base = std::move(page.current);
+    else
+      page.base = copy_page(page.current);
   } else if (page.in_sync && !page.has_middle) {
     page.has_middle = true;
     page.middle = copy_page(page.current);
@@ -269,7 +275,9 @@ void SimDisk::settle_page(Page& page, unsigned mode) {
     Memory result = new_page();
     std::uint64_t choices = decisions_.bits(Site::disk_crash);
     for (std::size_t at = 0; at < page_size; at += sector, choices >>= 2) {
-      const Memory& from = (choices & 2) != 0 ? page.current : (choices & 1) != 0 && page.has_middle ? page.middle : page.base;
+      const Memory& from = (choices & 2) != 0                      ? page.current
+                           : (choices & 1) != 0 && page.has_middle ? page.middle
+                                                                   : page.base;
       std::memcpy(result->data() + at, from ? from->data() + at : zeros.data() + at, sector);
       if (&from != &page.current) ++stats_.lost_sectors;
     }
@@ -283,8 +291,10 @@ void SimDisk::settle_page(Page& page, unsigned mode) {
 
 void SimDisk::settle(File& file, unsigned mode) {
   std::uint64_t size = file.size;
-  if (mode == lose_all) size = file.durable_size;
-  else if (mode == keep_some && file.size != file.durable_size && decisions_.choose(Site::disk_crash, 2) == 0) size = file.durable_size;
+  if (mode == lose_all)
+    size = file.durable_size;
+  else if (mode == keep_some && file.size != file.durable_size && decisions_.choose(Site::disk_crash, 2) == 0)
+    size = file.durable_size;
   for (const std::uint64_t number : file.dirty) {
     const auto at = file.pages.find(number);
     if (at == file.pages.end()) continue;
@@ -313,7 +323,8 @@ void SimDisk::drop_pages_from(File& file, std::uint64_t size) {
 }
 
 bool SimDisk::holds_zeros(const File& file, std::uint64_t offset, std::size_t length) const {
-  for (auto at = file.pages.lower_bound(offset / page_size); at != file.pages.end() && at->first * page_size < offset + length; ++at)
+  for (auto at = file.pages.lower_bound(offset / page_size);
+       at != file.pages.end() && at->first * page_size < offset + length; ++at)
     if (at->second.current && at->second.current.get() != &shared_zeros) return false;
   return true;
 }
@@ -328,8 +339,10 @@ void SimDisk::read_into(const File& file, std::uint64_t offset, std::byte* out, 
       bytes = at->second.current.get();
       ++at;
     }
-    if (!bytes || bytes == &shared_zeros) std::memset(out, 0, n);
-    else std::memcpy(out, bytes->data() + inside, n);
+    if (!bytes || bytes == &shared_zeros)
+      std::memset(out, 0, n);
+    else
+      std::memcpy(out, bytes->data() + inside, n);
     offset += n;
     out += n;
     length -= n;
@@ -362,7 +375,8 @@ SimDisk::Started SimDisk::start(Time now, DiskOp&& op) {
   Slot& slot = slots_[number];
   slot.busy = true;
   slot.stamp = ++stamp_;
-  slot.fails = op.kind == DiskOp::Kind::read && decisions_.chance(Site::disk_fault, config.read_error_per_million, 1'000'000);
+  slot.fails =
+      op.kind == DiskOp::Kind::read && decisions_.chance(Site::disk_fault, config.read_error_per_million, 1'000'000);
   if (op.kind == DiskOp::Kind::write || op.kind == DiskOp::Kind::sync)
     slot.fails = decisions_.chance(Site::disk_fault, config.write_error_per_million, 1'000'000);
   slot.op = std::move(op);
@@ -373,8 +387,10 @@ SimDisk::Started SimDisk::start(Time now, DiskOp&& op) {
       File& file = at->second;
       done_at = std::max(done_at, file.sync_free_at + 1);
       file.sync_free_at = done_at;
-      if (file.running_sync == 0) begin_sync(file, number);
-      else file.waiting_syncs.push_back(number);
+      if (file.running_sync == 0)
+        begin_sync(file, number);
+      else
+        file.waiting_syncs.push_back(number);
     }
   }
   return {number, done_at};
@@ -395,7 +411,8 @@ DiskDone SimDisk::finish(std::uint32_t number) {
   if (slot.fails || (op.kind == DiskOp::Kind::read && !readable(op.file, op.offset, op.length))) {
     ++stats_.injected_errors;
     done.status = Status::io_error;
-    if (op.kind == DiskOp::Kind::sync && at != files_.end() && at->second.running_sync == number + 1) end_sync(at->second, false);
+    if (op.kind == DiskOp::Kind::sync && at != files_.end() && at->second.running_sync == number + 1)
+      end_sync(at->second, false);
     return done;
   }
   const bool of_store = op.file.kind >= FileKind::journal;
@@ -411,8 +428,11 @@ DiskDone SimDisk::finish(std::uint32_t number) {
       break;
     }
     case DiskOp::Kind::write:
-      if (op.file.kind >= FileKind::object && decisions_.chance(Site::disk_fault, config.lost_write_per_million, 1'000'000)) done.status = write_elsewhere(op);
-      else done.status = perform_write(op, nullptr);
+      if (op.file.kind >= FileKind::object &&
+          decisions_.chance(Site::disk_fault, config.lost_write_per_million, 1'000'000))
+        done.status = write_elsewhere(op);
+      else
+        done.status = perform_write(op, nullptr);
       break;
     case DiskOp::Kind::sync:
       if (at == files_.end()) {
@@ -445,8 +465,10 @@ DiskDone SimDisk::finish(std::uint32_t number) {
       break;
     case DiskOp::Kind::remove: perform_remove(op.file); break;
     case DiskOp::Kind::punch:
-      if (at == files_.end()) done.status = Status::not_found;
-      else zero_range(at->second, op.offset, std::min<std::uint64_t>(op.offset + op.length, at->second.size));
+      if (at == files_.end())
+        done.status = Status::not_found;
+      else
+        zero_range(at->second, op.offset, std::min<std::uint64_t>(op.offset + op.length, at->second.size));
       break;
     case DiskOp::Kind::truncate: {
       File& file = file_for_write(op.file);
@@ -522,7 +544,8 @@ void SimDisk::power_lost() {
   const unsigned mode = draw < 3 ? lose_all : draw == 3 ? keep_all : keep_some;
   for (auto at = files_.begin(); at != files_.end();) {
     File& file = at->second;
-    const bool vanishes = !file.entry_durable && (mode == lose_all || (mode == keep_some && decisions_.choose(Site::disk_crash, 2) == 0));
+    const bool vanishes =
+        !file.entry_durable && (mode == lose_all || (mode == keep_some && decisions_.choose(Site::disk_crash, 2) == 0));
     if (vanishes) {
       free_file(file);
       at = files_.erase(at);
@@ -533,9 +556,12 @@ void SimDisk::power_lost() {
     }
   }
   for (auto& [id, grave] : graves_) {
-    const bool back = !files_.contains(id) && (mode == lose_all || (mode == keep_some && decisions_.choose(Site::disk_crash, 2) == 0));
-    if (back) files_.emplace(id, std::move(grave.file));
-    else free_file(grave.file);
+    const bool back = !files_.contains(id) &&
+                      (mode == lose_all || (mode == keep_some && decisions_.choose(Site::disk_crash, 2) == 0));
+    if (back)
+      files_.emplace(id, std::move(grave.file));
+    else
+      free_file(grave.file);
   }
   graves_.clear();
 }
@@ -566,7 +592,8 @@ bool SimDisk::flip_bit_at(FileId id, std::uint64_t offset) {
   const auto file = files_.find(id);
   if (file == files_.end()) return false;
   const auto page = file->second.pages.find(offset / page_size);
-  if (page == file->second.pages.end() || !page->second.current || page->second.current.get() == &shared_zeros) return false;
+  if (page == file->second.pages.end() || !page->second.current || page->second.current.get() == &shared_zeros)
+    return false;
   (*page->second.current)[offset % page_size] ^= std::byte{1};
   ++stats_.flipped_bits;
   return true;
@@ -579,7 +606,9 @@ bool SimDisk::flip_bit_held_by(const SimDisk& other) {
     if (id.kind != FileKind::object || theirs == other.files_.end()) continue;
     for (const auto& [number, page] : file.pages) {
       const auto twin = theirs->second.pages.find(number);
-      if (!page.current || twin == theirs->second.pages.end() || !twin->second.current || number * page_size >= file.size) continue;
+      if (!page.current || twin == theirs->second.pages.end() || !twin->second.current ||
+          number * page_size >= file.size)
+        continue;
       if (*page.current == *twin->second.current && *page.current != Bytes{}) candidates.emplace_back(id, number);
     }
   }
@@ -628,7 +657,8 @@ bool SimDisk::spoil_page(FileKind kind) {
 bool SimDisk::readable(FileId id, std::uint64_t offset, std::uint64_t length) const {
   const auto file = files_.find(id);
   if (file == files_.end()) return true;
-  for (auto at = file->second.pages.lower_bound(offset / page_size); at != file->second.pages.end() && at->first * page_size < offset + length; ++at)
+  for (auto at = file->second.pages.lower_bound(offset / page_size);
+       at != file->second.pages.end() && at->first * page_size < offset + length; ++at)
     if (at->second.unreadable) return false;
   return true;
 }

@@ -1,15 +1,19 @@
-// The disk of one simulated machine: performs the operations of core/disk/disk.hpp under the worst behaviour that their contract allows.
+// The disk of one simulated machine: performs the operations of core/disk/disk.hpp under the worst behaviour that their
+// contract allows.
 //
-// - An operation takes effect at one instant, its completion; until then a crash may let none, all or some of its sectors happen.
-// - Written sectors are volatile until a sync, begun after the write completed, has completed. `power_lost` keeps an arbitrary subset of
-//   the volatile sectors (never a mix inside one), of the files created and of the removals since the last sync_directory.
+// - An operation takes effect at one instant, its completion; until then a crash may let none, all or some of its
+//   sectors happen.
+// - Written sectors are volatile until a sync, begun after the write completed, has completed. `power_lost` keeps an
+//   arbitrary subset of the volatile sectors (never a mix inside one), of the files created and of the removals since
+//   the last sync_directory.
 // - `process_died` keeps what had completed; what was in flight happens or not.
 // - A sync that fails throws the volatile sectors of its file away, or not, as kernels do.
 //
-// - Bad disks, if asked for: reads and syncs that fail, syncs that lie, writes that do not happen or hit another file of their kind.
+// - Bad disks, if asked for: reads and syncs that fail, syncs that lie, writes that do not happen or hit another file
+//   of their kind.
 //
-// A sync lies about the object store only, and writes are lost of objects and their metadata only: one voter that forgets its log is more
-// than Raft survives when the leader fails with it.
+// A sync lies about the object store only, and writes are lost of objects and their metadata only: one voter that
+// forgets its log is more than Raft survives when the leader fails with it.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -28,15 +32,15 @@ struct DiskConfig {
   Time read_min = microseconds(40), read_max = microseconds(200);
   Time write_min = microseconds(20), write_max = microseconds(120);
   Time sync_min = microseconds(100), sync_max = milliseconds(2);
-  std::uint32_t slow_factor = 1;          // multiplies every latency
+  std::uint32_t slow_factor = 1;  // multiplies every latency
   std::uint32_t read_error_per_million = 0;
   std::uint32_t write_error_per_million = 0;  // of writes and syncs
   std::uint32_t sync_error_per_thousand = 0;
   std::uint32_t lost_write_per_million = 0;  // of objects and their metadata
-  bool lying_sync = false;                // of the object store
-  std::uint32_t stall_per_thousand = 0;   // of syncs that take `stall`
+  bool lying_sync = false;                   // of the object store
+  std::uint32_t stall_per_thousand = 0;      // of syncs that take `stall`
   Time stall = seconds(1);
-  std::uint64_t capacity = 1ull << 40;    // bytes of pages that may be in use
+  std::uint64_t capacity = 1ull << 40;  // bytes of pages that may be in use
 };
 
 struct DiskStats {
@@ -45,7 +49,8 @@ struct DiskStats {
 
 class SimDisk {
  public:
-  SimDisk(BufferPool& pool, Decisions& decisions, DiskConfig initial) : config(initial), pool_(pool), decisions_(decisions) {}
+  SimDisk(BufferPool& pool, Decisions& decisions, DiskConfig initial)
+      : config(initial), pool_(pool), decisions_(decisions) {}
 
   struct Started {
     std::uint32_t slot = 0;
@@ -61,7 +66,8 @@ class SimDisk {
   // Everything that was on it is gone. The machine must be off.
   void wipe();
 
-  // Flips one stored bit of a file of this kind; the copy on the medium, so that it stays. False if there is nothing to damage.
+  // Flips one stored bit of a file of this kind; the copy on the medium, so that it stays. False if there is nothing to
+  // damage.
   bool flip_bit(FileKind kind);
   // A bit of the stored page at this place. False if there is none.
   bool flip_bit_at(FileId file, std::uint64_t offset);
@@ -70,8 +76,8 @@ class SimDisk {
   // Makes a stored page of a file of this kind unreadable, until all of it is written again. False if there is none.
   bool spoil_page(FileKind kind);
 
-  // The whole disk as it is now, and a machine that finds an earlier (or another's, or an empty) one when it comes back. Only
-  // while no process uses the disk, and with nothing volatile left: after `power_lost`.
+  // The whole disk as it is now, and a machine that finds an earlier (or another's, or an empty) one when it comes
+  // back. Only while no process uses the disk, and with nothing volatile left: after `power_lost`.
   struct Image;
   std::shared_ptr<const Image> image() const;
   void restore(const Image& image);
@@ -92,7 +98,8 @@ class SimDisk {
   static constexpr std::size_t page_size = 4096;
   static constexpr std::size_t sector = 512;
   using Bytes = std::array<std::byte, page_size>;
-  // All pages that were written with zeros only share one, which is never written: a journal that was just made takes no memory.
+  // All pages that were written with zeros only share one, which is never written: a journal that was just made takes
+  // no memory.
   static Bytes shared_zeros;
   struct Free {
     void operator()(Bytes* page) const {
@@ -103,10 +110,10 @@ class SimDisk {
 
   struct Page {
     Memory current;
-    Memory base;          // on the medium, if dirty
-    Memory middle;        // as the running sync saw it, if it was written since
+    Memory base;    // on the medium, if dirty
+    Memory middle;  // as the running sync saw it, if it was written since
     bool dirty = false;
-    bool in_sync = false; // covered by the running sync
+    bool in_sync = false;  // covered by the running sync
     bool has_middle = false;
     bool unreadable = false;  // until it is written
   };
@@ -114,22 +121,33 @@ class SimDisk {
     std::map<std::uint64_t, Page> pages;
     std::vector<std::uint64_t> dirty;  // numbers of dirty pages
     std::uint64_t size = 0, durable_size = 0, sync_size = 0;
-    std::uint64_t created = 0;         // stamp
-    bool entry_durable = false;        // a sync_directory has covered its creation
-    Time sync_free_at = 0;             // syncs of one file run one after the other
-    std::uint32_t running_sync = 0;    // slot + 1
+    std::uint64_t created = 0;       // stamp
+    bool entry_durable = false;      // a sync_directory has covered its creation
+    Time sync_free_at = 0;           // syncs of one file run one after the other
+    std::uint32_t running_sync = 0;  // slot + 1
     std::vector<std::uint32_t> waiting_syncs;
   };
-  struct Grave { File file; std::uint64_t removed = 0; };
+  struct Grave {
+    File file;
+    std::uint64_t removed = 0;
+  };
 
  public:
   struct Image {
-    struct Content { std::map<std::uint64_t, Bytes> pages; std::uint64_t size = 0; };
+    struct Content {
+      std::map<std::uint64_t, Bytes> pages;
+      std::uint64_t size = 0;
+    };
     std::map<FileId, Content> files;
   };
 
  private:
-  struct Slot { DiskOp op; std::uint64_t stamp = 0; bool busy = false; bool fails = false; };
+  struct Slot {
+    DiskOp op;
+    std::uint64_t stamp = 0;
+    bool busy = false;
+    bool fails = false;
+  };
 
   Time latency(DiskOp::Kind kind);
   Memory new_page();

@@ -25,7 +25,9 @@ struct Fixture {
     op.slices.push_back(pool.copy_of(std::string(size, fill)));
     return op;
   }
-  Status write(FileId file, std::uint64_t offset, std::size_t size, char fill) { return run(write_op(file, offset, size, fill)).status; }
+  Status write(FileId file, std::uint64_t offset, std::size_t size, char fill) {
+    return run(write_op(file, offset, size, fill)).status;
+  }
   static DiskOp simple(DiskOp::Kind kind, FileId file) {
     DiskOp op;
     op.kind = kind;

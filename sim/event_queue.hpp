@@ -1,4 +1,5 @@
-// What happens next: events by time, and among equals in the order in which they were scheduled, so a run has one order only.
+// What happens next: events by time, and among equals in the order in which they were scheduled, so a run has one order
+// only.
 #pragma once
 #include <algorithm>
 #include <cstdint>

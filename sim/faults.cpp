@@ -12,11 +12,12 @@ namespace {
 constexpr std::uint32_t next_fault = UINT32_MAX;  // as an event's slot
 // Of an old image: the node is off, and the image saved; it runs; it is off, on its old disk; it tries with that.
 enum ImageStage : std::uint32_t { image_saved, image_kept, image_restored, image_in_use };
-constexpr FaultSet cuts = bit(FaultClass::partition) | bit(FaultClass::one_way) | bit(FaultClass::bridge) | bit(FaultClass::lone_witness) |
-                               bit(FaultClass::lone_owner) | bit(FaultClass::late_writes);
-constexpr FaultSet losses = bit(FaultClass::kill) | bit(FaultClass::power) | bit(FaultClass::stop) | bit(FaultClass::power_all) | bit(FaultClass::zone_loss) |
-                           bit(FaultClass::wipe) | bit(FaultClass::old_image) | bit(FaultClass::sync_error) | bit(FaultClass::lone_rot) | bit(FaultClass::relay) |
-                           bit(FaultClass::lose_majority);
+constexpr FaultSet cuts = bit(FaultClass::partition) | bit(FaultClass::one_way) | bit(FaultClass::bridge) |
+                          bit(FaultClass::lone_witness) | bit(FaultClass::lone_owner) | bit(FaultClass::late_writes);
+constexpr FaultSet losses = bit(FaultClass::kill) | bit(FaultClass::power) | bit(FaultClass::stop) |
+                            bit(FaultClass::power_all) | bit(FaultClass::zone_loss) | bit(FaultClass::wipe) |
+                            bit(FaultClass::old_image) | bit(FaultClass::sync_error) | bit(FaultClass::lone_rot) |
+                            bit(FaultClass::relay) | bit(FaultClass::lose_majority);
 
 std::string list(std::uint32_t targets) {
   std::string text;
@@ -34,7 +35,9 @@ Faults::Faults(World& world) : world_(world) {
 }
 
 std::uint64_t Faults::choose(std::uint64_t bound) { return world_.decisions.choose(Site::fault_plan, bound); }
-std::uint32_t Faults::any_node() { return static_cast<std::uint32_t>(world_.decisions.choose(Site::fault_target, world_.config.nodes)); }
+std::uint32_t Faults::any_node() {
+  return static_cast<std::uint32_t>(world_.decisions.choose(Site::fault_target, world_.config.nodes));
+}
 Time Faults::any_length() {
   const Time longest = world_.config.fault_length;
   return milliseconds(10) + (choose(2) == 0 ? choose(longest) : choose(longest / 8 + 1));
@@ -54,7 +57,9 @@ void Faults::schedule_next() {
 
 bool Faults::any_active(FaultSet classes) const {
   for (const Active& fault : active_)
-    if (fault.used && (classes & bit(fault.kind)) && !(fault.kind == FaultClass::old_image && fault.other == image_kept)) return true;
+    if (fault.used && (classes & bit(fault.kind)) &&
+        !(fault.kind == FaultClass::old_image && fault.other == image_kept))
+      return true;
   return false;
 }
 
@@ -100,12 +105,13 @@ void Faults::narrow(std::uint32_t node, std::uint32_t kb_per_second) {
 // Nodes lose data only when no object lacks a copy, and one after the other; unless the plan is to be broken.
 bool Faults::may_lose() const { return world_.config.break_plan || (!any_active(losses) && world_.redundant()); }
 
-// A node that comes back as another one takes its vote along for good. While a young cluster still gives out its votes, two nodes may be all that
-// vote; they are promised no more than that either may be away for a while.
+// A node that comes back as another one takes its vote along for good. While a young cluster still gives out its votes,
+// two nodes may be all that vote; they are promised no more than that either may be away for a while.
 bool Faults::may_forget() const {
   if (world_.config.break_plan) return true;
   std::size_t voters = 0;
-  for (const auto& machine : world_.nodes) voters += machine->running() && machine->node()->status(machine->local_time()).voter;
+  for (const auto& machine : world_.nodes)
+    voters += machine->running() && machine->node()->status(machine->local_time()).voter;
   return may_lose() && voters >= 3;
 }
 
@@ -146,7 +152,8 @@ std::uint32_t Faults::owner() const {
     if (!machine->running() || !machine->node()->status(machine->local_time()).serving) continue;
     for (const auto& [vid, vdi] : machine->node()->state().vdis)
       for (const auto& other : world_.nodes)
-        if (other->running() && vdi.owner != 0 && other->node()->status(other->local_time()).id == vdi.owner) return other->id();
+        if (other->running() && vdi.owner != 0 && other->node()->status(other->local_time()).id == vdi.owner)
+          return other->id();
   }
   return world_.config.nodes;
 }
@@ -158,7 +165,8 @@ bool Faults::lone_witness() {
   const std::uint32_t loser = any_node();
   const std::uint32_t witness = (loser + 1 + static_cast<std::uint32_t>(choose(config.nodes - 1))) % config.nodes;
   const std::uint32_t others = ((1u << config.nodes) - 1) & ~(1u << witness);
-  world_.trace("faults", "node " + std::to_string(loser) + " loses power, and node " + std::to_string(witness) + " is cut off");
+  world_.trace("faults",
+               "node " + std::to_string(loser) + " loses power, and node " + std::to_string(witness) + " is cut off");
   world_.nodes[loser]->die(true);
   cut(1u << witness, others, true);
   cut(others, 1u << witness, true);
@@ -179,7 +187,9 @@ bool Faults::isolate_owner(FaultClass kind) {
   for (const auto& guest : world_.guests)
     if (choose(2) == 0) guest->change_gateway(one);
   const Time lease = config.lease + config.lease_margin;
-  keep(kind, 1u << one, others, kind == FaultClass::late_writes ? lease + milliseconds(300) + choose(milliseconds(1500)) : lease + milliseconds(500) + any_length());
+  keep(kind, 1u << one, others,
+       kind == FaultClass::late_writes ? lease + milliseconds(300) + choose(milliseconds(1500))
+                                       : lease + milliseconds(500) + any_length());
   return true;
 }
 
@@ -198,7 +208,8 @@ bool Faults::leave_behind() {
 // Whoever stood in for the first holds what the third had, until the first has it.
 bool Faults::relay() {
   const Config& config = world_.config;
-  if (config.copies < 2 || config.nodes - config.gateways < 4 || any_active(losses | cuts) || !world_.redundant()) return false;
+  if (config.copies < 2 || config.nodes - config.gateways < 4 || any_active(losses | cuts) || !world_.redundant())
+    return false;
   const auto one = static_cast<std::uint32_t>(choose(config.nodes - config.gateways));
   world_.trace("faults", "node " + std::to_string(one) + " dies and will be behind");
   world_.nodes[one]->die(false);
@@ -212,28 +223,34 @@ void Faults::rot_before_return(std::uint32_t returning) {
   const std::uint32_t one = (returning + 1) % storing, other = (returning + 2) % storing;
   if (storing >= 3)
     for (std::uint64_t blocks = 1 + choose(4); blocks > 0; --blocks)
-      if (world_.nodes[one]->disk.flip_bit_held_by(world_.nodes[other]->disk)) world_.trace("faults", "a block rots at node " + std::to_string(one));
+      if (world_.nodes[one]->disk.flip_bit_held_by(world_.nodes[other]->disk))
+        world_.trace("faults", "a block rots at node " + std::to_string(one));
   for (std::uint32_t i = 0; i < storing; ++i) {
     if (i == returning) continue;
     for (std::uint64_t blocks = 1 + choose(4); blocks > 0; --blocks)
-      if (world_.nodes[i]->disk.flip_bit_held_by(world_.nodes[returning]->disk)) world_.trace("faults", "a block rots at node " + std::to_string(i));
+      if (world_.nodes[i]->disk.flip_bit_held_by(world_.nodes[returning]->disk))
+        world_.trace("faults", "a block rots at node " + std::to_string(i));
   }
   world_.nodes[returning]->start();
 }
 
 bool Faults::order(cluster::CommandBody body) {
   for (const auto& machine : world_.nodes)
-    if (machine->running() && machine->node()->status(machine->local_time()).serving) return machine->order(std::move(body));
+    if (machine->running() && machine->node()->status(machine->local_time()).serving)
+      return machine->order(std::move(body));
   return false;
 }
 
 bool Faults::drain(FaultClass kind) {
   constexpr FaultSet drains = bit(FaultClass::drain) | bit(FaultClass::replace);
   if (any_active(losses | drains) || !world_.redundant()) return false;
-  const auto node = static_cast<std::uint32_t>(world_.decisions.choose(Site::fault_target, world_.config.nodes - world_.config.gateways));
-  if (!order(cluster::Drain{world_.nodes[node]->node()->status(world_.nodes[node]->local_time()).id, true})) return false;
+  const auto node = static_cast<std::uint32_t>(
+      world_.decisions.choose(Site::fault_target, world_.config.nodes - world_.config.gateways));
+  if (!order(cluster::Drain{world_.nodes[node]->node()->status(world_.nodes[node]->local_time()).id, true}))
+    return false;
   world_.trace("faults", "node " + std::to_string(node) + " is to be drained");
-  keep(kind, 1u << node, 0, kind == FaultClass::replace ? milliseconds(20) + choose(milliseconds(400)) : milliseconds(500) + any_length());
+  keep(kind, 1u << node, 0,
+       kind == FaultClass::replace ? milliseconds(20) + choose(milliseconds(400)) : milliseconds(500) + any_length());
   return true;
 }
 
@@ -243,7 +260,8 @@ void Faults::undrain(Active& fault) {
       order(cluster::Drain{machine->node()->status(machine->local_time()).id, false});
 }
 
-// An operator waits until the node says that all its data is elsewhere, and that it has no vote; if that takes long he thinks better of it.
+// An operator waits until the node says that all its data is elsewhere, and that it has no vote; if that takes long he
+// thinks better of it.
 void Faults::go_on_replacing(Active& fault) {
   NodeMachine& machine = *world_.nodes[static_cast<std::uint32_t>(std::countr_zero(fault.targets))];
   if (!machine.running()) {
@@ -251,8 +269,10 @@ void Faults::go_on_replacing(Active& fault) {
     return;
   }
   const NodeStatus status = machine.node()->status(machine.local_time());
-  // A disk that could not be read while its data moved may hold what the others lack, until they have asked again and it is emptied.
-  const bool doubtful = machine.id() == bad_disk_ && (world_.config.faults & bit(FaultClass::read_error)) != 0 && !status.recovery.tidy;
+  // A disk that could not be read while its data moved may hold what the others lack, until they have asked again and
+  // it is emptied.
+  const bool doubtful =
+      machine.id() == bad_disk_ && (world_.config.faults & bit(FaultClass::read_error)) != 0 && !status.recovery.tidy;
   const bool ready = status.serving && !status.voter && machine.node()->state().is_drained(status.id) && !doubtful;
   if (ready && world_.all_up() && !any_active(losses) && !world_.healed()) {
     world_.trace("faults", "node " + std::to_string(machine.id()) + " is taken away");
@@ -270,7 +290,8 @@ void Faults::go_on_replacing(Active& fault) {
 
 bool Faults::lose_majority() {
   const Config& config = world_.config;
-  if (any_active(losses | cuts | bit(FaultClass::drain) | bit(FaultClass::replace)) || !world_.redundant()) return false;
+  if (any_active(losses | cuts | bit(FaultClass::drain) | bit(FaultClass::replace)) || !world_.redundant())
+    return false;
   const std::uint32_t survivor = any_node();
   const std::uint32_t others = ((1u << config.nodes) - 1) & ~(1u << survivor);
   world_.trace("faults", "all nodes but " + std::to_string(survivor) + " are lost for good");
@@ -326,8 +347,8 @@ void Faults::save_image() {
   keep(FaultClass::old_image, 1u << node, image_saved, milliseconds(60) + choose(seconds(1)));
 }
 
-// The machine is off again and comes back with what its disk was. Often just when somebody else loses power too, and the last one who has
-// what both lost is cut off.
+// The machine is off again and comes back with what its disk was. Often just when somebody else loses power too, and
+// the last one who has what both lost is cut off.
 void Faults::go_on_with_image(Active& fault) {
   const Config& config = world_.config;
   const std::uint32_t targets = fault.targets;
@@ -339,9 +360,11 @@ void Faults::go_on_with_image(Active& fault) {
     case image_kept: {
       if (world_.healed()) return;
       if (!may_forget()) return keep(FaultClass::old_image, targets, image_kept, milliseconds(200));
-      world_.trace("faults", "node " + std::to_string(machine.id()) + " loses power, and its disk is put back to the image");
+      world_.trace("faults",
+                   "node " + std::to_string(machine.id()) + " loses power, and its disk is put back to the image");
       const bool aimed = !any_active(cuts) && choose(2) == 0;
-      const std::uint32_t one = (machine.id() + 1 + static_cast<std::uint32_t>(choose(config.nodes - 1))) % config.nodes;
+      const std::uint32_t one =
+          (machine.id() + 1 + static_cast<std::uint32_t>(choose(config.nodes - 1))) % config.nodes;
       std::uint32_t witness = config.nodes;
       for (std::uint32_t i = 0; i < config.nodes; ++i)
         if (i != machine.id() && i != one) witness = i;
@@ -350,14 +373,16 @@ void Faults::go_on_with_image(Active& fault) {
       keep(FaultClass::old_image, targets, image_restored, milliseconds(60) + choose(seconds(1)));
       if (!aimed) return;
       if (config.copies > 2) {
-        world_.trace("faults", "node " + std::to_string(one) + " loses power too, and node " + std::to_string(witness) + " is cut off");
+        world_.trace("faults", "node " + std::to_string(one) + " loses power too, and node " + std::to_string(witness) +
+                                   " is cut off");
         world_.nodes[one]->die(true);
         keep(FaultClass::power, 1u << one, 0, milliseconds(60) + choose(seconds(1)));
       }
       const std::uint32_t others = ((1u << config.nodes) - 1) & ~(1u << witness);
       cut(1u << witness, others, true);
       cut(others, 1u << witness, true);
-      return keep(FaultClass::lone_witness, 1u << witness, others, config.lease + config.lease_margin + seconds(1) + any_length());
+      return keep(FaultClass::lone_witness, 1u << witness, others,
+                  config.lease + config.lease_margin + seconds(1) + any_length());
     }
     case image_restored:
       machine.start();
@@ -374,7 +399,8 @@ void Faults::all_lose_power(Time longest_outage) {
   world_.trace("faults", "power loss of all nodes");
   for (auto& node : world_.nodes) node->die(true);
   world_.all_lost_power();
-  for (std::uint32_t i = 0; i < world_.config.nodes; ++i) keep(FaultClass::power_all, 1u << i, 0, milliseconds(1) + choose(longest_outage));
+  for (std::uint32_t i = 0; i < world_.config.nodes; ++i)
+    keep(FaultClass::power_all, 1u << i, 0, milliseconds(1) + choose(longest_outage));
 }
 
 bool Faults::apply(FaultClass kind) {
@@ -385,7 +411,8 @@ bool Faults::apply(FaultClass kind) {
     case FaultClass::power:
     case FaultClass::stop:
       if (!may_lose()) return false;
-      if (kind == FaultClass::power && config.copies > 1 && world_.decisions.choose(Site::disk_fault, 4) == 0) return failing_disk();
+      if (kind == FaultClass::power && config.copies > 1 && world_.decisions.choose(Site::disk_fault, 4) == 0)
+        return failing_disk();
       lose_nodes(kind);
       return true;
     case FaultClass::zone_loss:
@@ -500,7 +527,8 @@ bool Faults::apply(FaultClass kind) {
       const std::uint32_t node = any_node();
       const std::uint32_t kb_per_second = 100u << choose(6);
       narrow(node, kb_per_second);
-      world_.trace("faults", "network of node " + std::to_string(node) + " carries " + std::to_string(kb_per_second) + " KB/s");
+      world_.trace("faults",
+                   "network of node " + std::to_string(node) + " carries " + std::to_string(kb_per_second) + " KB/s");
       keep(kind, node, 0, any_length());
       return true;
     }
@@ -518,10 +546,13 @@ bool Faults::apply(FaultClass kind) {
       if (any_active(bit(kind))) return false;
       const std::uint32_t node = any_node();
       DiskConfig& disk = world_.nodes[node]->disk.config;
-      if (kind == FaultClass::slow_disk) disk.slow_factor = choose(2) == 0 ? 10 : 500;
-      else disk.stall_per_thousand = static_cast<std::uint32_t>(10 + choose(500));
+      if (kind == FaultClass::slow_disk)
+        disk.slow_factor = choose(2) == 0 ? 10 : 500;
+      else
+        disk.stall_per_thousand = static_cast<std::uint32_t>(10 + choose(500));
       disk.stall = milliseconds(100) + choose(seconds(3));
-      world_.trace("faults", "disk of node " + std::to_string(node) + (kind == FaultClass::stall ? " stalls" : " is slow"));
+      world_.trace("faults",
+                   "disk of node " + std::to_string(node) + (kind == FaultClass::stall ? " stalls" : " is slow"));
       keep(kind, node, 0, any_length());
       return true;
     }
@@ -533,15 +564,15 @@ bool Faults::apply(FaultClass kind) {
       return true;
     case FaultClass::rot:
       if (!world_.redundant()) return false;
-    {
-      const FileKind kind_of_file = choose(4) == 0 ? FileKind::object_meta : FileKind::object;
-      if (kind_of_file == FileKind::object && world_.decisions.choose(Site::disk_fault, 3) == 0) {
-        world_.trace("faults", "a page cannot be read any more at node " + std::to_string(bad_disk_));
-        return world_.nodes[bad_disk_]->disk.spoil_page(kind_of_file);
+      {
+        const FileKind kind_of_file = choose(4) == 0 ? FileKind::object_meta : FileKind::object;
+        if (kind_of_file == FileKind::object && world_.decisions.choose(Site::disk_fault, 3) == 0) {
+          world_.trace("faults", "a page cannot be read any more at node " + std::to_string(bad_disk_));
+          return world_.nodes[bad_disk_]->disk.spoil_page(kind_of_file);
+        }
+        world_.trace("faults", "a bit rots at node " + std::to_string(bad_disk_));
+        return world_.nodes[bad_disk_]->disk.flip_bit(kind_of_file);
       }
-      world_.trace("faults", "a bit rots at node " + std::to_string(bad_disk_));
-      return world_.nodes[bad_disk_]->disk.flip_bit(kind_of_file);
-    }
     case FaultClass::full: {
       if (any_active(bit(kind))) return false;
       SimDisk& disk = world_.nodes[bad_disk_]->disk;
@@ -557,9 +588,7 @@ bool Faults::apply(FaultClass kind) {
       }
       return true;
     }
-    case FaultClass::reconnect:
-      world_.guests[choose(world_.guests.size())]->change_gateway();
-      return true;
+    case FaultClass::reconnect: world_.guests[choose(world_.guests.size())]->change_gateway(); return true;
     case FaultClass::drain:
     case FaultClass::replace: return drain(kind);
     case FaultClass::lose_majority: return lose_majority();
@@ -635,7 +664,8 @@ void Faults::undo(Active& fault) {
       } else if (fault.other == 1) {
         world_.trace("faults", "node " + std::to_string(one) + " dies");
         world_.nodes[one]->die(false);
-        keep(FaultClass::relay, 1u << one, 2, world_.config.lease + world_.config.lease_margin + seconds(1) + any_length());
+        keep(FaultClass::relay, 1u << one, 2,
+             world_.config.lease + world_.config.lease_margin + seconds(1) + any_length());
       } else {
         world_.nodes[one]->start();
       }

@@ -1,9 +1,9 @@
 // What goes wrong, and when: draws a fault of an enabled class now and then, and undoes it after a while.
 //
-// The plan stays within what must be survivable. Nodes lose data or leave only when no object lacks a copy, and at most copies - 1 of them
-// at once (with one copy, processes may be killed, since their disks keep what they had written); loss of power of all nodes may come at
-// any time and is told to the models. Everything else (cuts, pauses, slowness) may come at any time and in any combination.
-// At most one node of a run has a bad disk.
+// The plan stays within what must be survivable. Nodes lose data or leave only when no object lacks a copy, and at most
+// copies - 1 of them at once (with one copy, processes may be killed, since their disks keep what they had written);
+// loss of power of all nodes may come at any time and is told to the models. Everything else (cuts, pauses, slowness)
+// may come at any time and in any combination. At most one node of a run has a bad disk.
 //
 // Aimed faults are several faults in the one order that a random plan hardly finds.
 #pragma once
@@ -25,7 +25,7 @@ class Faults {
   explicit Faults(World& world);
   void begin(Time until);
   void on_event(const Event& event);
-  void heal_all();          // ends every fault, starts every node
+  void heal_all();  // ends every fault, starts every node
   void all_lose_power(Time longest_outage);
   std::uint32_t bad_disk() const { return bad_disk_; }
   std::uint64_t count() const { return count_; }
@@ -62,7 +62,7 @@ class Faults {
   void go_on_replacing(Active& fault);
   bool lose_majority();
   void go_on_alone(Active& fault);
-  std::uint32_t owner() const;     // of a disk, as a node that serves knows it; config.nodes: none
+  std::uint32_t owner() const;  // of a disk, as a node that serves knows it; config.nodes: none
   void narrow(std::uint32_t node, std::uint32_t kb_per_second);
   void cut(std::uint32_t from_nodes, std::uint32_t to_nodes, bool blocked);
   std::uint64_t choose(std::uint64_t bound);

@@ -50,12 +50,15 @@ std::string figure8() {
     c.tell(leader.id(), std::move(m));
     c.run_for(milliseconds(20));
   };
-  if (!c.run_until([&] { return leader.role() == Role::pre_candidate; })) return "a leader that hears nobody goes on leading";
+  if (!c.run_until([&] { return leader.role() == Role::pre_candidate; }))
+    return "a leader that hears nobody goes on leading";
   answer(Message::Type::pre_vote_reply, 0);
   answer(Message::Type::vote_reply, 0);
   if (!leader.is_leader() || leader.term() != term + 1) return "a candidate with a majority does not lead";
   answer(Message::Type::append_reply, *old);
-  if (leader.commit_index() >= *old) return "a leader of term " + std::to_string(term + 1) + " counts copies of an entry of term " + std::to_string(term) + " as committed";
+  if (leader.commit_index() >= *old)
+    return "a leader of term " + std::to_string(term + 1) + " counts copies of an entry of term " +
+           std::to_string(term) + " as committed";
   answer(Message::Type::append_reply, *old + 1);
   if (leader.commit_index() != *old + 1) return "an entry of the leader's own term does not commit the older ones";
   return c.violation;

@@ -22,8 +22,16 @@ DeviceModel::Kind model_kind(OpClass kind) {
 }  // namespace
 
 Guest::Guest(World& world, MachineId id, std::uint32_t number, std::uint32_t vdi, DeviceModel& model)
-    : world_(world), id_(id), number_(number), export_name_("vol" + std::to_string(vdi)), name_("guest" + std::to_string(number)), model_(&model),
-      site_(number % 3 == 0 ? Site::guest_a : number % 3 == 1 ? Site::guest_b : Site::guest_c), quota_(world.config.workload.ops),
+    : world_(world),
+      id_(id),
+      number_(number),
+      export_name_("vol" + std::to_string(vdi)),
+      name_("guest" + std::to_string(number)),
+      model_(&model),
+      site_(number % 3 == 0   ? Site::guest_a
+            : number % 3 == 1 ? Site::guest_b
+                              : Site::guest_c),
+      quota_(world.config.workload.ops),
       script_depth_(world.config.workload.depth) {}
 
 std::uint64_t Guest::choose(std::uint64_t bound) { return world_.decisions.choose(site_, bound); }
@@ -83,7 +91,8 @@ void Guest::drop(const char* why) {
   }
   open_.clear();
   client_.reset();
-  gateway_ = pinned_ ? *pinned_ : static_cast<MachineId>((gateway_ + 1 + choose(world_.gateways())) % world_.gateways());
+  gateway_ =
+      pinned_ ? *pinned_ : static_cast<MachineId>((gateway_ + 1 + choose(world_.gateways())) % world_.gateways());
   retry_at_ = world_.now + retry_pause + choose(retry_pause);
   wake(retry_at_);
 }
@@ -102,14 +111,18 @@ void Guest::on_timer() {
   if (world_.now < wake_at_) return;
   wake_at_ = never;
   if (stream_ == 0) {
-    if (world_.now >= retry_at_) connect();
-    else wake(retry_at_);
+    if (world_.now >= retry_at_)
+      connect();
+    else
+      wake(retry_at_);
     return;
   }
   const Time timeout = world_.config.workload.op_timeout;
   if (!client_->ready()) {
-    if (world_.now >= connecting_since_ + timeout) drop("no answer");
-    else wake(connecting_since_ + timeout);
+    if (world_.now >= connecting_since_ + timeout)
+      drop("no answer");
+    else
+      wake(connecting_since_ + timeout);
     return;
   }
   for (const Op& op : open_)
@@ -120,8 +133,8 @@ void Guest::on_timer() {
   work();
 }
 
-// The drawn request timeout may be shorter than what the path needs for so many large reads at once. That must show in how long reading
-// back takes, not in requests that can never be answered in time.
+// The drawn request timeout may be shorter than what the path needs for so many large reads at once. That must show in
+// how long reading back takes, not in requests that can never be answered in time.
 void Guest::ask_for_less() {
   script_piece_ = std::max(script_piece_ / 2, least_piece);
   script_depth_ = std::max(script_depth_ / 2, 1u);
@@ -150,7 +163,10 @@ Guest::Task Guest::draw_task() {
 }
 
 void Guest::issue(const Task& task, bool scripted) {
-  Op op{0, model_->begin(model_kind(task.kind), task.first, task.count, task.kind == OpClass::fua), task.kind, task.first, task.count, scripted, world_.now, task.asked};
+  Op op{0,          model_->begin(model_kind(task.kind), task.first, task.count, task.kind == OpClass::fua),
+        task.kind,  task.first,
+        task.count, scripted,
+        world_.now, task.asked};
   const std::uint64_t offset = task.first * sector;
   const std::uint32_t length = task.count * sector;
   switch (task.kind) {
@@ -167,8 +183,9 @@ void Guest::issue(const Task& task, bool scripted) {
     default: op.handle = client_->submit(nbd::Command::write_zeroes, offset, length); break;
   }
   if (world_.tracing())
-    world_.trace(name_, "op " + std::to_string(op.id) + " " + std::string(op_names[static_cast<std::size_t>(op.kind)]) + " " + std::to_string(op.first) + "+" +
-                            std::to_string(op.count) + " via node" + std::to_string(gateway_));
+    world_.trace(name_, "op " + std::to_string(op.id) + " " + std::string(op_names[static_cast<std::size_t>(op.kind)]) +
+                            " " + std::to_string(op.first) + "+" + std::to_string(op.count) + " via node" +
+                            std::to_string(gateway_));
   open_.push_back(op);
 }
 
@@ -217,19 +234,24 @@ void Guest::begin_flush() {
 }
 
 void Guest::complete(nbd::Completion& completion) {
-  const auto at = std::find_if(open_.begin(), open_.end(), [&](const Op& op) { return op.handle == completion.handle; });
+  const auto at =
+      std::find_if(open_.begin(), open_.end(), [&](const Op& op) { return op.handle == completion.handle; });
   if (at == open_.end()) return world_.fail(Violation::Class::safety, name_ + " got an answer to nothing");
   const Op op = *at;
   open_.erase(at);
   ++operations_;
   world_.hash.fold(std::uint64_t{op.id} << 8 | static_cast<std::uint64_t>(completion.error));
   if (completion.status == Status::ok) {
-    if (world_.tracing()) world_.trace(name_, "op " + std::to_string(op.id) + " done" + (op.kind == OpClass::read ? ": " + model_->describe_data(op.id, completion.data.bytes()) : ""));
+    if (world_.tracing())
+      world_.trace(name_,
+                   "op " + std::to_string(op.id) + " done" +
+                       (op.kind == OpClass::read ? ": " + model_->describe_data(op.id, completion.data.bytes()) : ""));
     model_->end(op.id, completion.data.bytes());
     if (op.asked != no_ask) answers_[op.asked] = Answer::ok;
     return;
   }
-  if (world_.tracing()) world_.trace(name_, "op " + std::to_string(op.id) + " failed: " + std::string(to_string(completion.status)));
+  if (world_.tracing())
+    world_.trace(name_, "op " + std::to_string(op.id) + " failed: " + std::string(to_string(completion.status)));
   ++errors_;
   model_->unknown(op.id);
   if (op.asked != no_ask) answers_[op.asked] = Answer::error;
@@ -248,7 +270,8 @@ void Guest::take(nbd::ClientEffects& effects) {
   const bool ended = effects.failed.has_value();
   const std::string reason = ended ? *effects.failed : "";
   const bool ready = effects.ready.has_value();
-  if (ready && effects.ready->size != model_->sectors() * sector) world_.fail(Violation::Class::safety, name_ + " is shown a disk of another size");
+  if (ready && effects.ready->size != model_->sectors() * sector)
+    world_.fail(Violation::Class::safety, name_ + " is shown a disk of another size");
   effects.clear();
   if (ended) return drop(reason.c_str());
   work();
@@ -261,7 +284,9 @@ void Guest::dialed(StreamId stream, DialResult result) {
   drop(result == DialResult::refused ? "refused" : "no route");
 }
 
-std::span<std::byte> Guest::receive_buffer(StreamId stream) { return stream == stream_ && !takes_nothing_ ? client_->receive_buffer() : std::span<std::byte>{}; }
+std::span<std::byte> Guest::receive_buffer(StreamId stream) {
+  return stream == stream_ && !takes_nothing_ ? client_->receive_buffer() : std::span<std::byte>{};
+}
 
 void Guest::take_nothing(bool on) {
   takes_nothing_ = on;
@@ -275,7 +300,9 @@ void Guest::received(StreamId stream, std::size_t bytes) {
   if (stream_ != 0) world_.network.send(id_, stream_);
 }
 
-OutQueue* Guest::output(StreamId stream) { return stream == stream_ && client_ ? const_cast<OutQueue*>(&client_->output()) : nullptr; }
+OutQueue* Guest::output(StreamId stream) {
+  return stream == stream_ && client_ ? const_cast<OutQueue*>(&client_->output()) : nullptr;
+}
 
 void Guest::closed(StreamId stream) {
   if (stream != stream_) return;
@@ -284,10 +311,13 @@ void Guest::closed(StreamId stream) {
 }
 
 std::string Guest::waiting_for() const {
-  std::string text = name_ + (stream_ == 0 ? " is not connected" : client_->ready() ? " is connected to node" : " is connecting to node");
+  std::string text = name_ + (stream_ == 0       ? " is not connected"
+                              : client_->ready() ? " is connected to node"
+                                                 : " is connecting to node");
   if (stream_ != 0) text += std::to_string(gateway_);
   for (const Op& op : open_)
-    text += ", op " + std::to_string(op.id) + " " + std::string(op_names[static_cast<std::size_t>(op.kind)]) + " since " + std::to_string(op.began / 1'000'000) + " ms";
+    text += ", op " + std::to_string(op.id) + " " + std::string(op_names[static_cast<std::size_t>(op.kind)]) +
+            " since " + std::to_string(op.began / 1'000'000) + " ms";
   if (!script_.empty()) text += ", " + std::to_string(script_.size()) + " requests to repeat";
   return text;
 }

@@ -1,6 +1,6 @@
-// A virtual machine's view of one VDI: a disk behind NBD, used hard. Several requests in flight over few hot regions, so that they
-// collide; when the connection fails, or an answer takes too long, it goes on through another node. Everything it does and sees is told
-// to the VDI's model.
+// A virtual machine's view of one VDI: a disk behind NBD, used hard. Several requests in flight over few hot regions,
+// so that they collide; when the connection fails, or an answer takes too long, it goes on through another node.
+// Everything it does and sees is told to the VDI's model.
 #pragma once
 #include <deque>
 #include <memory>
@@ -26,13 +26,13 @@ class Guest final : public Host {
   void stop_new_work() { working_ = false; }
   // Reads every region once, and again what failed, until all of it was answered.
   void begin_read_back();
-  void begin_flush();             // likewise one flush
+  void begin_flush();  // likewise one flush
   bool idle() const { return open_.empty() && script_.empty() && asks_.empty() && (!working_ || issued_ >= quota_); }
-  void change_gateway();          // drops the connection, whatever is in flight
+  void change_gateway();  // drops the connection, whatever is in flight
   void change_gateway(MachineId to);
-  void take_nothing(bool on);     // of what is sent to it, while on
+  void take_nothing(bool on);  // of what is sent to it, while on
 
-  // --- For scripts: this guest does nothing by itself ------------------------------------------------------------------------------------
+  // --- For scripts: this guest does nothing by itself
   // Speaks with this node only, of the disk of that name, whatever happens.
   void start_at(MachineId node);
   void attach(std::string export_name, DeviceModel& model);
@@ -63,8 +63,22 @@ class Guest final : public Host {
   void closed(StreamId stream) override;
 
  private:
-  struct Op { std::uint64_t handle = 0; OpId id = 0; OpClass kind{}; std::uint64_t first = 0; std::uint32_t count = 0; bool scripted = false; Time began = 0; std::size_t asked = no_ask; };
-  struct Task { OpClass kind{}; std::uint64_t first = 0; std::uint32_t count = 0; std::size_t asked = no_ask; };
+  struct Op {
+    std::uint64_t handle = 0;
+    OpId id = 0;
+    OpClass kind{};
+    std::uint64_t first = 0;
+    std::uint32_t count = 0;
+    bool scripted = false;
+    Time began = 0;
+    std::size_t asked = no_ask;
+  };
+  struct Task {
+    OpClass kind{};
+    std::uint64_t first = 0;
+    std::uint32_t count = 0;
+    std::size_t asked = no_ask;
+  };
   static constexpr std::size_t no_ask = SIZE_MAX;
   static constexpr std::uint32_t read_back_piece = 256, least_piece = 8;  // sectors
 
@@ -88,7 +102,7 @@ class Guest final : public Host {
   Site site_;
   std::unique_ptr<nbd::Client> client_;
   nbd::ClientEffects effects_;
-  StreamId stream_ = 0;          // 0: not connected
+  StreamId stream_ = 0;  // 0: not connected
   StreamId last_stream_ = 0;
   Time connecting_since_ = 0;
   Time retry_at_ = 0;
@@ -100,7 +114,7 @@ class Guest final : public Host {
   std::uint32_t quota_;
   std::uint32_t issued_ = 0;
   std::vector<Op> open_;
-  std::vector<Task> script_;     // from the back ...
+  std::vector<Task> script_;                                     // from the back ...
   std::uint32_t script_piece_ = read_back_piece, script_depth_;  // ... in such pieces, so many at once
   std::deque<Task> asks_;
   std::vector<Answer> answers_;

@@ -38,7 +38,9 @@ Network::Connection* Network::find(MachineId machine, StreamId stream, unsigned&
   const auto at = machines_[machine].streams.find(stream);
   if (at == machines_[machine].streams.end()) return nullptr;
   Connection* connection = connections_[at->second].get();
-  side = connection->end[0].attached && connection->end[0].machine == machine && connection->end[0].stream == stream ? 0 : 1;
+  side = connection->end[0].attached && connection->end[0].machine == machine && connection->end[0].stream == stream
+             ? 0
+             : 1;
   return connection;
 }
 
@@ -88,8 +90,10 @@ void Network::on_syn(std::uint32_t id) {
   const MachineId to = c.end[1].machine;
   Machine& target = machines_[to];
   if (!target.powered || blocked(from, to) || blocked(to, from)) {
-    if (now_ >= c.dialed_at + config.dial_timeout) schedule(EventKind::net_dialed, now_, id, static_cast<unsigned>(DialResult::failed));
-    else schedule(EventKind::net_syn, now_ + syn_retry, id, 0);
+    if (now_ >= c.dialed_at + config.dial_timeout)
+      schedule(EventKind::net_dialed, now_, id, static_cast<unsigned>(DialResult::failed));
+    else
+      schedule(EventKind::net_syn, now_ + syn_retry, id, 0);
     return;
   }
   const Time back = now_ + latency(to, from);
@@ -146,7 +150,8 @@ void Network::send(MachineId from, StreamId stream) {
   pump(machines_[from].streams[stream], side, false);
 }
 
-// Moves bytes from the host's queue onto the wire. `everything`: the stream is being closed, so the window does not hold it up.
+// Moves bytes from the host's queue onto the wire. `everything`: the stream is being closed, so the window does not
+// hold it up.
 void Network::pump(std::uint32_t id, unsigned side, bool everything) {
   Connection& c = *connections_[id];
   End& end = c.end[side];
@@ -199,9 +204,12 @@ void Network::schedule_delivery(std::uint32_t id, unsigned to) {
   Direction& d = c.from[1 - to];
   if (d.delivering || d.receiver_full || !c.end[to].attached || !c.end[to].established) return;
   Time at = 0;
-  if (d.first < d.chunks.size()) at = d.chunks[d.first].arrives;
-  else if (d.fin) at = d.fin_arrives;
-  else return;
+  if (d.first < d.chunks.size())
+    at = d.chunks[d.first].arrives;
+  else if (d.fin)
+    at = d.fin_arrives;
+  else
+    return;
   d.delivering = true;
   schedule(EventKind::net_deliver, std::max({at, now_, d.resumes_at}), id, to);
 }
@@ -277,7 +285,8 @@ void Network::deliver(std::uint32_t id, unsigned to) {
     if (paused(machine)) break;
     if (split) {  // what is left comes a little later
       d.delivering = true;
-      schedule(EventKind::net_deliver, now_ + microseconds(1) + decisions_.choose(Site::net_split, microseconds(20)), id, to);
+      schedule(EventKind::net_deliver, now_ + microseconds(1) + decisions_.choose(Site::net_split, microseconds(20)),
+               id, to);
       return;
     }
   }
@@ -354,14 +363,16 @@ void Network::process_died(MachineId machine) {
     Direction& d = c.from[side];
     // A reset may overtake bytes that were sent before it.
     const std::size_t waiting = d.chunks.size() - d.first;
-    if (waiting > 0 && decisions_.choose(Site::net_fault, 2) == 0) d.chunks.resize(d.first + decisions_.choose(Site::net_fault, waiting + 1));
+    if (waiting > 0 && decisions_.choose(Site::net_fault, 2) == 0)
+      d.chunks.resize(d.first + decisions_.choose(Site::net_fault, waiting + 1));
     detach(id, side);
     finish(id, side);
   }
   // Connections that the kernel had accepted for the process.
   for (std::uint32_t id = 0; id < connections_.size(); ++id) {
     Connection& c = *connections_[id];
-    if (c.used && c.accepted && c.end[1].machine == machine && !c.end[1].attached && !c.from[1].fin && !c.dead[1]) finish(id, 1);
+    if (c.used && c.accepted && c.end[1].machine == machine && !c.end[1].attached && !c.from[1].fin && !c.dead[1])
+      finish(id, 1);
   }
 }
 
@@ -374,7 +385,9 @@ void Network::power_lost(MachineId machine) {
     Connection& c = *connections_[id];
     if (!c.used) continue;
     for (unsigned side = 0; side < 2; ++side)
-      if (c.used && c.end[side].machine == machine && (c.end[side].attached || (side == 1 && c.accepted)) && !c.from[side].fin) vanish(id, side);
+      if (c.used && c.end[side].machine == machine && (c.end[side].attached || (side == 1 && c.accepted)) &&
+          !c.from[side].fin)
+        vanish(id, side);
   }
 }
 
@@ -393,7 +406,8 @@ void Network::power_back(MachineId machine) {
     Connection& c = *connections_[id];
     if (!c.used) continue;
     for (unsigned side = 0; side < 2; ++side)
-      if (c.dead[side] && c.end[side].machine == machine && c.from[1 - side].in_flight > 0) schedule(EventKind::net_closed, now_ + reset_retry, id, 1 - side);
+      if (c.dead[side] && c.end[side].machine == machine && c.from[1 - side].in_flight > 0)
+        schedule(EventKind::net_closed, now_ + reset_retry, id, 1 - side);
   }
 }
 
@@ -416,10 +430,12 @@ void Network::set_blocked(MachineId from, MachineId to, bool value) {
       if (sender == from && receiver == to) {
         Direction& d = c.from[side];
         // Retransmissions of a connection follow each other at twice the distance each time.
-        if (config.late_resume && (d.first < d.chunks.size() || d.fin)) d.resumes_at = now_ + decisions_.choose(Site::resume, now_ - path.blocked_at + 1);
+        if (config.late_resume && (d.first < d.chunks.size() || d.fin))
+          d.resumes_at = now_ + decisions_.choose(Site::resume, now_ - path.blocked_at + 1);
         schedule_delivery(id, 1 - side);
       }
-      if (sender == to && receiver == from && c.from[side].unacknowledged > 0) acknowledge(id, side, std::exchange(c.from[side].unacknowledged, 0));
+      if (sender == to && receiver == from && c.from[side].unacknowledged > 0)
+        acknowledge(id, side, std::exchange(c.from[side].unacknowledged, 0));
     }
   }
 }
@@ -431,7 +447,8 @@ bool Network::reset_one(MachineId machine) {
   const std::uint32_t id = at->second;
   ++stats_.resets;
   for (unsigned side = 0; side < 2; ++side)
-    if (connections_[id]->end[side].attached) schedule(EventKind::net_closed, now_ + decisions_.choose(Site::net_fault, milliseconds(2)), id, side);
+    if (connections_[id]->end[side].attached)
+      schedule(EventKind::net_closed, now_ + decisions_.choose(Site::net_fault, milliseconds(2)), id, side);
   return true;
 }
 
@@ -442,7 +459,8 @@ bool Network::handle(const Event& event, Time now) {
   if (!c) return true;
   // A process that does not run hears of nothing.
   const unsigned side = event.kind == EventKind::net_dialed ? 0 : event.c;
-  if (event.kind != EventKind::net_syn && event.kind != EventKind::net_deliver && c->end[side].attached && paused(c->end[side].machine)) {
+  if (event.kind != EventKind::net_syn && event.kind != EventKind::net_deliver && c->end[side].attached &&
+      paused(c->end[side].machine)) {
     Event later = event;
     later.at = machines_[c->end[side].machine].paused_until;
     events_.push(later);

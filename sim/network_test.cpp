@@ -17,7 +17,9 @@ struct Peer : Host {
     return next;
   }
   void dialed(StreamId stream, DialResult result) override { results[stream] = result; }
-  std::span<std::byte> receive_buffer(StreamId) override { return std::span(buffer).first(std::min(room, buffer.size())); }
+  std::span<std::byte> receive_buffer(StreamId) override {
+    return std::span(buffer).first(std::min(room, buffer.size()));
+  }
   void received(StreamId stream, std::size_t bytes) override {
     text[stream].append(reinterpret_cast<const char*>(buffer.data()), bytes);
     pieces.push_back(bytes);
@@ -261,8 +263,10 @@ TEST(Network, GivesEveryBufferBack) {
     const StreamId s = f.connect();
     f.send(s, long_text(100'000));
     f.run(microseconds(100 * seed));
-    if (seed % 2) f.network.process_died(1);
-    else f.network.power_lost(0);
+    if (seed % 2)
+      f.network.process_died(1);
+    else
+      f.network.power_lost(0);
     f.run(seconds(1));
     f.network.drop_everything();
     f.a.streams.clear();

@@ -12,7 +12,8 @@ constexpr Time restart_after = milliseconds(500);
 constexpr std::uint32_t most_steps_at_once = 100'000;
 
 std::string describe(const DiskOp& op) {
-  static constexpr std::string_view kinds[] = {"read", "write", "sync", "sync_directory", "remove", "punch", "truncate", "list"};
+  static constexpr std::string_view kinds[] = {"read",   "write", "sync",     "sync_directory",
+                                               "remove", "punch", "truncate", "list"};
   static constexpr std::string_view files[] = {"identity", "raft", "journal", "object", "object_meta"};
   std::uint64_t length = op.length;
   for (const Slice& slice : op.slices) length += slice.size();
@@ -25,7 +26,11 @@ std::string describe(const DiskOp& op) {
 }  // namespace
 
 NodeMachine::NodeMachine(World& world, MachineId id, NodeOptions options)
-    : disk(world.pool, world.decisions, world.config.disk), world_(world), id_(id), options_(std::move(options)), name_("node" + std::to_string(id)) {}
+    : disk(world.pool, world.decisions, world.config.disk),
+      world_(world),
+      id_(id),
+      options_(std::move(options)),
+      name_("node" + std::to_string(id)) {}
 
 NodeMachine::~NodeMachine() = default;
 
@@ -38,7 +43,8 @@ Time NodeMachine::local(Time t) const {
 
 Time NodeMachine::true_time(Time deadline) const {
   if (deadline <= local(now())) return now();
-  const auto ahead = static_cast<unsigned __int128>(deadline - local(now())) * 1'000'000 / static_cast<std::uint64_t>(1'000'000 + drift_ppm_);
+  const auto ahead = static_cast<unsigned __int128>(deadline - local(now())) * 1'000'000 /
+                     static_cast<std::uint64_t>(1'000'000 + drift_ppm_);
   if (ahead > seconds(100'000)) return never;
   return now() + static_cast<Time>(ahead) + 1;
 }
@@ -183,7 +189,8 @@ void NodeMachine::on_disk_done(const Event& event) {
     }
     return;
   }
-  if (world_.tracing() && done.status != Status::ok) world_.trace(name_, "disk: " + std::string(to_string(done.status)));
+  if (world_.tracing() && done.status != Status::ok)
+    world_.trace(name_, "disk: " + std::string(to_string(done.status)));
   node_->on_disk(local(now()), std::move(done), effects_);
   after_step(5);
 }
@@ -240,10 +247,14 @@ void NodeMachine::perform() {
   for (const Effects::Dial& dial : effects_.dial) {
     if (doomed()) return;
     const std::uint32_t target = dial.to.address[15];
-    const bool known = dial.to.is_v4() && target >= 1 && target <= world_.nodes.size() && (dial.to.port == 7000 || dial.to.port == 7001);
-    if (world_.tracing()) world_.trace(name_, "dials " + to_string(dial.to) + " as stream " + std::to_string(dial.stream));
-    if (known) world_.network.dial(id_, dial.stream, target - 1, dial.to.port == 7001 ? Service::peer : Service::client);
-    else world_.network.dial_nowhere(id_, dial.stream);
+    const bool known = dial.to.is_v4() && target >= 1 && target <= world_.nodes.size() &&
+                       (dial.to.port == 7000 || dial.to.port == 7001);
+    if (world_.tracing())
+      world_.trace(name_, "dials " + to_string(dial.to) + " as stream " + std::to_string(dial.stream));
+    if (known)
+      world_.network.dial(id_, dial.stream, target - 1, dial.to.port == 7001 ? Service::peer : Service::client);
+    else
+      world_.network.dial_nowhere(id_, dial.stream);
   }
   for (const StreamId stream : effects_.output) {
     if (doomed()) return;
@@ -274,11 +285,13 @@ void NodeMachine::schedule_tick() {
 void NodeMachine::after_step(unsigned kind) {
   world_.hash.fold(now());
   world_.hash.fold(std::uint64_t{id_} << 8 | kind);
-  world_.hash.fold(effects_.disk.size() << 32 | effects_.dial.size() << 24 | effects_.output.size() << 16 | effects_.close.size() << 8 | effects_.resume.size());
+  world_.hash.fold(effects_.disk.size() << 32 | effects_.dial.size() << 24 | effects_.output.size() << 16 |
+                   effects_.close.size() << 8 | effects_.resume.size());
   world_.hash.end_step();
   steps_at_once_ = now() == last_step_at_ ? steps_at_once_ + 1 : 0;
   last_step_at_ = now();
-  if (steps_at_once_ > most_steps_at_once) world_.fail(Violation::Class::liveness, name_ + " takes steps without end, and no time passes");
+  if (steps_at_once_ > most_steps_at_once)
+    world_.fail(Violation::Class::liveness, name_ + " takes steps without end, and no time passes");
   perform();
   if (!node_) return;
   if (++steps_ % world_.config.check_every == 0) node_->check_invariants();

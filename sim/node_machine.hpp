@@ -1,5 +1,5 @@
-// A machine that runs a node: its disk, its clock, its process, which comes and goes. Performs the node's effects one at a time, and may
-// die after any of them.
+// A machine that runs a node: its disk, its clock, its process, which comes and goes. Performs the node's effects one
+// at a time, and may die after any of them.
 #pragma once
 #include <memory>
 #include <string>
@@ -19,18 +19,18 @@ class NodeMachine final : public Host {
 
   static Endpoint address_of(MachineId id) { return Endpoint::v4(10, 0, 0, static_cast<std::uint8_t>(id + 1), 7000); }
 
-  void start();             // power and a new process; nothing if it runs
-  void die(bool power);     // the process, and the machine's power with it
+  void start();          // power and a new process; nothing if it runs
+  void die(bool power);  // the process, and the machine's power with it
   // Dies when it has performed this many effects more, or at the latest after a moment.
   void arm_crash(std::uint32_t effects, bool power);
-  void crash_if_armed();    // now
+  void crash_if_armed();  // now
   void pause(Time until);
-  void stop();              // cleanly; `running` ends by itself
-  void set_drift(std::int64_t ppm);       // counted from now; clocks never go back
+  void stop();                       // cleanly; `running` ends by itself
+  void set_drift(std::int64_t ppm);  // counted from now; clocks never go back
   void jump_clock(Time ahead);
-  void wipe();              // a new disk; the process must not run
+  void wipe();  // a new disk; the process must not run
   void forget_seeds() { options_.seeds.clear(); }
-  std::string found_anew(); // an operator: go on alone, the majority is lost; empty, or why not
+  std::string found_anew();               // an operator: go on alone, the majority is lost; empty, or why not
   bool order(cluster::CommandBody body);  // as an operator, through this node; false: it cannot
 
   void on_tick(const Event& event);

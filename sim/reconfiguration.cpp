@@ -51,7 +51,8 @@ std::string early_reconfiguration() {
   c.run_for(milliseconds(100));
   c.bootstrap(1);
   for (NodeId id = 2; id <= fifth; ++id)
-    if (!settles_with(c, id, false) || (id != fifth && !settles_with(c, id, true))) return "no group of four voters and a learner comes about";
+    if (!settles_with(c, id, false) || (id != fifth && !settles_with(c, id, true)))
+      return "no group of four voters and a learner comes about";
 
   // The first leader gives the learner a vote, but only the learner hears of it.
   const NodeId first = c.leader()->id();
@@ -59,14 +60,16 @@ std::string early_reconfiguration() {
   for (NodeId id = 1; id < fifth; ++id)
     if (id != first) others.push_back(id);
   for (const NodeId id : others) separate(c, first, id), separate(c, fifth, id);
-  if (!c.propose_config(first, with_role(c.leader()->config(), fifth, true))) return "a leader refuses a change that may be made";
+  if (!c.propose_config(first, with_role(c.leader()->config(), fifth, true)))
+    return "a leader refuses a change that may be made";
 
   // The three others elect a second leader; one of them does not hear that it was elected.
   NodeId second = 0, deaf = 0;
   const bool voted = step_until(c, [&] {
     for (const NodeId voter : others) {
       const Raft& r = *c.nodes.at(voter).raft;
-      if (r.vote() == 0 || r.vote() == voter || r.vote() == first || r.term() <= c.nodes.at(first).raft->term()) continue;
+      if (r.vote() == 0 || r.vote() == voter || r.vote() == first || r.term() <= c.nodes.at(first).raft->term())
+        continue;
       second = r.vote();
       deaf = voter;
       return true;
@@ -75,7 +78,8 @@ std::string early_reconfiguration() {
   });
   if (!voted) return "three of four voters elect nobody";
   c.cut.insert({second, deaf});
-  if (!step_until(c, [&] { return c.nodes.at(second).raft->is_leader(); })) return "";  // its vote was lost; nothing to see
+  // its vote was lost; nothing to see
+  if (!step_until(c, [&] { return c.nodes.at(second).raft->is_leader(); })) return "";
   const Config before = c.nodes.at(second).raft->config();
   Config without_first = before;
   std::erase(without_first.voters, first);

@@ -7,7 +7,7 @@ namespace sd::sim {
 
 namespace {
 
-constexpr std::uint64_t most_sectors = 1ull << 35;  // 16 TB, more than any disk has
+constexpr std::uint64_t most_sectors = 1ull << 35;   // 16 TB, more than any disk has
 constexpr std::uint32_t most_in_request = 1u << 16;  // 32 MB, the largest request of NBD
 constexpr std::uint64_t most_operations = 1ull << 30;
 
@@ -69,7 +69,8 @@ bool RecordedHistory::read(std::istream& in) {
 bool RecordedHistory::disk(std::string_view rest) {
   std::uint64_t volume = 0;
   std::uint64_t sectors = 0;
-  if (!number(next_word(rest), volume) || volume > UINT32_MAX || !number(next_word(rest), sectors) || sectors > most_sectors)
+  if (!number(next_word(rest), volume) || volume > UINT32_MAX || !number(next_word(rest), sectors) ||
+      sectors > most_sectors)
     return refuse("a disk is a number and its sectors");
   Disk& disk = disks_[volume];
   if (disk.model) return refuse("disk " + std::to_string(volume) + " again");
@@ -82,16 +83,19 @@ bool RecordedHistory::begin(std::string_view rest) {
   std::uint64_t name = 0;
   std::uint64_t first = 0;
   std::uint64_t count = 0;
-  if (!number(next_word(rest), volume) || !number(next_word(rest), name)) return refuse("a disk and an operation are numbers");
+  if (!number(next_word(rest), volume) || !number(next_word(rest), name))
+    return refuse("a disk and an operation are numbers");
   const std::string_view kind_word = next_word(rest);
   const auto kind = kind_of(kind_word);
   if (!kind) return refuse("unknown kind of operation '" + std::string(kind_word) + "'");
-  if (!number(next_word(rest), first) || !number(next_word(rest), count)) return refuse("a place is a sector and how many");
+  if (!number(next_word(rest), first) || !number(next_word(rest), count))
+    return refuse("a place is a sector and how many");
   const auto at = disks_.find(volume);
   if (at == disks_.end()) return refuse("unknown disk " + std::to_string(volume));
   Disk& disk = at->second;
   const std::uint64_t sectors = disk.model->sectors();
-  if (count > most_in_request || first > sectors || count > sectors - first || (count == 0) != (*kind == DeviceModel::Kind::flush))
+  if (count > most_in_request || first > sectors || count > sectors - first ||
+      (count == 0) != (*kind == DeviceModel::Kind::flush))
     return refuse("a place outside the disk");
   if (name == 0 || disk.names.contains(name)) return refuse("operation " + std::to_string(name) + " begins again");
   if (++operations_ > most_operations) return refuse("too many operations");
@@ -106,7 +110,8 @@ bool RecordedHistory::begin(std::string_view rest) {
 bool RecordedHistory::end(std::string_view rest) {
   std::uint64_t volume = 0;
   std::uint64_t name = 0;
-  if (!number(next_word(rest), volume) || !number(next_word(rest), name)) return refuse("a disk and an operation are numbers");
+  if (!number(next_word(rest), volume) || !number(next_word(rest), name))
+    return refuse("a disk and an operation are numbers");
   const auto at = disks_.find(volume);
   if (at == disks_.end()) return refuse("unknown disk " + std::to_string(volume));
   Disk& disk = at->second;
@@ -115,8 +120,10 @@ bool RecordedHistory::end(std::string_view rest) {
   const std::string_view outcome = next_word(rest);
   const OpId op = disk.names.at(name);
   if (outcome == "ok") {
-    if (open->second.kind != DeviceModel::Kind::read) disk.model->end(op);
-    else if (!end_read(disk, name, rest)) return false;
+    if (open->second.kind != DeviceModel::Kind::read)
+      disk.model->end(op);
+    else if (!end_read(disk, name, rest))
+      return false;
   } else if (outcome == "error") {
     ++errors_;
     disk.model->unknown(op);
@@ -128,7 +135,8 @@ bool RecordedHistory::end(std::string_view rest) {
   }
   if (disk.model->violation()) {
     violation_ = *disk.model->violation();
-    violation_->what += " [line " + std::to_string(line_) + ": operation " + std::to_string(name) + " of the history, " + open->second.text + "]";
+    violation_->what += " [line " + std::to_string(line_) + ": operation " + std::to_string(name) +
+                        " of the history, " + open->second.text + "]";
     return false;
   }
   disk.open.erase(open);
@@ -144,15 +152,18 @@ bool RecordedHistory::end_read(Disk& disk, std::uint64_t name, std::string_view 
     seen = comma == std::string_view::npos ? std::string_view{} : seen.substr(comma + 1);
     const std::size_t x = run.find('x');
     std::uint64_t length = 0;
-    if (x == std::string_view::npos || !number(run.substr(x + 1), length) || length == 0 || length > count - values.size())
+    if (x == std::string_view::npos || !number(run.substr(x + 1), length) || length == 0 ||
+        length > count - values.size())
       return refuse("what a read saw is runs of sectors, in all as many as it asked for");
     DeviceModel::Seen value;  // a name that never began is junk: nobody wrote that
     std::uint64_t writer = 0;
     if (run.substr(0, x) != "?") {
       if (!number(run.substr(0, x), writer)) return refuse("what a sector held is an operation, 0 or ?");
       const auto known = disk.names.find(writer);
-      if (writer == 0) value = 0;
-      else if (known != disk.names.end()) value = known->second;
+      if (writer == 0)
+        value = 0;
+      else if (known != disk.names.end())
+        value = known->second;
     }
     values.insert(values.end(), length, value);
   }
@@ -176,8 +187,9 @@ std::string RecordedHistory::summary() const {
     undecided += disk.model->inconclusive();
     open += disk.open.size();
   }
-  std::string text = std::to_string(disks_.size()) + " disks, " + std::to_string(operations_) + " operations (" + std::to_string(reads_) + " reads of " +
-                     std::to_string(sectors) + " sectors, " + std::to_string(errors_) + " errors, " + std::to_string(unknown_ + open) + " unanswered), " +
+  std::string text = std::to_string(disks_.size()) + " disks, " + std::to_string(operations_) + " operations (" +
+                     std::to_string(reads_) + " reads of " + std::to_string(sectors) + " sectors, " +
+                     std::to_string(errors_) + " errors, " + std::to_string(unknown_ + open) + " unanswered), " +
                      std::to_string(power_losses_) + " losses of power";
   if (undecided > 0) text += ", " + std::to_string(undecided) + " sectors undecided";
   return text;

@@ -1,4 +1,5 @@
-// Judges what real clients recorded, by the rules and the code by which the simulator judges its own guests (sim/device_model.hpp).
+// Judges what real clients recorded, by the rules and the code by which the simulator judges its own guests
+// (sim/device_model.hpp).
 //
 // A history is text, one event a line, fields separated by one space, in the order of their times:
 //
@@ -10,12 +11,13 @@
 //   p TIME                                        all nodes were dead at this time: what was not flushed may be gone
 //   # ...                                         nothing; as are empty lines
 //
-// TIME is any clock that never goes back (decimal). OP is a number from 1 up, used once for each VOLUME. KIND is read, write, fua (a write
-// with that flag), zero, trim or flush. FIRST and COUNT are sectors of 512 bytes, 0 and 0 for a flush. CLIENT is a word for people.
-// SEEN, for reads, says what each sector held, as runs: `OP x SECTORS` without spaces, joined by commas ("17x8,0x4,?x1"): the operation
-// whose payload is there (the client has checked its checksum, place and number), 0 for zeros, ? for bytes that are no payload of that
-// sector. Beginning and end are lines of their own, so that a reader keeps only what is open, and what was recorded when a recorder
-// dies is a history still: operations without an end are unknown.
+// TIME is any clock that never goes back (decimal). OP is a number from 1 up, used once for each VOLUME. KIND is read,
+// write, fua (a write with that flag), zero, trim or flush. FIRST and COUNT are sectors of 512 bytes, 0 and 0 for a
+// flush. CLIENT is a word for people. SEEN, for reads, says what each sector held, as runs: `OP x SECTORS` without
+// spaces, joined by commas ("17x8,0x4,?x1"): the operation whose payload is there (the client has checked its checksum,
+// place and number), 0 for zeros, ? for bytes that are no payload of that sector. Beginning and end are lines of their
+// own, so that a reader keeps only what is open, and what was recorded when a recorder dies is a history still:
+// operations without an end are unknown.
 //
 // The histories of several recorders of one machine are joined by `sort -s -n -k 2`, with the `v` lines first.
 //
@@ -50,8 +52,12 @@ class RecordedHistory {
  private:
   struct Disk {
     std::unique_ptr<DeviceModel> model;
-    std::map<std::uint64_t, OpId> names;   // what the recorder calls an operation -> what the model calls it
-    struct Open { DeviceModel::Kind kind; std::uint32_t count; std::string text; };
+    std::map<std::uint64_t, OpId> names;  // what the recorder calls an operation -> what the model calls it
+    struct Open {
+      DeviceModel::Kind kind;
+      std::uint32_t count;
+      std::string text;
+    };
     std::map<std::uint64_t, Open> open;
   };
   bool refuse(const std::string& why);

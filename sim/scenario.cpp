@@ -9,7 +9,7 @@ namespace sd::sim {
 
 namespace {
 
-constexpr std::uint32_t piece = 256;  // sectors of one read
+constexpr std::uint32_t piece = 256;        // sectors of one read
 constexpr Time voters_settle = seconds(3);  // more of the members get a vote, one after the other
 constexpr Time setup_limit = seconds(300);
 constexpr Time settle_limit = seconds(180);
@@ -35,13 +35,15 @@ Config config_of(const Shape& shape) {
 
 }  // namespace
 
-Scenario::Scenario(const Shape& shape) : shape_(shape), decisions_(shape.seed), written_(shape.vdis), volumes_(shape.vdis) {
+Scenario::Scenario(const Shape& shape)
+    : shape_(shape), decisions_(shape.seed), written_(shape.vdis), volumes_(shape.vdis) {
 #ifdef SD_SIM_BUGS
   probes_reached = 0;
 #endif
   world_ = std::make_unique<World>(decisions_, config_of(shape), shape.sink, false);
   world_->begin(true);
-  if (!until([this] { return world_->admin->done() && redundant(); }, setup_limit)) world_->fail(Violation::Class::liveness, "the cluster does not come up: " + world_->troubles());
+  if (!until([this] { return world_->admin->done() && redundant(); }, setup_limit))
+    world_->fail(Violation::Class::liveness, "the cluster does not come up: " + world_->troubles());
   // Data of a node that is down move at once.
   if (!trouble().empty() || !world_->nodes[0]->order(cluster::SetGrace{0})) return;
   run(voters_settle);
@@ -49,7 +51,7 @@ Scenario::Scenario(const Shape& shape) : shape_(shape), decisions_(shape.seed), 
 
 Scenario::~Scenario() = default;
 
-// --- Time --------------------------------------------------------------------------------------------------------------------------------
+// --- Time
 
 void Scenario::run(Time length) {
   const Time end = now() + length;
@@ -66,12 +68,14 @@ bool Scenario::until(const std::function<bool()>& condition, Time limit) {
   return !world_->failed() && condition();
 }
 
-// --- Nodes -------------------------------------------------------------------------------------------------------------------------------
+// --- Nodes
 
 void Scenario::kill(const Nodes& nodes) {
   for (const std::uint32_t node : nodes) machine(node).die(false);
 }
-void Scenario::kill_after(std::uint32_t node, std::uint32_t effects, bool power) { machine(node).arm_crash(effects, power); }
+void Scenario::kill_after(std::uint32_t node, std::uint32_t effects, bool power) {
+  machine(node).arm_crash(effects, power);
+}
 void Scenario::cut_power(const Nodes& nodes) {
   for (const std::uint32_t node : nodes) machine(node).die(true);
 }
@@ -85,7 +89,8 @@ void Scenario::start(const Nodes& nodes) {
 void Scenario::stop(const Nodes& nodes) {
   for (const std::uint32_t node : nodes) {
     machine(node).stop();
-    if (!until([&] { return !machine(node).running(); }, seconds(20))) world_->fail(Violation::Class::liveness, "a node does not stop: " + world_->troubles());
+    if (!until([&] { return !machine(node).running(); }, seconds(20)))
+      world_->fail(Violation::Class::liveness, "a node does not stop: " + world_->troubles());
   }
 }
 void Scenario::pause(std::uint32_t node, Time length) { machine(node).pause(now() + length); }
@@ -98,9 +103,7 @@ void Scenario::fill_disk(std::uint32_t node) {
   disk(node).config.capacity = 0;
   machine(node).tell_space();
 }
-void Scenario::wipe(std::uint32_t node) {
-  machine(node).wipe();
-}
+void Scenario::wipe(std::uint32_t node) { machine(node).wipe(); }
 void Scenario::forget_seeds(const Nodes& nodes) {
   for (const std::uint32_t node : nodes) machine(node).forget_seeds();
 }
@@ -109,7 +112,7 @@ void Scenario::empty_disk(std::uint32_t node) {
   machine(node).tell_space();
 }
 
-// --- The network ---------------------------------------------------------------------------------------------------------------------------
+// --- The network
 
 void Scenario::set_blocked(const Nodes& from, const Nodes& to, bool blocked) {
   for (const std::uint32_t a : from)
@@ -144,9 +147,10 @@ void Scenario::narrow_links(std::uint32_t node, std::uint32_t kb_per_second) {
   }
 }
 
-// --- Guests --------------------------------------------------------------------------------------------------------------------------------
+// --- Guests
 
-Scenario::Asked Scenario::ask(OpClass kind, std::uint32_t node, std::uint64_t first, std::uint32_t count, std::uint32_t vdi) {
+Scenario::Asked Scenario::ask(OpClass kind, std::uint32_t node, std::uint64_t first, std::uint32_t count,
+                              std::uint32_t vdi) {
   Guest& who = guest(node, vdi);
   if (!who.started()) who.start_at(node);
   if (kind != OpClass::read && kind != OpClass::flush) written_[vdi].push_back({first, count});
@@ -169,11 +173,12 @@ bool Scenario::read_all(std::uint32_t node, std::uint32_t vdi) {
   if (guest(node, vdi).started() && wait(ask(OpClass::read, node, 0, 1, vdi)) == Answer::pending) return false;
   std::vector<Asked> asked;
   for (const Written& extent : written_[vdi])
-    for (std::uint32_t at = 0; at < extent.count; at += piece) asked.push_back(ask(OpClass::read, node, extent.first + at, std::min(piece, extent.count - at), vdi));
+    for (std::uint32_t at = 0; at < extent.count; at += piece)
+      asked.push_back(ask(OpClass::read, node, extent.first + at, std::min(piece, extent.count - at), vdi));
   return std::ranges::all_of(asked, [&](const Asked& each) { return wait(each) == Answer::ok; });
 }
 
-// --- The operator ----------------------------------------------------------------------------------------------------------------------------
+// --- The operator
 
 std::string Scenario::order(const client::SdRequest& request, std::optional<std::uint32_t> node) {
   world_->admin->order(request, node);
@@ -220,7 +225,7 @@ void Scenario::use_disk(std::uint32_t vdi, const std::string& name) {
   for (std::uint32_t node = 0; node < shape_.nodes; ++node) guest(node, vdi).attach(name, *world_->models.back());
 }
 
-// --- What an observer sees ---------------------------------------------------------------------------------------------------------------------
+// --- What an observer sees
 
 std::uint32_t Scenario::serving() const {
   std::uint32_t count = 0;
@@ -280,7 +285,7 @@ bool Scenario::came_by([[maybe_unused]] Probe probe) const {
 #endif
 }
 
-// --- The end -----------------------------------------------------------------------------------------------------------------------------------
+// --- The end
 
 void Scenario::heal() {
   heal_network();
@@ -297,9 +302,12 @@ std::string Scenario::settle_without(const Nodes& lost) {
     if (std::ranges::find(lost, node) == lost.end()) machine(node).start();
   for (std::uint32_t node = 0; node < shape_.nodes && !world_->failed(); ++node) {
     if (std::ranges::find(lost, node) != lost.end()) continue;
-    if (!until([&] { return serves(node); })) return "node " + std::to_string(node) + " does not serve" + world_->troubles();
+    if (!until([&] { return serves(node); }))
+      return "node " + std::to_string(node) + " does not serve" + world_->troubles();
     for (std::uint32_t vdi = 0; vdi < shape_.vdis; ++vdi)
-      if (!read_all(node, vdi)) return "disk " + std::to_string(vdi) + " cannot be read through node " + std::to_string(node) + ": " + trouble() + world_->troubles();
+      if (!read_all(node, vdi))
+        return "disk " + std::to_string(vdi) + " cannot be read through node " + std::to_string(node) + ": " +
+               trouble() + world_->troubles();
   }
   return world_->finish(false).what;
 }
@@ -309,9 +317,12 @@ std::string Scenario::settle() {
   for (auto& each : world_->nodes) each->start();
   for (std::uint32_t node = 0; node < shape_.nodes && !world_->failed(); ++node)
     for (std::uint32_t vdi = 0; vdi < shape_.vdis; ++vdi) {
-      if (!read_all(node, vdi)) return "disk " + std::to_string(vdi) + " cannot be read through node " + std::to_string(node) + ": " + trouble() + world_->troubles();
+      if (!read_all(node, vdi))
+        return "disk " + std::to_string(vdi) + " cannot be read through node " + std::to_string(node) + ": " +
+               trouble() + world_->troubles();
     }
-  if (!until([this] { return redundant() && world_->tidy(); }, settle_limit)) return trouble().empty() ? "copies are not restored" + world_->troubles() : trouble();
+  if (!until([this] { return redundant() && world_->tidy(); }, settle_limit))
+    return trouble().empty() ? "copies are not restored" + world_->troubles() : trouble();
   return world_->finish(true).what;
 }
 

@@ -1,4 +1,5 @@
-// Schedules for planted bugs that seeds drawn at random do not catch: each passes as things are, and fails with its bug.
+// Schedules for planted bugs that seeds drawn at random do not catch: each passes as things are, and fails with its
+// bug.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -21,7 +22,8 @@ void expect_caught(SimBug bug, const std::function<std::string()>& script) {
   EXPECT_NE(said, "");
 }
 
-// An owner falls silent until its removal is proposed; then it reaches the leader again, gets a lease, and never learns what the log says.
+// An owner falls silent until its removal is proposed; then it reaches the leader again, gets a lease, and never learns
+// what the log says.
 TEST(PlantedBugs, ALeaseForAMemberWhoseRemovalIsOnItsWay) {
   expect_caught(SimBug::grant_to_condemned, [] {
     Scenario s({.nodes = 3, .copies = 3});
@@ -47,8 +49,8 @@ TEST(PlantedBugs, ALeaseForAMemberWhoseRemovalIsOnItsWay) {
   });
 }
 
-// The disk says ok to the writes of an object and its metadata and carries none out; then the node forgets what it knew of the object, and reads
-// it again: whole, every checksum right, and old.
+// The disk says ok to the writes of an object and its metadata and carries none out; then the node forgets what it knew
+// of the object, and reads it again: whole, every checksum right, and old.
 TEST(PlantedBugs, AReadOfACopyThatItsDiskLetGrowOld) {
   expect_caught(SimBug::believe_old_reads, [] {
     Scenario s({.nodes = 3, .copies = 3, .objects = 200});
@@ -59,7 +61,8 @@ TEST(PlantedBugs, AReadOfACopyThatItsDiskLetGrowOld) {
     EXPECT_EQ(s.write(owner, 0, 8), Answer::ok);
     s.run(seconds(12));
     s.disk(owner).config.lost_write_per_million = 0;
-    for (std::uint32_t object = 1; object < 200; ++object) EXPECT_EQ(s.read(owner, object * Scenario::object, 8), Answer::ok);
+    for (std::uint32_t object = 1; object < 200; ++object)
+      EXPECT_EQ(s.read(owner, object * Scenario::object, 8), Answer::ok);
     EXPECT_EQ(s.read(owner, 0, 8), Answer::ok);
     EXPECT_TRUE(planted_bug != SimBug::count || s.came_by(Probe::read_from_older_copy));
     return s.trouble();
@@ -79,7 +82,8 @@ TEST(PlantedBugs, MetadataThatRotAtOneMember) {
   });
 }
 
-// A member that has lost what was not flushed comes back on a full disk, which has no room for that: history must stay open until it has.
+// A member that has lost what was not flushed comes back on a full disk, which has no room for that: history must stay
+// open until it has.
 TEST(PlantedBugs, AFullMemberThatLacksItsCopies) {
   expect_caught(SimBug::full_counts_as_copy, [] {
     std::string said;
@@ -100,8 +104,8 @@ TEST(PlantedBugs, AFullMemberThatLacksItsCopies) {
   });
 }
 
-// A voter is back with a new disk, before anybody has missed it: the others tell the leader of it, which cannot reach it. With a vote it would be the
-// third of four that a majority needs, and not know of which group.
+// A voter is back with a new disk, before anybody has missed it: the others tell the leader of it, which cannot reach
+// it. With a vote it would be the third of four that a majority needs, and not know of which group.
 TEST(PlantedBugs, AVoteForOneThatHoldsNothingOfTheLog) {
   expect_caught(SimBug::promote_unheard, [] {
     std::string said;
@@ -135,7 +139,8 @@ TEST(PlantedBugs, AColdStartOfNodesThatKnowNobody) {
   });
 }
 
-// The disk of a member cannot read for a while, which is when its data moves elsewhere: what its successors lack, it still has.
+// The disk of a member cannot read for a while, which is when its data moves elsewhere: what its successors lack, it
+// still has.
 TEST(PlantedBugs, ACopyThatCouldNotBeReadWhenItMoved) {
   expect_caught(SimBug::collect_unread, [] {
     Scenario s({.nodes = 3, .copies = 1, .objects = 12});
@@ -203,7 +208,8 @@ TEST(PlantedBugs, AnOldDiskThatIsLetIn) {
   });
 }
 
-// Likewise; but the one whose disk is put back was being drained, and is forgotten together with the life that its disk must know.
+// Likewise; but the one whose disk is put back was being drained, and is forgotten together with the life that its disk
+// must know.
 TEST(PlantedBugs, AMemberThatIsForgottenWhileItIsNeeded) {
   expect_caught(SimBug::forget_early, [] {
     Scenario s({.nodes = 4, .copies = 2, .objects = 16});
@@ -226,7 +232,8 @@ TEST(PlantedBugs, AMemberThatIsForgottenWhileItIsNeeded) {
     s.cut_power({drained, other});
     EXPECT_EQ(s.order(client::NodeDrain{id, true}, reader), "");
     s.run(seconds(10));
-    EXPECT_TRUE(planted_bug != SimBug::count || s.state(reader).member(id)) << "history is open: it may be the only one to have something";
+    EXPECT_TRUE(planted_bug != SimBug::count || s.state(reader).member(id))
+        << "history is open: it may be the only one to have something";
     s.disk(drained).restore(*image);
     s.start({drained});
     s.run(seconds(35));
@@ -261,8 +268,9 @@ TEST(PlantedBugs, AWriteThatIsToldOfBeforeItIsInTheJournal) {
   });
 }
 
-// Two owners, one after the other, are cut off while they write to themselves: neither write was acknowledged, each is above what the others have. What
-// a client has seen of the first is gone when the second comes back, unless it was written down which history counts.
+// Two owners, one after the other, are cut off while they write to themselves: neither write was acknowledged, each is
+// above what the others have. What a client has seen of the first is gone when the second comes back, unless it was
+// written down which history counts.
 TEST(PlantedBugs, AHistoryThatWasNotChosenAndComesBack) {
   expect_caught(SimBug::skip_establish, [] {
     std::string said;
@@ -288,8 +296,8 @@ TEST(PlantedBugs, AHistoryThatWasNotChosenAndComesBack) {
   });
 }
 
-// A write has reached one member, which dies. What the others have is written down in its place, with a newer version, and while that is on its way
-// another one dies. The version that is then found does not include the write.
+// A write has reached one member, which dies. What the others have is written down in its place, with a newer version,
+// and while that is on its way another one dies. The version that is then found does not include the write.
 TEST(PlantedBugs, AWriteThatIsNotInWhatWasWrittenDownAfterIt) {
   expect_caught(SimBug::newer_means_done, [] {
     std::string said;
@@ -307,7 +315,10 @@ TEST(PlantedBugs, AWriteThatIsNotInWhatWasWrittenDownAfterIt) {
       const auto asked = s.ask(OpClass::write, owner, 0, 8);
       s.run(milliseconds(20));
       s.kill({lone});
-      EXPECT_TRUE(s.until([&] { return !s.state(leader).member(lone_id)->up && !s.state(late).member(lone_id)->up && !s.state(early).member(lone_id)->up; }));
+      EXPECT_TRUE(s.until([&] {
+        return !s.state(leader).member(lone_id)->up && !s.state(late).member(lone_id)->up &&
+               !s.state(early).member(lone_id)->up;
+      }));
       s.heal_network();
       EXPECT_TRUE(s.until([&] { return s.came_by(Probe::establishes); }));
       s.one_way({owner}, {late});

@@ -1,4 +1,5 @@
-// Disks: full, empty, old, another node's, damaged. What they hold is used as far as it can be trusted, and never further.
+// Disks: full, empty, old, another node's, damaged. What they hold is used as far as it can be trusted, and never
+// further.
 #include <gtest/gtest.h>
 
 #include "core/client/service.hpp"
@@ -21,8 +22,10 @@ TEST(WipedDisk, ComesBackAsANewMemberAndGetsItsCopies) {
     ASSERT_TRUE(s.until([&] { return s.serves(who); })) << "node " << who << s.trouble();
     EXPECT_NE(s.status(who).id, before);
     const std::uint32_t other = (who + 1) % 3;
-    EXPECT_TRUE(s.until([&] { return s.redundant() && !s.state(other).member(before); }, seconds(120))) << "node " << who << ": nobody waits for the lost disk" << s.trouble();
-    for (const auto& finding : client::check_cluster(s.state(other), s.status(other)).findings) ADD_FAILURE() << "node " << who << ": " << finding.text;
+    EXPECT_TRUE(s.until([&] { return s.redundant() && !s.state(other).member(before); }, seconds(120)))
+        << "node " << who << ": nobody waits for the lost disk" << s.trouble();
+    for (const auto& finding : client::check_cluster(s.state(other), s.status(other)).findings)
+      ADD_FAILURE() << "node " << who << ": " << finding.text;
     EXPECT_EQ(s.settle(), "") << "node " << who;
   }
 }
@@ -39,14 +42,17 @@ TEST(WipedDisk, ThatIsBackBeforeItIsMissedIsNoCopy) {
   }
 }
 
-// A disk as it was some time ago (a snapshot of a machine, a restored backup): its data are older than what was acknowledged since.
+// A disk as it was some time ago (a snapshot of a machine, a restored backup): its data are older than what was
+// acknowledged since.
 void old_image(bool restarted_since, bool cleanly) {
   for (std::uint32_t who = 0; who < 3; ++who) {
     Scenario s({.nodes = 3, .copies = 3});
     ASSERT_TRUE(s.write_all(0, 4));
     ASSERT_EQ(s.flush(0), Answer::ok);
-    if (cleanly) s.stop({who});
-    else s.cut_power({who});
+    if (cleanly)
+      s.stop({who});
+    else
+      s.cut_power({who});
     const auto image = s.disk(who).image();
     s.start({who});
     ASSERT_TRUE(s.until([&] { return s.redundant(); }, seconds(120)));
@@ -85,9 +91,9 @@ auto image_of_the_life_before(Scenario& s) {
   return image;
 }
 
-// The machine is back so soon that nobody missed it, on a disk from before its present life began: that life's number is given twice. It must
-// not be taken for the one that holds what was written since; the member that does hold it is away, and has to be waited for. The node stays out,
-// however often it is started, until it has an empty disk.
+// The machine is back so soon that nobody missed it, on a disk from before its present life began: that life's number
+// is given twice. It must not be taken for the one that holds what was written since; the member that does hold it is
+// away, and has to be waited for. The node stays out, however often it is started, until it has an empty disk.
 TEST(OldDisk, IsNotTakenForTheLifeThatItRepeats) {
   Scenario s({.nodes = 3, .copies = 3});
   const auto image = image_of_the_life_before(s);
@@ -134,7 +140,8 @@ TEST(OldDisk, ThatWasStartedOftenBeforeItMeetsTheOthersIsNotTrusted) {
   EXPECT_EQ(s.settle_without({2}), "");
 }
 
-// The reverse: a disk that was there all the time is never taken for an old one, however many of its starts came to nothing.
+// The reverse: a disk that was there all the time is never taken for an old one, however many of its starts came to
+// nothing.
 TEST(Restarts, ThatNobodySawKeepNoNodeOut) {
   Scenario s({.nodes = 3, .copies = 3});
   ASSERT_TRUE(s.write_all(0, 4));
@@ -244,7 +251,8 @@ TEST(DamagedDisk, ThatCannotBeReadIsReadFromAnother) {
   }
 }
 
-// A bit of one node's journal rots while the power is off, of one node or of all: whatever the bit belongs to, what was flushed is with the others.
+// A bit of one node's journal rots while the power is off, of one node or of all: whatever the bit belongs to, what was
+// flushed is with the others.
 void rotten_journal(bool power_of_all) {
   bool noticed = false;
   for (std::uint64_t seed = 1; seed <= 36; ++seed) {
@@ -254,8 +262,10 @@ void rotten_journal(bool power_of_all) {
       ASSERT_EQ(s.write(0, round * 64, 64), Answer::ok);
       ASSERT_EQ(s.flush(0), Answer::ok);
     }
-    if (power_of_all) s.power_off_all();
-    else s.cut_power({who});
+    if (power_of_all)
+      s.power_off_all();
+    else
+      s.cut_power({who});
     ASSERT_TRUE(s.disk(who).flip_bit(FileKind::journal));
     s.start({0, 1, 2});
     EXPECT_TRUE(s.until([&] { return s.serves(who); }));
@@ -267,8 +277,9 @@ void rotten_journal(bool power_of_all) {
 TEST(DamagedJournal, OfOneNodeThatLostItsPowerLosesNothing) { rotten_journal(false); }
 TEST(DamagedJournal, OfOneNodeWhenAllLostTheirPowerLosesNothingThatWasFlushed) { rotten_journal(true); }
 
-// The newest metadata of objects rot while the node runs, and it goes on to change the objects. When it comes back it finds older metadata, which are
-// whole, and changes that do not follow them: that copy counts for nothing until it is made anew.
+// The newest metadata of objects rot while the node runs, and it goes on to change the objects. When it comes back it
+// finds older metadata, which are whole, and changes that do not follow them: that copy counts for nothing until it is
+// made anew.
 TEST(DamagedDisk, WithOlderMetadataIsNotTakenForTheNewest) {
   bool noticed = false;
   for (std::uint64_t seed = 1; seed <= 12; ++seed) {
@@ -280,7 +291,8 @@ TEST(DamagedDisk, WithOlderMetadataIsNotTakenForTheNewest) {
     }
     for (int bits = 0; bits < 4; ++bits) ASSERT_TRUE(s.disk(who).flip_bit(FileKind::object_meta));
     ASSERT_EQ(s.write(0, 16, 8), Answer::ok);
-    for (std::uint32_t object = 1; object < 4; ++object) ASSERT_EQ(s.write(0, object * Scenario::object + 16, 8), Answer::ok);
+    for (std::uint32_t object = 1; object < 4; ++object)
+      ASSERT_EQ(s.write(0, object * Scenario::object + 16, 8), Answer::ok);
     ASSERT_EQ(s.flush(0), Answer::ok);
     s.cut_power({who});
     s.start({who});
@@ -292,8 +304,8 @@ TEST(DamagedDisk, WithOlderMetadataIsNotTakenForTheNewest) {
   EXPECT_TRUE(noticed);
 }
 
-// What an operator's check finds that nobody has come by yet: each kind of wrong copy once, at one member of three. `said` counts it, and afterwards
-// all copies are equal and good.
+// What an operator's check finds that nobody has come by yet: each kind of wrong copy once, at one member of three.
+// `said` counts it, and afterwards all copies are equal and good.
 class CheckedDisk : public testing::Test {
  protected:
   void SetUp() override {

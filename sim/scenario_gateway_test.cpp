@@ -8,7 +8,8 @@ namespace {
 
 using Answer = Scenario::Answer;
 
-// The gateway dies after each single effect of a write in turn: the write then happened on every copy or on none, and reads agree.
+// The gateway dies after each single effect of a write in turn: the write then happened on every copy or on none, and
+// reads agree.
 void die_in_mid_write(std::uint32_t gateway, bool power) {
   for (std::uint32_t effects = 0; effects < 24; ++effects) {
     Scenario s({.nodes = 3, .copies = 3});
@@ -49,8 +50,9 @@ TEST(Gateways, TwoThatWriteOneDiskDoNotUndoEachOther) {
   Scenario s({.nodes = 3, .copies = 3});
   for (std::uint32_t round = 0; round < 40; ++round) {
     for (std::uint32_t node = 0; node < 3; ++node) {
-      s.ask(OpClass::write, node, round % 5, 4);           // the same sectors, and
-      s.ask(OpClass::write, node, 16 + node * 2, 2);       // neighbours inside one block: each read, changed and written back
+      s.ask(OpClass::write, node, round % 5, 4);  // the same sectors, and
+      // neighbours inside one block: each read, changed and written back
+      s.ask(OpClass::write, node, 16 + node * 2, 2);
       s.ask(OpClass::read, node, 0, 32);
     }
     s.run(microseconds(700));
@@ -70,7 +72,8 @@ TEST(Gateways, AnOwnersDeathUnlocksItsDiskWithoutAnOperator) {
   }
 }
 
-// A write forwarded to an owner that dies is repeated to the next one, and takes effect once although the first may have carried it out.
+// A write forwarded to an owner that dies is repeated to the next one, and takes effect once although the first may
+// have carried it out.
 TEST(Gateways, AForwardedWriteHappensOnceWhenItsOwnerDies) {
   for (std::uint32_t effects = 0; effects < 24; ++effects) {
     Scenario s({.nodes = 3, .copies = 3});
@@ -96,7 +99,8 @@ TEST(Gateways, ANodeThatStoresNothingServesDisksAndMayDie) {
   EXPECT_EQ(s.settle(), "");
 }
 
-// Gray failure: one machine's disk, or links, a thousand times slower than usual. Disks whose data lie elsewhere do not notice.
+// Gray failure: one machine's disk, or links, a thousand times slower than usual. Disks whose data lie elsewhere do not
+// notice.
 TEST(GrayFailure, OfADiskLeavesOthersTheirSpeed) {
   Scenario s({.nodes = 4, .copies = 1, .vdis = 1});
   ASSERT_TRUE(s.write_all(0, 8));
@@ -129,7 +133,8 @@ TEST(GrayFailure, OfLinksLeavesOthersTheirSpeed) {
   EXPECT_EQ(s.settle(), "");
 }
 
-// Megabytes wait for the path to one node, seconds of them; its lease is a second. Whoever it is, it lives and is heard.
+// Megabytes wait for the path to one node, seconds of them; its lease is a second. Whoever it is, it lives and is
+// heard.
 TEST(GrayFailure, OfBandwidthCostsNobodyTheLease) {
   for (std::uint32_t role = 0; role < 3; ++role) {  // the leader, the owner, neither
     Scenario s({.nodes = 3, .copies = 3});
@@ -140,9 +145,11 @@ TEST(GrayFailure, OfBandwidthCostsNobodyTheLease) {
     const std::uint32_t narrow = (leader + role) % 3;
     s.narrow_links(narrow, 1000);
     std::vector<Scenario::Asked> asked;
-    for (std::uint32_t i = 0; i < 96; ++i) asked.push_back(s.ask(OpClass::write, i % 3, i % 8 * Scenario::object + i / 8 * 128, 128));
+    for (std::uint32_t i = 0; i < 96; ++i)
+      asked.push_back(s.ask(OpClass::write, i % 3, i % 8 * Scenario::object + i / 8 * 128, 128));
     const Epoch epoch = s.state(leader).epoch();
-    EXPECT_FALSE(s.until([&] { return s.serving() < 3 || s.state(leader).epoch() != epoch; }, seconds(6))) << "role " << role << s.troubles();
+    EXPECT_FALSE(s.until([&] { return s.serving() < 3 || s.state(leader).epoch() != epoch; }, seconds(6)))
+        << "role " << role << s.troubles();
     for (const auto& each : asked) ASSERT_EQ(s.wait(each), Answer::ok) << "role " << role << s.trouble();
     EXPECT_EQ(s.state(leader).epoch(), epoch) << "role " << role;
     EXPECT_EQ(s.settle(), "") << "role " << role;

@@ -37,7 +37,8 @@ TEST(Members, TwoNodesWithoutAWitnessStopTogether) {
 
 TEST(Members, AVoterThatIsGoneIsReplaced) {
   Scenario s({.nodes = 4, .copies = 2});
-  ASSERT_TRUE(s.until([&] { return s.status(0).voter + s.status(1).voter + s.status(2).voter + s.status(3).voter == 3; }));
+  ASSERT_TRUE(
+      s.until([&] { return s.status(0).voter + s.status(1).voter + s.status(2).voter + s.status(3).voter == 3; }));
   std::uint32_t victim = 0, learner = 0;
   for (std::uint32_t node = 0; node < 4; ++node) (s.status(node).voter ? victim : learner) = node;
   s.kill({victim});
@@ -75,7 +76,8 @@ TEST(Members, AShortAbsenceMovesNoData) {
   ASSERT_TRUE(s.until([&] { return s.redundant(); })) << s.trouble();
   std::size_t at = 0;
   for (std::uint32_t node = 0; node < 4; ++node)
-    for (std::uint32_t i = 0; i < 24; ++i) EXPECT_EQ(s.holds(node, i), held[at++]) << "node " << node << ", object " << i;
+    for (std::uint32_t i = 0; i < 24; ++i)
+      EXPECT_EQ(s.holds(node, i), held[at++]) << "node " << node << ", object " << i;
   EXPECT_EQ(s.settle(), "");
 }
 
@@ -84,11 +86,13 @@ TEST(Members, ADrainedNodeCanBeTakenAwayWithoutLoss) {
   ASSERT_TRUE(s.write_all(0, 16));
   const NodeId id = s.status(3).id;
   ASSERT_EQ(s.order(client::NodeDrain{id, true}), "");
-  ASSERT_TRUE(s.until([&] { return s.leader() < 4 && s.state(s.leader()).is_drained(id) && !s.status(3).voter; })) << s.trouble();
+  ASSERT_TRUE(s.until([&] { return s.leader() < 4 && s.state(s.leader()).is_drained(id) && !s.status(3).voter; }))
+      << s.trouble();
   EXPECT_TRUE(s.serves(3)) << "it serves on";
   s.cut_power({3});
   s.wipe(3);
-  EXPECT_TRUE(s.until([&] { return s.leader() < 3 && !s.state(s.leader()).member(id); })) << "it leaves the list" << s.trouble();
+  EXPECT_TRUE(s.until([&] { return s.leader() < 3 && !s.state(s.leader()).member(id); }))
+      << "it leaves the list" << s.trouble();
   s.cut_power({2});  // as many as two copies allow for, besides
   EXPECT_TRUE(s.read_all(0)) << s.trouble();
 }

@@ -80,11 +80,14 @@ TEST(Partition, OneWayCutsOfAnyNodeLoseNothing) {
       Scenario s({.nodes = 3, .copies = 3});
       ASSERT_TRUE(s.write_all(0, 4));
       const Scenario::Nodes others{(one + 1) % 3, (one + 2) % 3};
-      if (deaf) s.one_way(others, {one});
-      else s.one_way({one}, others);
+      if (deaf)
+        s.one_way(others, {one});
+      else
+        s.one_way({one}, others);
       std::vector<Scenario::Asked> asked;
       for (std::uint32_t node = 0; node < 3; ++node) asked.push_back(s.ask(OpClass::write, node, 0, 8));
-      EXPECT_EQ(s.wait(asked[others[0]]), Answer::ok) << "node " << one << (deaf ? " hears nobody" : " is heard by nobody") << s.trouble();
+      EXPECT_EQ(s.wait(asked[others[0]]), Answer::ok)
+          << "node " << one << (deaf ? " hears nobody" : " is heard by nobody") << s.trouble();
       s.run(seconds(10));
       EXPECT_EQ(s.settle(), "") << "node " << one << (deaf ? " hears nobody" : " is heard by nobody");
     }
@@ -119,8 +122,8 @@ TEST(Partition, ThatComesAndGoesLeavesOneHistory) {
   EXPECT_EQ(s.settle(), "");
 }
 
-// Below and at the bound of the clocks' drift there is one server at any time; the checker that says so is not blind: far above the
-// bound it finds two.
+// Below and at the bound of the clocks' drift there is one server at any time; the checker that says so is not blind:
+// far above the bound it finds two.
 TEST(Clocks, TheDeclaredDriftIsWhereSafetyEnds) {
   const auto run = [](std::int64_t ppm) {
     Scenario s({.nodes = 3, .copies = 3});
@@ -136,8 +139,9 @@ TEST(Clocks, TheDeclaredDriftIsWhereSafetyEnds) {
   EXPECT_NE(run(400'000), "");
 }
 
-// Two nodes cannot talk, and a write from one to the other is stuck. The first gives the connection up, and since a third has no room for another write
-// it asks all members anew. When the two can talk again the question is the first to arrive: what comes after it is too late.
+// Two nodes cannot talk, and a write from one to the other is stuck. The first gives the connection up, and since a
+// third has no room for another write it asks all members anew. When the two can talk again the question is the first
+// to arrive: what comes after it is too late.
 TEST(LateWrites, OfBeforeTheMembersWereAskedAnewAreRefused) {
   bool refused = false;
   for (std::uint64_t seed = 1; seed <= 8; ++seed) {
@@ -149,7 +153,8 @@ TEST(LateWrites, OfBeforeTheMembersWereAskedAnewAreRefused) {
     ASSERT_EQ(s.write(owner, 0, 1024), Answer::ok);
     s.partition({owner}, {cut_off});
     const auto stuck = s.ask(OpClass::write, owner, 0, 8);
-    s.ask(OpClass::write, owner, 8, 1016);  // more than the path takes at once: part of it stays with the owner, which notices that nothing moves
+    // more than the path takes at once: part of it stays with the owner, which notices that nothing moves
+    s.ask(OpClass::write, owner, 8, 1016);
     s.run(milliseconds(50));
     s.fill_disk_to_reserve(full);
     s.ask(OpClass::write, owner, 2048, 64);

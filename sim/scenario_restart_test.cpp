@@ -1,4 +1,5 @@
-// Nodes stop and start, one, some or all, in any order: nothing acknowledged is lost, and nobody has to be told anything.
+// Nodes stop and start, one, some or all, in any order: nothing acknowledged is lost, and nobody has to be told
+// anything.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -10,7 +11,8 @@ namespace {
 
 using Answer = Scenario::Answer;
 
-// The loss of any single node shows no object as zeros, with two copies or three; and a write then does not make a new, empty object.
+// The loss of any single node shows no object as zeros, with two copies or three; and a write then does not make a new,
+// empty object.
 TEST(Loss, OfAnyNodeLeavesEveryObjectReadable) {
   for (const std::uint32_t copies : {2u, 3u})
     for (std::uint32_t victim = 0; victim < 3; ++victim) {
@@ -32,7 +34,8 @@ TEST(Loss, OfOneNodeAfterTheOtherLosesNothing) {
   for (const std::uint32_t victim : {4u, 3u}) {
     s.cut_power({victim});
     s.run(2 * s.lease_end());
-    ASSERT_TRUE(s.until([&] { return s.leader() < 5 && s.state(s.leader()).epochs.size() == 1; }, seconds(120))) << s.trouble() << s.troubles();
+    ASSERT_TRUE(s.until([&] { return s.leader() < 5 && s.state(s.leader()).epochs.size() == 1; }, seconds(120)))
+        << s.trouble() << s.troubles();
   }
   EXPECT_TRUE(s.read_all(0)) << s.trouble();
   EXPECT_EQ(s.settle(), "");
@@ -60,8 +63,8 @@ TEST(Loss, OfMoreThanTheCopiesIsSaidAndNeverShownAsZeros) {
   EXPECT_GT(good, 8u) << "objects of the others are not concerned";
 }
 
-// The one node that has some objects is away for longer than anybody waits: those fail with an error, the others are there, and so are all once it is
-// back.
+// The one node that has some objects is away for longer than anybody waits: those fail with an error, the others are
+// there, and so are all once it is back.
 TEST(Loss, OfTheOnlyCopiesForAWhileFailsExactlyTheirObjects) {
   Scenario s({.nodes = 4, .copies = 1, .objects = 16, .op_timeout = seconds(100)});
   std::uint32_t owner = 0;
@@ -74,7 +77,9 @@ TEST(Loss, OfTheOnlyCopiesForAWhileFailsExactlyTheirObjects) {
   s.kill({victim});
   std::vector<Scenario::Asked> reads;
   for (std::uint32_t i = 0; i < 16; ++i) reads.push_back(s.ask(OpClass::read, owner, i * Scenario::object, 8));
-  for (std::uint32_t i = 0; i < 16; ++i) EXPECT_EQ(s.wait(reads[i], seconds(90)), concerned[i] ? Answer::error : Answer::ok) << "object " << i << s.trouble();
+  for (std::uint32_t i = 0; i < 16; ++i)
+    EXPECT_EQ(s.wait(reads[i], seconds(90)), concerned[i] ? Answer::error : Answer::ok)
+        << "object " << i << s.trouble();
   EXPECT_TRUE(s.came_by(Probe::peering_fails_waiting));
   s.start({victim});
   EXPECT_EQ(s.settle(), "");
@@ -89,7 +94,8 @@ TEST(Loss, OfTheIndexForAWhileFailsTheDiskAndShowsNoZeros) {
   const std::uint32_t other = (victim + 1) % 4;
   s.kill({victim});  // which also is the owner, so another one has to load the index
   std::vector<Scenario::Asked> asked;
-  for (std::uint32_t i = 0; i < 8; ++i) asked.push_back(s.ask(i % 4 == 3 ? OpClass::write : OpClass::read, other, i * Scenario::object, 8));
+  for (std::uint32_t i = 0; i < 8; ++i)
+    asked.push_back(s.ask(i % 4 == 3 ? OpClass::write : OpClass::read, other, i * Scenario::object, 8));
   for (const auto& each : asked) EXPECT_EQ(s.wait(each, seconds(90)), Answer::error) << s.trouble();
   EXPECT_TRUE(s.came_by(Probe::index_page_fails));
   s.start({victim});
@@ -97,15 +103,19 @@ TEST(Loss, OfTheIndexForAWhileFailsTheDiskAndShowsNoZeros) {
 }
 
 void cold_start(const std::vector<std::uint32_t>& down, const std::vector<std::uint32_t>& up, bool cleanly) {
-  const std::string order = std::string(cleanly ? "stopped " : "cut off ") + std::to_string(down[0]) + std::to_string(down[1]) + std::to_string(down[2]) + ", started " +
-                            std::to_string(up[0]) + std::to_string(up[1]) + std::to_string(up[2]);
+  const std::string order = std::string(cleanly ? "stopped " : "cut off ") + std::to_string(down[0]) +
+                            std::to_string(down[1]) + std::to_string(down[2]) + ", started " + std::to_string(up[0]) +
+                            std::to_string(up[1]) + std::to_string(up[2]);
   Scenario s({.nodes = 3, .copies = 3, .objects = 4});
   ASSERT_TRUE(s.write_all(down[2], 4));
-  for (std::uint32_t object = 0; object < 4; ++object) ASSERT_EQ(s.write(down[2], object * Scenario::object + 1024, 512), Answer::ok);
+  for (std::uint32_t object = 0; object < 4; ++object)
+    ASSERT_EQ(s.write(down[2], object * Scenario::object + 1024, 512), Answer::ok);
   ASSERT_EQ(s.flush(down[2]), Answer::ok);
   for (const std::uint32_t node : down) {
-    if (cleanly) s.stop({node});
-    else s.cut_power({node});
+    if (cleanly)
+      s.stop({node});
+    else
+      s.cut_power({node});
     s.run(milliseconds(700));  // what is left may go on, and write
     s.ask(OpClass::write, down[2], 8, 8);
     s.run(milliseconds(700));
@@ -118,7 +128,8 @@ void cold_start(const std::vector<std::uint32_t>& down, const std::vector<std::u
   ASSERT_TRUE(s.until([&] { return s.redundant(); })) << order << s.trouble();
   std::uint64_t moved = 0;
   for (std::uint32_t node = 0; node < 3; ++node) moved += s.status(node).recovery.pulled_bytes;
-  EXPECT_LE(moved, 8 * limits::block_size) << order << ": more was copied than the one block that was written while members were away";
+  EXPECT_LE(moved, 8 * limits::block_size)
+      << order << ": more was copied than the one block that was written while members were away";
   EXPECT_EQ(s.settle(), "") << order;
 }
 
@@ -140,8 +151,8 @@ TEST(ColdStart, AfterLossesOfPowerInEveryOrder) {
   } while (std::ranges::next_permutation(down).found);
 }
 
-// The power fails when an object is on its member's disk, and the index does not name it yet on its own. It was never flushed, and is gone once it was
-// read as zeros: a first write of another place does not bring it back.
+// The power fails when an object is on its member's disk, and the index does not name it yet on its own. It was never
+// flushed, and is gone once it was read as zeros: a first write of another place does not bring it back.
 TEST(ColdStart, AnObjectThatNoIndexNamesDoesNotComeBack) {
   bool voided = false;
   for (std::uint64_t seed = 1; seed <= 6; ++seed) {

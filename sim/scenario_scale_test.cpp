@@ -7,7 +7,12 @@ namespace sd::sim {
 namespace {
 
 void churn(std::uint32_t nodes, std::uint32_t rounds) {
-  Scenario s({.nodes = nodes, .copies = 3, .zones = 10, .objects = 64, .lease = seconds(3), .lease_margin = milliseconds(500)});
+  Scenario s({.nodes = nodes,
+              .copies = 3,
+              .zones = 10,
+              .objects = 64,
+              .lease = seconds(3),
+              .lease_margin = milliseconds(500)});
   ASSERT_EQ(s.trouble(), "");
   ASSERT_TRUE(s.write_all(0, 64)) << s.trouble();
   for (std::uint32_t round = 0; round < rounds; ++round) {
@@ -19,7 +24,8 @@ void churn(std::uint32_t nodes, std::uint32_t rounds) {
     ASSERT_TRUE(s.until([&] { return s.redundant(); }, seconds(120))) << "round " << round << s.trouble();
   }
   EXPECT_TRUE(s.read_all(1)) << s.trouble();
-  std::printf("%u nodes, %u rounds: %.1f s simulated, %llu steps\n", nodes, rounds, static_cast<double>(s.now()) / 1e9, static_cast<unsigned long long>(s.steps()));
+  std::printf("%u nodes, %u rounds: %.1f s simulated, %llu steps\n", nodes, rounds, static_cast<double>(s.now()) / 1e9,
+              static_cast<unsigned long long>(s.steps()));
 }
 
 TEST(Scale, TenNodesWithChurn) { churn(10, 5); }

@@ -37,7 +37,8 @@ TEST(GrownDisk, IsAsItWasForOpenSessionsAndWholeForNewOnes) {
   EXPECT_NE(s.grow_disk(0, 1, leader), "") << "it does not shrink";
   s.one_way({leader}, {owner});
   ASSERT_EQ(s.grow_disk(0, 5, leader), "");
-  ASSERT_TRUE(s.until([&] { return s.state(other).find(std::string_view("vol0"))->objects() == 5; }, milliseconds(300)));
+  ASSERT_TRUE(
+      s.until([&] { return s.state(other).find(std::string_view("vol0"))->objects() == 5; }, milliseconds(300)));
   const auto asked = s.ask(OpClass::write, other, 4 * Scenario::object, 8);
   ASSERT_TRUE(s.until([&] { return s.came_by(Probe::forward_behind_end); }, milliseconds(300)));
   EXPECT_EQ(s.answer(asked), Answer::pending) << "nobody is refused what he was told of";
@@ -129,7 +130,8 @@ TEST(DeletedDisk, GoesAlthoughNodesDieOverIt) {
     s.run(seconds(2));
     s.start({who});
     EXPECT_TRUE(s.until([&] { return s.serves(0) && s.state(0).find(vid) == nullptr; })) << s.trouble();
-    for (std::uint32_t node = 0; node < 3; ++node) EXPECT_EQ(s.objects_on(node, vid), 0u) << "node " << node << ", after " << effects << " effects";
+    for (std::uint32_t node = 0; node < 3; ++node)
+      EXPECT_EQ(s.objects_on(node, vid), 0u) << "node " << node << ", after " << effects << " effects";
   }
 }
 

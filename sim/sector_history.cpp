@@ -10,7 +10,8 @@ std::string_view to_string(SectorHistory::Verdict verdict) {
   switch (verdict) {
     case SectorHistory::Verdict::ok: return "ok";
     case SectorHistory::Verdict::never_written: return "a value that nobody had written there";
-    case SectorHistory::Verdict::stale: return "an acknowledged or seen write was lost, undone or not yet visible (no order explains the history)";
+    case SectorHistory::Verdict::stale:
+      return "an acknowledged or seen write was lost, undone or not yet visible (no order explains the history)";
     case SectorHistory::Verdict::lost_durable: return "a flushed write is gone after a loss of power";
     case SectorHistory::Verdict::changed_base: return "two different survivors of one loss of power were read";
   }
@@ -132,13 +133,17 @@ void SectorHistory::lose_power(Tick now, Tick flushed_before, bool all) {
   // Zeros may have been given to the wrong writer, so for them only the write itself counts as evidence.
   const auto finish = [this](const Cluster& c) { return c.value == 0 && guessed_ ? c.returned : c.finish; };
   const auto start = [this](const Cluster& c) { return c.value == 0 && guessed_ ? c.invoked : c.start; };
-  const auto durable = [&](const Cluster& c) { return !c.base && ((c.durable && c.returned != no_tick) || finish(c) < flushed_before); };
+  const auto durable = [&](const Cluster& c) {
+    return !c.base && ((c.durable && c.returned != no_tick) || finish(c) < flushed_before);
+  };
   const Cluster* newest = nullptr;  // the durable write known to be the latest, and the next
   const Cluster* second = nullptr;
   for (const Cluster& cluster : clusters_) {
     if (!durable(cluster)) continue;
-    if (!newest || start(cluster) > start(*newest)) second = std::exchange(newest, &cluster);
-    else if (!second || start(cluster) > start(*second)) second = &cluster;
+    if (!newest || start(cluster) > start(*newest))
+      second = std::exchange(newest, &cluster);
+    else if (!second || start(cluster) > start(*second))
+      second = &cluster;
   }
   std::vector<OpId> survivors;
   for (const Cluster& cluster : clusters_) {
@@ -147,8 +152,10 @@ void SectorHistory::lose_power(Tick now, Tick flushed_before, bool all) {
     if (!cluster.base && !older) survivors.push_back(cluster.value);
   }
   if (!newest) {
-    if (base_.empty()) survivors.push_back(0);
-    else survivors.insert(survivors.end(), base_.begin(), base_.end());
+    if (base_.empty())
+      survivors.push_back(0);
+    else
+      survivors.insert(survivors.end(), base_.begin(), base_.end());
   }
   std::sort(survivors.begin(), survivors.end());
   survivors.erase(std::unique(survivors.begin(), survivors.end()), survivors.end());
@@ -156,7 +163,8 @@ void SectorHistory::lose_power(Tick now, Tick flushed_before, bool all) {
   base_tick_ = now;
   pinned_ = base_present_ = guessed_ = searching_ = false;
   // Whether it happened before, or not, or happened and was lost: it may happen now.
-  std::erase_if(clusters_, [&](const Cluster& c) { return all || c.base || c.returned != no_tick || c.limit != no_tick; });
+  std::erase_if(clusters_,
+                [&](const Cluster& c) { return all || c.base || c.returned != no_tick || c.limit != no_tick; });
   for (Cluster& cluster : clusters_) {
     cluster.start = now;
     cluster.finish = no_tick;
@@ -227,7 +235,8 @@ bool SectorHistory::search() {
     if (!answered && cluster.value != 0 && cluster.reads == 0 &&
         std::none_of(reads_.begin(), reads_.end(), [&](const Read& r) { return r.value == cluster.value; }))
       continue;
-    search.ops.push_back({false, cluster.value, cluster.invoked, answered ? cluster.returned : cluster.limit, !answered});
+    search.ops.push_back(
+        {false, cluster.value, cluster.invoked, answered ? cluster.returned : cluster.limit, !answered});
   }
   for (const Read& read : reads_) search.ops.push_back({true, read.value, read.invoked, read.returned, false});
   std::sort(search.ops.begin(), search.ops.end(), [](const auto& a, const auto& b) { return a.invoked < b.invoked; });

@@ -1,15 +1,18 @@
-// What one 512-byte sector of a virtual disk may hold, decided from the operations on it: an online linearizability check of a register.
+// What one 512-byte sector of a virtual disk may hold, decided from the operations on it: an online linearizability
+// check of a register.
 //
-// Every data write has a value of its own, so a write and the reads that saw it form a cluster, which must occupy one stretch of the
-// linear order. With `finish` the earliest return and `start` the latest invocation in a cluster, the history is linearizable iff no two
-// clusters with finish < start ("forward": the value must hold all along) overlap and no other cluster lies inside a forward one
-// (Gibbons and Korach, Testing shared memories, 1997). A write without an answer and without a reader binds nothing.
+// Every data write has a value of its own, so a write and the reads that saw it form a cluster, which must occupy one
+// stretch of the linear order. With `finish` the earliest return and `start` the latest invocation in a cluster, the
+// history is linearizable iff no two clusters with finish < start ("forward": the value must hold all along) overlap
+// and no other cluster lies inside a forward one (Gibbons and Korach, Testing shared memories, 1997). A write without
+// an answer and without a reader binds nothing.
 //
-// Zeros are not unique: a read of zeros is given to some writer of zeros that fits, and if that guess ends in a contradiction, all
-// assignments are searched (Wing and Gong). The search is bounded; a history that exhausts it is accepted and counted.
+// Zeros are not unique: a read of zeros is given to some writer of zeros that fits, and if that guess ends in a
+// contradiction, all assignments are searched (Wing and Gong). The search is bounded; a history that exhausts it is
+// accepted and counted.
 //
-// Loss of power: the sector may then hold any value that is not certainly older than a durable one; which one is open until a read
-// pins it. Ticks are event numbers, all different.
+// Loss of power: the sector may then hold any value that is not certainly older than a durable one; which one is open
+// until a read pins it. Ticks are event numbers, all different.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -38,26 +41,29 @@ class SectorHistory {
   // The write may have happened until now or never; from now on it cannot happen.
   void fence(OpId op, Tick now);
   Verdict read(OpId value, Tick invoked, Tick returned);
-  // Everything volatile may be gone. `flushed_before`: writes that had returned by this tick were flushed (0: none). `all`: with everybody
-  // who had heard of them, so that writes under way cannot happen any more.
+  // Everything volatile may be gone. `flushed_before`: writes that had returned by this tick were flushed (0: none).
+  // `all`: with everybody who had heard of them, so that writes under way cannot happen any more.
   void lose_power(Tick now, Tick flushed_before, bool all);
 
   std::uint32_t inconclusive() const { return inconclusive_; }
 
  private:
   struct Cluster {
-    OpId write = 0;      // 0 in the base
-    OpId value = 0;      // 0: zeros
+    OpId write = 0;  // 0 in the base
+    OpId value = 0;  // 0: zeros
     bool base = false;
     bool durable = false;
-    Tick invoked = 0;    // of the write
+    Tick invoked = 0;  // of the write
     Tick returned = no_tick;
     Tick limit = no_tick;  // fenced then
     Tick start = 0;
     Tick finish = no_tick;
     std::uint32_t reads = 0;
   };
-  struct Read { OpId value; Tick invoked, returned; };
+  struct Read {
+    OpId value;
+    Tick invoked, returned;
+  };
 
   static bool contradict(const Cluster& a, const Cluster& b);
   bool fits(const Cluster& changed) const;

@@ -1,5 +1,5 @@
-// Draws a run's configuration: each seed has its own shape, limits, speeds, mix of operations and classes of faults, with whole classes
-// off, because a run that does everything at once reaches few corners.
+// Draws a run's configuration: each seed has its own shape, limits, speeds, mix of operations and classes of faults,
+// with whole classes off, because a run that does everything at once reaches few corners.
 #include <algorithm>
 #include <charconv>
 #include <span>
@@ -22,16 +22,21 @@ void draw_workload(Decisions& d, Config& config) {
     Region region;
     region.sectors = static_cast<std::uint32_t>(8 << d.choose(Site::config, 6));
     const std::uint64_t kind = d.choose(Site::config, 4);
-    if (kind == 0) region.first = 0;
-    else if (kind == 1) region.first = load.vdi_sectors - region.sectors;
-    else region.first = sectors_per_object * (1 + d.choose(Site::config, objects - 2));
+    if (kind == 0)
+      region.first = 0;
+    else if (kind == 1)
+      region.first = load.vdi_sectors - region.sectors;
+    else
+      region.first = sectors_per_object * (1 + d.choose(Site::config, objects - 2));
     if (kind == 2) region.first -= region.sectors / 2;  // over a boundary of objects
     bool overlaps = false;
-    for (const Region& other : load.regions) overlaps |= region.first < other.first + other.sectors && other.first < region.first + region.sectors;
+    for (const Region& other : load.regions)
+      overlaps |= region.first < other.first + other.sectors && other.first < region.first + region.sectors;
     if (!overlaps) load.regions.push_back(region);
   }
   static constexpr std::uint32_t usual[] = {40, 40, 4, 4, 4, 4};
-  for (std::size_t i = 0; i < std::size(usual); ++i) load.weights[i] = d.chance(Site::config, 1, 3) ? 0 : usual[i] * (d.chance(Site::config, 1, 4) ? 4 : 1);
+  for (std::size_t i = 0; i < std::size(usual); ++i)
+    load.weights[i] = d.chance(Site::config, 1, 3) ? 0 : usual[i] * (d.chance(Site::config, 1, 4) ? 4 : 1);
   if (load.weights[0] == 0) load.weights[0] = 10;
   if (load.weights[1] == 0) load.weights[1] = 20;
   load.depth = 1u << d.choose(Site::config, 5);
@@ -50,10 +55,12 @@ void draw_faults(Decisions& d, Config& config) {
   const FaultSet node_losses = bit(FaultClass::kill) | bit(FaultClass::power) | bit(FaultClass::stop);
   if (config.copies == 1) config.faults &= ~(bit(FaultClass::power) | bit(FaultClass::rot) | bit(FaultClass::stop));
   if (config.copies == 1 && config.nodes > 1) config.faults &= ~bit(FaultClass::kill);
-  // A rotten block counts as a lost copy until it is read or scrubbed; so nothing else may take the others away meanwhile.
-  const FaultSet removals = bit(FaultClass::partition) | bit(FaultClass::one_way) | bit(FaultClass::bridge) | bit(FaultClass::slow_net) | bit(FaultClass::pause) |
-                                 bit(FaultClass::slow_disk) | bit(FaultClass::stall) | bit(FaultClass::full) | bit(FaultClass::flip) |
-                                 bit(FaultClass::reset);
+  // A rotten block counts as a lost copy until it is read or scrubbed; so nothing else may take the others away
+  // meanwhile.
+  const FaultSet removals = bit(FaultClass::partition) | bit(FaultClass::one_way) | bit(FaultClass::bridge) |
+                            bit(FaultClass::slow_net) | bit(FaultClass::pause) | bit(FaultClass::slow_disk) |
+                            bit(FaultClass::stall) | bit(FaultClass::full) | bit(FaultClass::flip) |
+                            bit(FaultClass::reset);
   if (config.faults & bit(FaultClass::rot)) {
     config.faults &= ~removals;
     if (config.copies < 3) config.faults &= ~(node_losses | bit(FaultClass::power_all));
@@ -66,12 +73,13 @@ void draw_faults(Decisions& d, Config& config) {
   }
 }
 
-// Some seeds are made for one of the aimed faults: what is at stake there must be probable, and nothing else may get in the way too often.
-// Drawn from a site of its own, so that it changes no other seed.
+// Some seeds are made for one of the aimed faults: what is at stake there must be probable, and nothing else may get in
+// the way too often. Drawn from a site of its own, so that it changes no other seed.
 void draw_aim(Decisions& d, Config& config) {
   const auto draw = [&](std::uint64_t bound) { return d.choose(Site::aim, bound); };
   if (draw(5) != 0) return;
-  const FaultClass aim = static_cast<FaultClass>(simple_faults + draw(static_cast<std::size_t>(FaultClass::count) - simple_faults));
+  const FaultClass aim =
+      static_cast<FaultClass>(simple_faults + draw(static_cast<std::size_t>(FaultClass::count) - simple_faults));
   Workload& load = config.workload;
   config.faults = bit(aim);
   if (draw(4) == 0) config.faults |= bit(FaultClass::reconnect);
@@ -102,8 +110,8 @@ void draw_aim(Decisions& d, Config& config) {
     load.readers = 0;
   }
   if (aim == FaultClass::lone_rot) {
-    // As many members as copies: the place of one that is away stays empty, and it comes back behind the others. Large regions, so that
-    // chunks are partly as they were.
+    // As many members as copies: the place of one that is away stays empty, and it comes back behind the others. Large
+    // regions, so that chunks are partly as they were.
     config.gateways = config.nodes - config.copies;
     load.readers = 0;
   }
@@ -115,7 +123,8 @@ void draw_aim(Decisions& d, Config& config) {
   const std::uint64_t objects = load.vdi_sectors / sectors_per_object;
   load.regions.clear();
   const std::uint64_t regions = 2 + draw(10);
-  for (std::uint64_t i = 0; i < regions && i < objects; ++i) load.regions.push_back({sectors_per_object * i + 8 * draw(64), static_cast<std::uint32_t>(8 << draw(3))});
+  for (std::uint64_t i = 0; i < regions && i < objects; ++i)
+    load.regions.push_back({sectors_per_object * i + 8 * draw(64), static_cast<std::uint32_t>(8 << draw(3))});
   if (aim == FaultClass::lone_rot)
     for (Region& region : load.regions) region.sectors = 512;
 }
@@ -133,10 +142,12 @@ void draw_membership(Decisions& d, Config& config) {
   }
   // The one that is left must have it all, and keep it.
   const FaultSet bad_disks = bit(FaultClass::read_error) | bit(FaultClass::rot) | bit(FaultClass::full);
-  if (!aimed && config.nodes == 3 && config.copies == 3 && config.gateways == 0 && (config.faults & bad_disks) == 0 && config.faults != 0 && draw(4) == 0)
+  if (!aimed && config.nodes == 3 && config.copies == 3 && config.gateways == 0 && (config.faults & bad_disks) == 0 &&
+      config.faults != 0 && draw(4) == 0)
     config.faults |= bit(FaultClass::lose_majority);
   // A drained node's data needs a place to go.
-  if (aimed || config.faults == 0 || config.nodes - config.gateways <= config.copies || config.zones <= config.copies) return;
+  if (aimed || config.faults == 0 || config.nodes - config.gateways <= config.copies || config.zones <= config.copies)
+    return;
   if (draw(3) == 0) config.faults |= bit(FaultClass::drain);
   if (draw(3) == 0) config.faults |= bit(FaultClass::replace);
 }
@@ -147,7 +158,8 @@ void draw_rare(Decisions& d, Config& config) {
   if (draw(3) != 0 || config.faults >> simple_faults != 0) return;
   const FaultSet bad_disk = bit(FaultClass::rot) | bit(FaultClass::read_error) | bit(FaultClass::full);
   // Whoever is left alone must have everything: nothing else may have taken it away.
-  const bool several = config.nodes - config.gateways >= 3 && config.copies >= 2 && (config.faults & bit(FaultClass::lose_majority)) == 0;
+  const bool several = config.nodes - config.gateways >= 3 && config.copies >= 2 &&
+                       (config.faults & bit(FaultClass::lose_majority)) == 0;
   if (several && draw(16) == 0) {
     // More than the copies allow for. What then may be lost is told to the models; what is read must still be right.
     config.break_plan = true;
@@ -170,7 +182,8 @@ void draw_rare(Decisions& d, Config& config) {
   config.faults |= bit(static_cast<FaultClass>(static_cast<std::uint64_t>(FaultClass::sync_error) + kind));
   if (kind == 2) {
     // Like rot: a copy that is lost, and nobody knows.
-    config.faults &= bit(FaultClass::lost_write) | bit(FaultClass::reset) | bit(FaultClass::guest_cut) | bit(FaultClass::reconnect) | bit(FaultClass::slow_reader);
+    config.faults &= bit(FaultClass::lost_write) | bit(FaultClass::reset) | bit(FaultClass::guest_cut) |
+                     bit(FaultClass::reconnect) | bit(FaultClass::slow_reader);
     if (config.copies >= 3) config.faults |= bit(FaultClass::kill);
   }
 }
@@ -193,16 +206,18 @@ void draw_image(Decisions& d, Config& config) {
     config.workload.think_max = config.chaos * 2 / config.workload.ops;
     return;
   }
-  const FaultSet others = bit(FaultClass::rot) | bit(FaultClass::read_error) | bit(FaultClass::full) | bit(FaultClass::wipe) | bit(FaultClass::lost_write) |
-                          bit(FaultClass::lying_sync) | bit(FaultClass::sync_error) | bit(FaultClass::drain) | bit(FaultClass::replace) |
+  const FaultSet others = bit(FaultClass::rot) | bit(FaultClass::read_error) | bit(FaultClass::full) |
+                          bit(FaultClass::wipe) | bit(FaultClass::lost_write) | bit(FaultClass::lying_sync) |
+                          bit(FaultClass::sync_error) | bit(FaultClass::drain) | bit(FaultClass::replace) |
                           bit(FaultClass::lose_majority);
-  if ((config.faults & others) == 0 && config.nodes - config.gateways >= 3 && config.copies >= 2) config.faults |= bit(FaultClass::old_image);
+  if ((config.faults & others) == 0 && config.nodes - config.gateways >= 3 && config.copies >= 2)
+    config.faults |= bit(FaultClass::old_image);
 }
 
 // In a quarter of the seeds that cut paths.
 void draw_resume(Decisions& d, Config& config) {
-  constexpr FaultSet cuts = bit(FaultClass::partition) | bit(FaultClass::one_way) | bit(FaultClass::bridge) | bit(FaultClass::lone_witness) |
-                            bit(FaultClass::lone_owner) | bit(FaultClass::late_writes);
+  constexpr FaultSet cuts = bit(FaultClass::partition) | bit(FaultClass::one_way) | bit(FaultClass::bridge) |
+                            bit(FaultClass::lone_witness) | bit(FaultClass::lone_owner) | bit(FaultClass::late_writes);
   config.network.late_resume = (config.faults & cuts) != 0 && d.choose(Site::resume, 4) == 0;
 }
 
@@ -218,7 +233,8 @@ void draw_narrow(Decisions& d, Config& config) {
   if (draw(4) == 0) config.send_ahead = 512u << draw(8);
   // It may cost a member its place, which a rotten block may not.
   const FaultSet silent = bit(FaultClass::rot) | bit(FaultClass::lost_write);
-  if (draw(8) == 0 && config.faults != 0 && !config.break_plan && config.faults >> simple_faults == 0 && (config.faults & silent) == 0)
+  if (draw(8) == 0 && config.faults != 0 && !config.break_plan && config.faults >> simple_faults == 0 &&
+      (config.faults & silent) == 0)
     config.faults |= bit(FaultClass::narrow);
 }
 
@@ -250,7 +266,7 @@ std::string names_of(FaultSet mask, std::span<const std::string_view> known) {
 // Numbers with commas.
 bool parse_numbers(std::string_view text, std::vector<std::uint64_t>& numbers, char separator = ',') {
   numbers.clear();
-  for (const char* at = text.data(), *end = at + text.size(); at < end;) {
+  for (const char *at = text.data(), *end = at + text.size(); at < end;) {
     std::uint64_t number = 0;
     const auto parsed = std::from_chars(at, end, number);
     if (parsed.ec != std::errc() || (parsed.ptr != end && *parsed.ptr != separator)) return false;
@@ -365,7 +381,8 @@ Config draw_config(Decisions& d) {
   draw_checks(d, config);
   draw_narrow(d, config);
   for (std::uint32_t i = 0; i < config.nodes; ++i) config.starts.push_back(d.choose(Site::config, milliseconds(500)));
-  config.remembered_writes = d.chance(Site::limits, 1, 2) ? 256 : static_cast<std::uint32_t>(2 << d.choose(Site::limits, 3));
+  config.remembered_writes =
+      d.chance(Site::limits, 1, 2) ? 256 : static_cast<std::uint32_t>(2 << d.choose(Site::limits, 3));
   return config;
 }
 
@@ -388,7 +405,8 @@ bool apply_override(Config& config, std::string_view word) {
     }
     return true;
   }
-  if (key == "regions" && value.find('+') != std::string_view::npos) return parse_regions(value, config.workload.regions);
+  if (key == "regions" && value.find('+') != std::string_view::npos)
+    return parse_regions(value, config.workload.regions);
   if (key == "starts") return parse_numbers(value, config.starts);
   std::uint64_t number = 0;
   const auto parsed = std::from_chars(value.data(), value.data() + value.size(), number);
@@ -451,7 +469,9 @@ bool apply_override(Config& config, std::string_view word) {
 
 namespace {
 
-void add(std::string& text, std::string_view key, std::uint64_t value) { text += std::string(key) + "=" + std::to_string(value) + " "; }
+void add(std::string& text, std::string_view key, std::uint64_t value) {
+  text += std::string(key) + "=" + std::to_string(value) + " ";
+}
 
 std::string shape_text(const Config& config) {
   std::string text;
@@ -490,7 +510,8 @@ std::string full_text(const Config& config) {
   each_number(copy, [&](std::string_view name, auto& place) { add(text, name, place); });
   text += "regions=";
   for (std::size_t i = 0; i < config.workload.regions.size(); ++i)
-    text += (i == 0 ? "" : ",") + std::to_string(config.workload.regions[i].first) + "+" + std::to_string(config.workload.regions[i].sectors);
+    text += (i == 0 ? "" : ",") + std::to_string(config.workload.regions[i].first) + "+" +
+            std::to_string(config.workload.regions[i].sectors);
   text += " starts=";
   for (std::size_t i = 0; i < config.starts.size(); ++i) text += (i == 0 ? "" : ",") + std::to_string(config.starts[i]);
   return text;
@@ -499,11 +520,15 @@ std::string full_text(const Config& config) {
 std::string to_text(const Config& config) {
   std::string text = override_text(config);
   text += " | vdi " + std::to_string(config.workload.vdi_sectors / 2048) + " MB, regions";
-  for (const Region& region : config.workload.regions) text += " " + std::to_string(region.first) + "+" + std::to_string(region.sectors);
-  text += ", lease " + std::to_string(config.lease / 1'000'000) + "+" + std::to_string(config.lease_margin / 1'000'000) + " ms, journal " +
-          std::to_string(config.journal_bytes >> 10) + " KB, meta cache " + std::to_string(config.meta_cache) + ", latency up to " +
-          std::to_string(config.network.path.latency_max / 1000) + " us, window " + std::to_string(config.network.window) + ", ahead " + std::to_string(config.send_ahead) + ", grace " + std::to_string(config.grace_ms) + " ms, drift " +
-          std::to_string(config.drift_ppm) + " ppm, request timeout " + std::to_string(config.workload.op_timeout / 1'000'000) + " ms";
+  for (const Region& region : config.workload.regions)
+    text += " " + std::to_string(region.first) + "+" + std::to_string(region.sectors);
+  text += ", lease " + std::to_string(config.lease / 1'000'000) + "+" +
+          std::to_string(config.lease_margin / 1'000'000) + " ms, journal " +
+          std::to_string(config.journal_bytes >> 10) + " KB, meta cache " + std::to_string(config.meta_cache) +
+          ", latency up to " + std::to_string(config.network.path.latency_max / 1000) + " us, window " +
+          std::to_string(config.network.window) + ", ahead " + std::to_string(config.send_ahead) + ", grace " +
+          std::to_string(config.grace_ms) + " ms, drift " + std::to_string(config.drift_ppm) +
+          " ppm, request timeout " + std::to_string(config.workload.op_timeout / 1'000'000) + " ms";
   return text;
 }
 

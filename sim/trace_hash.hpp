@@ -1,5 +1,5 @@
-// The fingerprint of a run: everything that happens is folded into one chain, so two runs are the same if their last values are.
-// For the first difference, keep the value after each step (`remember`) and compare the two lists.
+// The fingerprint of a run: everything that happens is folded into one chain, so two runs are the same if their last
+// values are. For the first difference, keep the value after each step (`remember`) and compare the two lists.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -23,7 +23,8 @@ class TraceHash {
   std::uint64_t steps() const { return steps_; }
   const std::vector<std::uint64_t>& after_step() const { return after_step_; }
 
-  // The first step at which two runs differ; the length of the shorter one if it is the start of the other; -1 if they are the same.
+  // The first step at which two runs differ; the length of the shorter one if it is the start of the other; -1 if they
+  // are the same.
   static std::ptrdiff_t first_difference(const std::vector<std::uint64_t>& a, const std::vector<std::uint64_t>& b) {
     const std::size_t both = a.size() < b.size() ? a.size() : b.size();
     for (std::size_t i = 0; i < both; ++i)

@@ -44,7 +44,8 @@ NodeOptions options_of(const Config& config, MachineId id) {
   options.send_ahead = config.send_ahead;
   options.max_streams = std::max(256u, 4 * config.nodes);
   options.scrub_rate = 64u << 20;
-  options.scrub_every = config.faults & (bit(FaultClass::rot) | bit(FaultClass::lone_rot)) && !config.checks ? seconds(5) : seconds(3600);
+  options.scrub_every =
+      config.faults & (bit(FaultClass::rot) | bit(FaultClass::lone_rot)) && !config.checks ? seconds(5) : seconds(3600);
   return options;
 }
 
@@ -75,19 +76,26 @@ std::string_view to_string(Outcome outcome) {
 }
 
 World::World(Decisions& source, const Config& drawn, TraceSink* sink, bool remember_hashes)
-    : decisions(source), config(drawn), pool_owner_(std::make_unique<BufferPool>()), pool(*pool_owner_),
-      network(events, decisions, hash, drawn.network), sink_(sink) {
+    : decisions(source),
+      config(drawn),
+      pool_owner_(std::make_unique<BufferPool>()),
+      pool(*pool_owner_),
+      network(events, decisions, hash, drawn.network),
+      sink_(sink) {
   if (remember_hashes) hash.remember();
   network.sink = sink;
   checkers = std::make_unique<Checkers>(*this);
   for (std::uint32_t i = 0; i < config.nodes; ++i) {
     nodes.push_back(std::make_unique<NodeMachine>(*this, network.add_machine(), options_of(config, i)));
     if (config.drift_ppm > 0)
-      nodes.back()->set_drift(static_cast<std::int64_t>(decisions.choose(Site::clock, 2 * config.drift_ppm + 1)) - config.drift_ppm);
+      nodes.back()->set_drift(static_cast<std::int64_t>(decisions.choose(Site::clock, 2 * config.drift_ppm + 1)) -
+                              config.drift_ppm);
   }
-  for (std::uint32_t i = 0; i < config.vdis; ++i) models.push_back(std::make_unique<DeviceModel>(i + 1, config.workload.vdi_sectors));
+  for (std::uint32_t i = 0; i < config.vdis; ++i)
+    models.push_back(std::make_unique<DeviceModel>(i + 1, config.workload.vdi_sectors));
   for (std::uint32_t i = 0; i < config.vdis * config.guests_per_vdi; ++i)
-    guests.push_back(std::make_unique<Guest>(*this, network.add_machine(), i, i / config.guests_per_vdi, *models[i / config.guests_per_vdi]));
+    guests.push_back(std::make_unique<Guest>(*this, network.add_machine(), i, i / config.guests_per_vdi,
+                                             *models[i / config.guests_per_vdi]));
   admin = std::make_unique<Admin>(*this, network.add_machine());
   faults = std::make_unique<Faults>(*this);
 }
@@ -114,7 +122,8 @@ bool World::clean() const {
   if (!all_up()) return false;
   for (const auto& machine : nodes) {
     // A request may outlive its guest; copies are compared at rest.
-    if (machine->node()->state().epochs.size() != 1 || machine->node()->status(machine->local_time()).requests > 0) return false;
+    if (machine->node()->state().epochs.size() != 1 || machine->node()->status(machine->local_time()).requests > 0)
+      return false;
   }
   return true;
 }
@@ -162,8 +171,9 @@ std::string World::troubles() const {
     }
     const NodeStatus status = machine->node()->status(machine->local_time());
     const cluster::State& state = machine->node()->state();
-    text += std::string(status.serving ? " serves" : " does not serve") + (status.leader ? ", leads" : "") + ", term " + std::to_string(status.term) + ", applied " +
-            std::to_string(status.applied_index) + ", epoch " + std::to_string(state.epoch()) + " since " +
+    text += std::string(status.serving ? " serves" : " does not serve") + (status.leader ? ", leads" : "") + ", term " +
+            std::to_string(status.term) + ", applied " + std::to_string(status.applied_index) + ", epoch " +
+            std::to_string(state.epoch()) + " since " +
             std::to_string(state.epochs.empty() ? 0 : state.epochs.front().epoch);
     if (!status.trouble.empty()) text += " (" + status.trouble + ")";
   }
@@ -172,7 +182,8 @@ std::string World::troubles() const {
 }
 
 void World::enter(Phase phase, Time limit) {
-  static constexpr std::string_view names[] = {"setup", "chaos", "settle", "drain", "read back", "flush", "dark", "read again", "redundancy", "over"};
+  static constexpr std::string_view names[] = {"setup", "chaos", "settle",     "drain",      "read back",
+                                               "flush", "dark",  "read again", "redundancy", "over"};
   phase_ = phase;
   phase_began_ = now;
   phase_limit_ = now + limit;
@@ -181,9 +192,16 @@ void World::enter(Phase phase, Time limit) {
 
 void World::on_phase() {
   events.push({now + poll, 0, 0, 0, 0, EventKind::phase, 0});
-  static constexpr std::string_view late[] = {
-      "the cluster is not ready in time", "", "", "a healed cluster does not answer every request", "a healed cluster cannot be read back",
-      "a healed cluster cannot be flushed", "", "after a loss of power the cluster cannot be read back", "copies are not restored in time", ""};
+  static constexpr std::string_view late[] = {"the cluster is not ready in time",
+                                              "",
+                                              "",
+                                              "a healed cluster does not answer every request",
+                                              "a healed cluster cannot be read back",
+                                              "a healed cluster cannot be flushed",
+                                              "",
+                                              "after a loss of power the cluster cannot be read back",
+                                              "copies are not restored in time",
+                                              ""};
   bool all_idle = true;
   for (const auto& guest : guests) all_idle = all_idle && guest->idle();
   // Without a majority, or with the index gone, silence and errors are all that is left.
@@ -269,12 +287,16 @@ void World::dispatch(const Event& event) {
     case EventKind::node_tick: nodes[event.a]->on_tick(event); break;
     case EventKind::disk_done: nodes[event.a]->on_disk_done(event); break;
     case EventKind::client_timer:
-      if (event.a == config.nodes + guests.size()) admin->on_timer();
-      else guests[event.a - config.nodes]->on_timer();
+      if (event.a == config.nodes + guests.size())
+        admin->on_timer();
+      else
+        guests[event.a - config.nodes]->on_timer();
       break;
     case EventKind::fault:
-      if (event.b == 1) nodes[event.a]->start();
-      else faults->on_event(event);
+      if (event.b == 1)
+        nodes[event.a]->start();
+      else
+        faults->on_event(event);
       break;
     case EventKind::space:
       for (auto& node : nodes) node->tell_space();
@@ -352,7 +374,8 @@ Report run_seed(std::uint64_t seed, const std::vector<std::string>& overrides, T
   Decisions decisions(seed);
   Config config = draw_config(decisions);
   for (const std::string& word : overrides)
-    if (!apply_override(config, word)) return {Outcome::usage, "not understood: " + word, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {}};
+    if (!apply_override(config, word))
+      return {Outcome::usage, "not understood: " + word, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {}};
 #ifdef SD_SIM_BUGS
   probes_reached = 0;
 #endif

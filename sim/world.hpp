@@ -1,8 +1,9 @@
 // One simulated cluster with its guests: nodes on faulty disks, behind a faulty network, and what watches over them.
 //
-// A run: the nodes start one after the other and an operator formats the cluster and makes the VDIs; guests work while faults come and
-// go; then everything is healed, and the cluster has to answer every request within a bound, return to full redundancy, and read back
-// right; in the end nothing may be left over. The first thing that is not as it should be ends the run.
+// A run: the nodes start one after the other and an operator formats the cluster and makes the VDIs; guests work while
+// faults come and go; then everything is healed, and the cluster has to answer every request within a bound, return to
+// full redundancy, and read back right; in the end nothing may be left over. The first thing that is not as it should
+// be ends the run.
 //
 // A run is a function of its decisions and its configuration.
 #pragma once
@@ -33,16 +34,25 @@ class TraceSink : public MessageSink {
 };
 
 // The exit codes of the simulator.
-enum class Outcome : int { ok = 0, usage = 1, assertion = 10, safety = 11, durability = 12, liveness = 13, leak = 14, nondeterminism = 15 };
+enum class Outcome : int {
+  ok = 0,
+  usage = 1,
+  assertion = 10,
+  safety = 11,
+  durability = 12,
+  liveness = 13,
+  leak = 14,
+  nondeterminism = 15
+};
 std::string_view to_string(Outcome outcome);
 
 struct Report {
   Outcome outcome = Outcome::ok;
-  std::string what;               // of a failure
+  std::string what;  // of a failure
   std::uint64_t hash = 0, steps = 0;
   Time simulated = 0;
   std::uint64_t operations = 0, errors = 0, checked_sectors = 0, faults = 0, restarts = 0, inconclusive = 0;
-  std::uint64_t probes = 0;       // rare paths that it came by (core/base/sim_probe.hpp)
+  std::uint64_t probes = 0;           // rare paths that it came by (core/base/sim_probe.hpp)
   std::vector<std::uint64_t> hashes;  // after each step, if asked for
 };
 
@@ -55,16 +65,17 @@ class World {
 
   Report run();
 
-  // --- For scripts (scenario.hpp) -----------------------------------------------------------------------------------------------------
-  // The same world, one event at a time: nothing strikes, heals or works unless the script says so. `begin` once, then `step` as often as
-  // one likes, then `finish`, which ends the processes; with `compare`, all nodes must run, and every copy is compared.
+  // --- For scripts (scenario.hpp)
+  // The same world, one event at a time: nothing strikes, heals or works unless the script says so. `begin` once, then
+  // `step` as often as one likes, then `finish`, which ends the processes; with `compare`, all nodes must run, and
+  // every copy is compared.
   void begin(bool scripted);
   void step();
   Report finish(bool compare);
   const std::string& what() const { return what_; }  // of a failure
-  std::string troubles() const;                       // what each node and guest is at, in words
+  std::string troubles() const;                      // what each node and guest is at, in words
 
-  // --- For the parts of the world -----------------------------------------------------------------------------------------------------
+  // --- For the parts of the world
   void fail(Violation::Class kind, const std::string& what);
   bool failed() const { return outcome_ != Outcome::ok; }
   bool tracing() const { return sink_ != nullptr; }
@@ -76,7 +87,8 @@ class World {
   void member_died();     // likewise, if what it alone remembered may have been the last of it
   // Every node runs, knows the same configuration, serves, and no object lacks a copy.
   bool clean() const;
-  bool redundant() const;  // as clean, and no share of the data waits for a member that is away: as many may be lost as the copies allow for
+  // as clean, and no share of the data waits for a member that is away: as many may be lost as the copies allow for
+  bool redundant() const;
   bool all_up() const;  // as clean, but some copies may have yet to be made
   // Of a clean one: nobody stores what belongs elsewhere, and where blocks rot the scrub has read everything since.
   bool tidy();
@@ -122,6 +134,7 @@ class World {
 };
 
 // Runs one seed with overrides (may be empty). Replays `log` instead of the seed's own choices, if given.
-Report run_seed(std::uint64_t seed, const std::vector<std::string>& overrides, TraceSink* sink = nullptr, bool remember_hashes = false);
+Report run_seed(std::uint64_t seed, const std::vector<std::string>& overrides, TraceSink* sink = nullptr,
+                bool remember_hashes = false);
 
 }  // namespace sd::sim

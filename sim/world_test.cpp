@@ -40,8 +40,10 @@ Report run_regression(const std::filesystem::path& file) {
   std::uint64_t seed = 0;
   std::vector<std::string> overrides;
   for (std::string line; std::getline(in, line);) {
-    if (line.starts_with("seed ")) seed = std::stoull(line.substr(5));
-    else if (!line.empty() && line[0] != '#') overrides.push_back(line);
+    if (line.starts_with("seed "))
+      seed = std::stoull(line.substr(5));
+    else if (!line.empty() && line[0] != '#')
+      overrides.push_back(line);
   }
   return run_seed(seed, overrides);
 }
@@ -71,9 +73,11 @@ TEST(World, EachProbeLeftToScenariosIsAssertedByOne) {
 }
 
 #ifdef SD_SIM_BUGS
-// Planted bugs that hardly another run notices than the one by which they were found; it passes without them, see above.
+// Planted bugs that hardly another run notices than the one by which they were found; it passes without them, see
+// above.
 TEST(World, RegressionsNoticeTheBugsThatTheyWereFoundBy) {
-  static constexpr std::pair<SimBug, std::string_view> found_by[] = {{SimBug::one_life_for_all, "seed-12046.txt"}, {SimBug::keep_unacknowledged, "seed-2830.txt"}};
+  static constexpr std::pair<SimBug, std::string_view> found_by[] = {{SimBug::one_life_for_all, "seed-12046.txt"},
+                                                                     {SimBug::keep_unacknowledged, "seed-2830.txt"}};
   for (const auto& [bug, file] : found_by) {
     planted_bug = bug;
     const Report report = run_regression(regressions / file);

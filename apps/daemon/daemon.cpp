@@ -15,20 +15,29 @@
 namespace sd::daemon {
 
 CLI::Option* define(CLI::App& app, Arguments& a) {
-  app.add_option("-y,--advertise", a.advertise, "ADDR[:PORT] at which others reach this node (default: the listening address, or this machine's first)");
-  app.add_option_function<std::uint32_t>("-z,--zone", [&a](const std::uint32_t& zone) { a.zone = zone, a.has_zone = true; },
-                                         "Failure zone; copies and votes go to different zones (default: from the address)");
-  app.add_option("--heartbeat-timeout", a.heartbeat_timeout_ms, "A node silent for this long is taken out, ms")->capture_default_str()->check(CLI::Range(300, 600000));
-  app.add_option("--heartbeat-interval", a.heartbeat_interval_ms, "Time between heartbeats, ms")->capture_default_str()->check(CLI::Range(10, 60000));
+  app.add_option(
+      "-y,--advertise", a.advertise,
+      "ADDR[:PORT] at which others reach this node (default: the listening address, or this machine's first)");
+  app.add_option_function<std::uint32_t>(
+      "-z,--zone", [&a](const std::uint32_t& zone) { a.zone = zone, a.has_zone = true; },
+      "Failure zone; copies and votes go to different zones (default: from the address)");
+  app.add_option("--heartbeat-timeout", a.heartbeat_timeout_ms, "A node silent for this long is taken out, ms")
+      ->capture_default_str()
+      ->check(CLI::Range(300, 600000));
+  app.add_option("--heartbeat-interval", a.heartbeat_interval_ms, "Time between heartbeats, ms")
+      ->capture_default_str()
+      ->check(CLI::Range(10, 60000));
   app.add_option("--log-file", a.log_file, "Write the log there instead of the terminal");
-  return app.add_option("--seed", a.seeds, "HOST:PORT of a node of the cluster to join; may be repeated")->allow_extra_args(false);
+  return app.add_option("--seed", a.seeds, "HOST:PORT of a node of the cluster to join; may be repeated")
+      ->allow_extra_args(false);
 }
 
 std::optional<int> parse(CLI::App& app, int argc, char** argv, const Arguments& a, const std::function<void()>& check) {
   try {
     app.parse(argc, argv);
     if (a.heartbeat_timeout_ms < 10 * a.heartbeat_interval_ms)
-      throw CLI::ValidationError("--heartbeat-timeout", fmt::format("must be at least ten heartbeat intervals ({} ms)", 10 * a.heartbeat_interval_ms));
+      throw CLI::ValidationError("--heartbeat-timeout", fmt::format("must be at least ten heartbeat intervals ({} ms)",
+                                                                    10 * a.heartbeat_interval_ms));
     if (check) check();
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
@@ -46,7 +55,8 @@ std::expected<runtime::LoopOptions, std::string> loop_options(const Arguments& a
   if (!a.advertise.empty()) {
     auto advertised = parse_address(a.advertise, client.port);
     if (!advertised) return std::unexpected(advertised.error());
-    if (is_unspecified(*advertised)) return std::unexpected(a.advertise + " is no address others can reach: give --advertise a specific one");
+    if (is_unspecified(*advertised))
+      return std::unexpected(a.advertise + " is no address others can reach: give --advertise a specific one");
     o.node.address = *advertised;
   } else if (is_unspecified(client)) {
     o.node.address = first_own_address(client.port).value_or(Endpoint::v4(127, 0, 0, 1, client.port));

@@ -38,8 +38,7 @@ constexpr int connect_timeout_ms = 5000;
 client::ResponseResult Client::call_once(const client::SdRequest& request, std::string_view data) {
   if (!connection_) {
     auto opened = runtime::ClientConnection::open(options_.address, options_.port, connect_timeout_ms);
-    if (!opened)
-      throw Unreachable(exit_code::system, opened.error() + "; another address is given with -a and -p");
+    if (!opened) throw Unreachable(exit_code::system, opened.error() + "; another address is given with -a and -p");
     connection_ = std::move(*opened);
     connection_->set_timeout(options_.timeout_s * 1000);
   }
@@ -48,26 +47,33 @@ client::ResponseResult Client::call_once(const client::SdRequest& request, std::
   auto body = connection_->call(client::encode_request(header, request, data));
   if (!body) {
     connection_.reset();
-    throw Unreachable(exit_code::system, body.error() + "; what was asked for may still be done. `dog cluster check` says what is wrong");
+    throw Unreachable(exit_code::system,
+                      body.error() + "; what was asked for may still be done. `dog cluster check` says what is wrong");
   }
   if (options_.verbose) {
     const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - begin;
-    fmt::print(stderr, "request {} to {}: {} bytes back in {:.2f} ms\n", last_id_, where(), body->size(), taken.count());
+    fmt::print(stderr, "request {} to {}: {} bytes back in {:.2f} ms\n", last_id_, where(), body->size(),
+               taken.count());
   }
   auto response = client::decode_response(*body);
   if (!response || response->id != last_id_) {
     connection_.reset();
-    throw CommandError(exit_code::system, where() + " does not answer as a sheep does; is another program listening there?");
+    throw CommandError(exit_code::system,
+                       where() + " does not answer as a sheep does; is another program listening there?");
   }
   std::optional<client::Failure> failure;
   if (const auto* told = std::get_if<client::Failure>(&response->result)) failure = *told;
-  if (const auto* error = std::get_if<client::Error>(&response->result)) failure = client::Failure{error->error, std::string(to_string(error->error))};
+  if (const auto* error = std::get_if<client::Error>(&response->result))
+    failure = client::Failure{error->error, std::string(to_string(error->error))};
   if (!failure) return std::move(response->result);
-  if (failure->error == SdError::again) throw Again(exit_code::failed, failure->message + "; try again, and see `dog cluster check`");
+  if (failure->error == SdError::again)
+    throw Again(exit_code::failed, failure->message + "; try again, and see `dog cluster check`");
   throw CommandError(exit_code_for(failure->error), failure->message);
 }
 
-client::ResponseResult Client::call(const client::SdRequest& request, std::string_view data) { return call_once(request, data); }
+client::ResponseResult Client::call(const client::SdRequest& request, std::string_view data) {
+  return call_once(request, data);
+}
 
 client::ResponseResult Client::call_until_done(const client::SdRequest& request, std::string_view data) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(options_.timeout_s);
@@ -88,7 +94,9 @@ client::ResponseResult Client::call_until_done(const client::SdRequest& request,
 client::ClusterReport cluster_report(Client& client) {
   auto report = client.report<client::ClusterReport>(client::ClusterStatus{});
   // By length first, so that 10.0.0.9 comes before 10.0.0.10.
-  std::ranges::sort(report.nodes, {}, [](const client::NodeEntry& node) { return std::tuple(node.address.size(), node.address, !node.up, node.id); });
+  std::ranges::sort(report.nodes, {}, [](const client::NodeEntry& node) {
+    return std::tuple(node.address.size(), node.address, !node.up, node.id);
+  });
   return report;
 }
 

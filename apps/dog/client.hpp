@@ -1,4 +1,5 @@
-// A command's way to the cluster: one connection to one sheep, typed requests, and failures as exceptions that carry the exit code.
+// A command's way to the cluster: one connection to one sheep, typed requests, and failures as exceptions that carry
+// the exit code.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -36,8 +37,8 @@ class Client {
 
   // The answer, which is no error; throws CommandError otherwise. Connects at the first call.
   client::ResponseResult call(const client::SdRequest& request, std::string_view data = {});
-  // As `call`, and asks again (with a new connection if need be) while the cluster says "again" or the connection breaks, up to the
-  // time-out. For requests that may be repeated.
+  // As `call`, and asks again (with a new connection if need be) while the cluster says "again" or the connection
+  // breaks, up to the time-out. For requests that may be repeated.
   client::ResponseResult call_until_done(const client::SdRequest& request, std::string_view data = {});
 
   // Data answers.
@@ -55,7 +56,8 @@ class Client {
   template <typename Report>
   Report decoded(client::ResponseResult result) {
     auto report = client::bincode::from_bytes<Report>(bytes(std::move(result)));
-    if (!report) throw CommandError(exit_code::system, "the answer makes no sense; does " + where() + " run another version?");
+    if (!report)
+      throw CommandError(exit_code::system, "the answer makes no sense; does " + where() + " run another version?");
     return std::move(*report);
   }
   struct Unreachable : CommandError {
@@ -72,7 +74,8 @@ class Client {
   std::uint32_t last_id_ = 0;
 };
 
-// Nodes stand in the order of their addresses; of those that had an address one after the other, the one that is up comes first.
+// Nodes stand in the order of their addresses; of those that had an address one after the other, the one that is up
+// comes first.
 client::ClusterReport cluster_report(Client& client);
 
 }  // namespace sd::dog

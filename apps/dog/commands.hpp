@@ -34,7 +34,8 @@ struct Example {
 };
 std::string examples(std::initializer_list<Example> list);
 
-// Asks, on the terminal, whether what `warning` says may be done, unless `yes`; throws if it may not, or nobody can be asked.
+// Asks, on the terminal, whether what `warning` says may be done, unless `yes`; throws if it may not, or nobody can be
+// asked.
 void confirm_loss(const std::string& warning, bool yes);
 
 // "1 copy", "3 copies".

@@ -24,14 +24,29 @@ std::string state_text(const client::ClusterReport& report) {
 
 void info(const Options& options, Client& client) {
   const auto report = cluster_report(client);
-  const auto up = static_cast<std::uint64_t>(std::ranges::count_if(report.nodes, [](const auto& node) { return node.up; }));
+  const auto up =
+      static_cast<std::uint64_t>(std::ranges::count_if(report.nodes, [](const auto& node) { return node.up; }));
   const bool recovering = report.formatted && report.clean_epoch != report.epoch;
   if (options.json) {
-    json out = {{"status", state_text(report)}, {"formatted", report.formatted}, {"shut_down", report.shut_down}, {"uuid", id_text(report.uuid)},
-                {"copies", report.copies},      {"epoch", report.epoch},         {"clean_epoch", report.clean_epoch}, {"recovering", recovering},
-                {"nodes", report.nodes.size()}, {"nodes_up", up},                {"vdis", report.vdis},           {"vdi_bytes", report.vdi_bytes},
-                {"node", id_text(report.node)}, {"leader", id_text(report.leader)}, {"term", report.term},        {"serving", report.serving},
-                {"trouble", report.trouble}, {"waits_for", report.waits_for}, {"grace_s", report.grace_ms / 1000}};
+    json out = {{"status", state_text(report)},
+                {"formatted", report.formatted},
+                {"shut_down", report.shut_down},
+                {"uuid", id_text(report.uuid)},
+                {"copies", report.copies},
+                {"epoch", report.epoch},
+                {"clean_epoch", report.clean_epoch},
+                {"recovering", recovering},
+                {"nodes", report.nodes.size()},
+                {"nodes_up", up},
+                {"vdis", report.vdis},
+                {"vdi_bytes", report.vdi_bytes},
+                {"node", id_text(report.node)},
+                {"leader", id_text(report.leader)},
+                {"term", report.term},
+                {"serving", report.serving},
+                {"trouble", report.trouble},
+                {"waits_for", report.waits_for},
+                {"grace_s", report.grace_ms / 1000}};
     fmt::print("{}\n", out.dump(2));
     return;
   }
@@ -41,15 +56,20 @@ void info(const Options& options, Client& client) {
     fmt::print("Cluster id:     {}\n", id_text(report.uuid));
     fmt::print("Copies:         {}\n", report.copies);
   }
-  fmt::print("Epoch:          {}{}\n", report.epoch, recovering ? toned(Tone::warning, fmt::format(" (recovering since epoch {})", report.clean_epoch)) : "");
-  fmt::print("Nodes:          {}\n", toned(up == report.nodes.size() ? Tone::plain : Tone::bad, fmt::format("{} of {} up", up, report.nodes.size())));
+  fmt::print("Epoch:          {}{}\n", report.epoch,
+             recovering ? toned(Tone::warning, fmt::format(" (recovering since epoch {})", report.clean_epoch)) : "");
+  fmt::print("Nodes:          {}\n", toned(up == report.nodes.size() ? Tone::plain : Tone::bad,
+                                           fmt::format("{} of {} up", up, report.nodes.size())));
   fmt::print("Leader:         {}\n", report.leader ? id_text(report.leader) : toned(Tone::bad, "none"));
   for (const auto& address : report.waits_for)
-    fmt::print("Waits for:      {}\n", toned(Tone::warning, address + (report.leader == 0 ? ", a voter" : ", which may hold data that no other node has")));
+    fmt::print("Waits for:      {}\n",
+               toned(Tone::warning,
+                     address + (report.leader == 0 ? ", a voter" : ", which may hold data that no other node has")));
   if (!report.waits_for.empty()) fmt::print("                (lost for good? dog cluster recover force)\n");
   fmt::print("Grace time:     {}\n", counted(report.grace_ms / 1000, "second", "seconds"));
   fmt::print("VDIs:           {} ({} provisioned)\n", report.vdis, client::format_size(report.vdi_bytes));
-  if (!report.serving && !report.trouble.empty()) fmt::print("This node:      {}\n", toned(Tone::bad, "does not serve: " + report.trouble));
+  if (!report.serving && !report.trouble.empty())
+    fmt::print("This node:      {}\n", toned(Tone::bad, "does not serve: " + report.trouble));
   if (!report.formatted && report.leader != 0) fmt::print("\nFormat it with: dog cluster format -c COPIES\n");
 }
 
@@ -63,20 +83,28 @@ void format(const Options& options, Client& client, const FormatArguments& argum
   const auto before = cluster_report(client);
   if (before.formatted) {
     if (!arguments.force)
-      throw CommandError(exit_code::exists, "the cluster is formatted already. To lose every VDI and start over: dog cluster format --force");
-    confirm_loss(fmt::format("Formatting again loses {} ({}).", counted(before.vdis, "VDI", "VDIs"), client::format_size(before.vdi_bytes)), arguments.yes);
+      throw CommandError(
+          exit_code::exists,
+          "the cluster is formatted already. To lose every VDI and start over: dog cluster format --force");
+    confirm_loss(fmt::format("Formatting again loses {} ({}).", counted(before.vdis, "VDI", "VDIs"),
+                             client::format_size(before.vdi_bytes)),
+                 arguments.yes);
   }
   const std::uint16_t flags = arguments.force ? client::format_force : std::uint16_t{0};
   client.call(client::MakeFs{static_cast<std::uint8_t>(arguments.copies), 0, flags, "plain"});
   const auto after = cluster_report(client);
-  if (options.json) fmt::print("{}\n", json({{"copies", after.copies}, {"uuid", id_text(after.uuid)}}).dump(2));
-  else fmt::print("Formatted with {}.\n", counted(after.copies, "copy", "copies"));
+  if (options.json)
+    fmt::print("{}\n", json({{"copies", after.copies}, {"uuid", id_text(after.uuid)}}).dump(2));
+  else
+    fmt::print("Formatted with {}.\n", counted(after.copies, "copy", "copies"));
 }
 
 void shutdown(const Options& options, Client& client) {
   client.call(client::ShutdownCluster{});
-  if (options.json) fmt::print("{}\n", json({{"shut_down", true}}).dump(2));
-  else fmt::print("The cluster is shut down. To use it again, start its sheep again.\n");
+  if (options.json)
+    fmt::print("{}\n", json({{"shut_down", true}}).dump(2));
+  else
+    fmt::print("The cluster is shut down. To use it again, start its sheep again.\n");
 }
 
 }  // namespace
@@ -92,7 +120,8 @@ void add_cluster_commands(CLI::App& app, const Options& options, Client& client)
   sub = cluster->add_subcommand("format", "Make the cluster ready for VDIs");
   sub->footer(examples({{"dog cluster format -c 3", "three copies of everything, on three nodes"},
                         {"dog cluster format -c 2 --force", "throw every VDI away and begin anew (asks first)"}}));
-  sub->add_option("-c,--copies", arguments->copies, "Copies of every object, each on a node of another zone; default: as many as nodes, at most 3")
+  sub->add_option("-c,--copies", arguments->copies,
+                  "Copies of every object, each on a node of another zone; default: as many as nodes, at most 3")
       ->check(CLI::Range(1u, static_cast<unsigned>(limits::max_copies)))
       ->type_name("N");
   sub->add_flag("--force", arguments->force, "Also if it is formatted already: loses every VDI");

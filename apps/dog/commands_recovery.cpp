@@ -17,8 +17,8 @@ namespace sd::dog {
 
 namespace {
 
-using nlohmann::json;
 using client::format_size;
+using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
 struct NodeView {
@@ -54,13 +54,35 @@ std::string rate_text(std::uint64_t rate) { return rate == 0 ? "no limit" : form
 json to_json(const NodeView& view) {
   if (!view.report) return {{"address", view.address}, {"reachable", false}};
   const auto& r = *view.report;
-  return {{"address", view.address}, {"reachable", true}, {"id", id_text(r.id)}, {"epoch", r.epoch}, {"clean_epoch", r.clean_epoch}, {"enabled", r.enabled},
-          {"sweeping", r.sweeping}, {"tidy", r.tidy}, {"busy", r.busy}, {"objects_found", r.found}, {"objects_open", r.open}, {"swept", r.at},
-          {"to_sweep", r.end}, {"pulls", r.pulls}, {"pulled_objects", r.pulled_objects}, {"pulled_bytes", r.pulled_bytes},
-          {"mended_blocks", r.mended_blocks}, {"lost_blocks", r.lost_blocks}, {"removed_copies", r.removed}, {"removed_leftovers", r.leftovers},
-          {"removed_orphans", r.orphans}, {"kept_copies", r.kept}, {"scrub_passes", r.scrub_passes}, {"scrubbed_objects", r.scrubbed_objects},
-          {"scrubbed_bytes", r.scrubbed_bytes}, {"scrub_left", r.scrub_left}, {"unreadable_objects", r.unreadable_objects},
-          {"rate_busy", r.rate_busy}, {"rate_idle", r.rate_idle}};
+  return {{"address", view.address},
+          {"reachable", true},
+          {"id", id_text(r.id)},
+          {"epoch", r.epoch},
+          {"clean_epoch", r.clean_epoch},
+          {"enabled", r.enabled},
+          {"sweeping", r.sweeping},
+          {"tidy", r.tidy},
+          {"busy", r.busy},
+          {"objects_found", r.found},
+          {"objects_open", r.open},
+          {"swept", r.at},
+          {"to_sweep", r.end},
+          {"pulls", r.pulls},
+          {"pulled_objects", r.pulled_objects},
+          {"pulled_bytes", r.pulled_bytes},
+          {"mended_blocks", r.mended_blocks},
+          {"lost_blocks", r.lost_blocks},
+          {"removed_copies", r.removed},
+          {"removed_leftovers", r.leftovers},
+          {"removed_orphans", r.orphans},
+          {"kept_copies", r.kept},
+          {"scrub_passes", r.scrub_passes},
+          {"scrubbed_objects", r.scrubbed_objects},
+          {"scrubbed_bytes", r.scrubbed_bytes},
+          {"scrub_left", r.scrub_left},
+          {"unreadable_objects", r.unreadable_objects},
+          {"rate_busy", r.rate_busy},
+          {"rate_idle", r.rate_idle}};
 }
 
 struct Totals {
@@ -93,17 +115,27 @@ std::string bar(const Totals& now, const Totals& before, double seconds) {
   const auto full = static_cast<std::size_t>(part * cells);
   std::string text = fmt::format("[{}{}] {:3.0f}%", std::string(full, '#'), std::string(cells - full, '.'), part * 100);
   if (seconds > 0) {
-    text += fmt::format("  {}/s", format_size(static_cast<std::uint64_t>(static_cast<double>(now.bytes - std::min(now.bytes, before.bytes)) / seconds)));
+    text += fmt::format("  {}/s", format_size(static_cast<std::uint64_t>(
+                                      static_cast<double>(now.bytes - std::min(now.bytes, before.bytes)) / seconds)));
     const double speed = static_cast<double>(now.at - std::min(now.at, before.at)) / seconds;
-    if (now.at < now.end && speed > 0) text += fmt::format("  {:.0f} s left", static_cast<double>(now.end - now.at) / speed);
+    if (now.at < now.end && speed > 0)
+      text += fmt::format("  {:.0f} s left", static_cast<double>(now.end - now.at) / speed);
   }
   return text;
 }
 
 void print_table(const std::vector<NodeView>& views) {
   using Align = Table::Align;
-  Table table({{"NODE"}, {"STATE"}, {"SWEPT", Align::right}, {"PULLED", Align::right}, {"OBJECTS", Align::right}, {"MENDED", Align::right}, {"LOST", Align::right},
-               {"REMOVED", Align::right}, {"SCRUBBED", Align::right}, {"LIMIT", Align::right}});
+  Table table({{"NODE"},
+               {"STATE"},
+               {"SWEPT", Align::right},
+               {"PULLED", Align::right},
+               {"OBJECTS", Align::right},
+               {"MENDED", Align::right},
+               {"LOST", Align::right},
+               {"REMOVED", Align::right},
+               {"SCRUBBED", Align::right},
+               {"LIMIT", Align::right}});
   for (const auto& view : views) {
     if (!view.report) {
       table.add({{view.address}, {"does not answer", Tone::bad}});
@@ -111,11 +143,24 @@ void print_table(const std::vector<NodeView>& views) {
     }
     const auto& r = *view.report;
     const bool clean = r.epoch == r.clean_epoch;
-    const std::string state = !r.enabled ? "switched off" : r.sweeping ? "sweeping" : r.pulls > 0 ? "copying" : !clean ? "waits for others" : r.tidy ? "done" : "tidying";
-    table.add({{view.address}, {state, !r.enabled ? Tone::warning : clean ? Tone::good : Tone::plain}, {clean ? "-" : fmt::format("{}/{}", r.at, r.end)},
-               {format_size(r.pulled_bytes)}, {std::to_string(r.pulled_objects)}, {std::to_string(r.mended_blocks)},
-               {std::to_string(r.lost_blocks), r.lost_blocks > 0 ? Tone::bad : Tone::plain}, {std::to_string(r.removed + r.leftovers + r.orphans)},
-               {format_size(r.scrubbed_bytes)}, {rate_text(r.busy ? r.rate_busy : r.rate_idle)}});
+    const std::string state = !r.enabled    ? "switched off"
+                              : r.sweeping  ? "sweeping"
+                              : r.pulls > 0 ? "copying"
+                              : !clean      ? "waits for others"
+                              : r.tidy      ? "done"
+                                            : "tidying";
+    table.add({{view.address},
+               {state, !r.enabled ? Tone::warning
+                       : clean    ? Tone::good
+                                  : Tone::plain},
+               {clean ? "-" : fmt::format("{}/{}", r.at, r.end)},
+               {format_size(r.pulled_bytes)},
+               {std::to_string(r.pulled_objects)},
+               {std::to_string(r.mended_blocks)},
+               {std::to_string(r.lost_blocks), r.lost_blocks > 0 ? Tone::bad : Tone::plain},
+               {std::to_string(r.removed + r.leftovers + r.orphans)},
+               {format_size(r.scrubbed_bytes)},
+               {rate_text(r.busy ? r.rate_busy : r.rate_idle)}});
   }
   fmt::print("{}", table.text());
 }
@@ -129,7 +174,10 @@ void show(const Options& options, Client& client, bool watch) {
   if (options.json && !watch) {
     json nodes = json::array();
     for (const auto& view : views) nodes.push_back(to_json(view));
-    fmt::print("{}\n", json({{"epoch", now.epoch}, {"clean_epoch", now.clean_epoch}, {"enabled", now.enabled}, {"nodes", nodes}}).dump(2));
+    fmt::print(
+        "{}\n",
+        json({{"epoch", now.epoch}, {"clean_epoch", now.clean_epoch}, {"enabled", now.enabled}, {"nodes", nodes}})
+            .dump(2));
     return;
   }
   // Two looks tell the rate.
@@ -140,9 +188,14 @@ void show(const Options& options, Client& client, bool watch) {
     now = add_up(views);
     const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
     more = watch && now.epoch != now.clean_epoch && now.enabled;
-    if (options.json) fmt::print("{}\n", json({{"swept", now.at}, {"to_sweep", now.end}, {"pulled_bytes", now.bytes}, {"seconds", seconds}}).dump());
-    else if (terminal && more) fmt::print("\r\x1b[K{}", bar(now, first, seconds));
-    else if (!terminal || !watch) fmt::print("{}\n", bar(now, first, seconds));
+    if (options.json)
+      fmt::print(
+          "{}\n",
+          json({{"swept", now.at}, {"to_sweep", now.end}, {"pulled_bytes", now.bytes}, {"seconds", seconds}}).dump());
+    else if (terminal && more)
+      fmt::print("\r\x1b[K{}", bar(now, first, seconds));
+    else if (!terminal || !watch)
+      fmt::print("{}\n", bar(now, first, seconds));
     std::fflush(stdout);
   }
   if (options.json) return;
@@ -162,30 +215,42 @@ void set_throttle(const Options& options, Client& client, const std::string& bus
   };
   const client::SetThrottle wanted{parsed(busy, before.rate_busy), parsed(idle, before.rate_idle)};
   client.call_until_done(wanted);
-  if (options.json) fmt::print("{}\n", json({{"rate_busy", wanted.busy}, {"rate_idle", wanted.idle}}).dump(2));
-  else fmt::print("While clients work: {}; while they do not: {}. So on every node.\n", rate_text(wanted.busy), rate_text(wanted.idle));
+  if (options.json)
+    fmt::print("{}\n", json({{"rate_busy", wanted.busy}, {"rate_idle", wanted.idle}}).dump(2));
+  else
+    fmt::print("While clients work: {}; while they do not: {}. So on every node.\n", rate_text(wanted.busy),
+               rate_text(wanted.idle));
 }
 
 void switch_recovery(const Options& options, Client& client, bool enabled) {
-  if (enabled) client.call_until_done(client::EnableRecover{});
-  else client.call_until_done(client::DisableRecover{});
-  if (options.json) fmt::print("{}\n", json({{"enabled", enabled}}).dump(2));
-  else if (enabled) fmt::print("Recovery is switched on.\n");
-  else fmt::print("Recovery is switched off: objects get their copies back only when clients touch them.\n");
+  if (enabled)
+    client.call_until_done(client::EnableRecover{});
+  else
+    client.call_until_done(client::DisableRecover{});
+  if (options.json)
+    fmt::print("{}\n", json({{"enabled", enabled}}).dump(2));
+  else if (enabled)
+    fmt::print("Recovery is switched on.\n");
+  else
+    fmt::print("Recovery is switched off: objects get their copies back only when clients touch them.\n");
 }
 
 }  // namespace
 
 void add_recovery_commands(CLI::App& app, const Options& options, Client& client) {
   auto watch = std::make_shared<bool>(false);
-  auto* recovery = app.get_subcommand("node")->add_subcommand("recovery", "How far recovery is, and what each node has done for it");
-  recovery->footer(examples({{"dog node recovery", "a table of all nodes"}, {"dog node recovery --watch", "a bar, until every object has all its copies"}}));
+  auto* recovery =
+      app.get_subcommand("node")->add_subcommand("recovery", "How far recovery is, and what each node has done for it");
+  recovery->footer(examples({{"dog node recovery", "a table of all nodes"},
+                             {"dog node recovery --watch", "a bar, until every object has all its copies"}}));
   recovery->add_flag("-w,--watch", *watch, "Show a bar until every object has all its copies");
   auto busy = std::make_shared<std::string>(), idle = std::make_shared<std::string>();
   auto* throttle = recovery->add_subcommand("set-throttle", "How fast each node may copy in the background");
-  throttle->footer(examples({{"dog node recovery set-throttle", "show the rates"},
-                              {"dog node recovery set-throttle --busy 16M --idle none", "set them, for the whole cluster"}}));
-  throttle->add_option("--busy", *busy, "Bytes per second while clients work, like 32M, or none for no limit")->type_name("RATE");
+  throttle->footer(
+      examples({{"dog node recovery set-throttle", "show the rates"},
+                {"dog node recovery set-throttle --busy 16M --idle none", "set them, for the whole cluster"}}));
+  throttle->add_option("--busy", *busy, "Bytes per second while clients work, like 32M, or none for no limit")
+      ->type_name("RATE");
   throttle->add_option("--idle", *idle, "The same while they do not")->type_name("RATE");
   throttle->callback([&options, &client, busy, idle] { set_throttle(options, client, *busy, *idle); });
   recovery->callback([&options, &client, watch, throttle] {
@@ -197,7 +262,8 @@ void add_recovery_commands(CLI::App& app, const Options& options, Client& client
   sub->footer(examples({{"dog cluster recover enable", "missing copies are made"}}));
   sub->callback([&] { switch_recovery(options, client, true); });
   sub = recover->add_subcommand("disable", "Switch it off, for work on several nodes one after the other");
-  sub->footer(examples({{"dog cluster recover disable", "then stop, change and start one node after the other; then: enable"}}));
+  sub->footer(examples(
+      {{"dog cluster recover disable", "then stop, change and start one node after the other; then: enable"}}));
   sub->callback([&] { switch_recovery(options, client, false); });
 }
 

@@ -30,12 +30,16 @@ struct Arguments {
 
 std::uint64_t size_argument(const std::string& text, const char* what) {
   const auto size = client::parse_size(text);
-  if (!size) throw CommandError(exit_code::usage, fmt::format("'{}' is no {}: write a number of bytes, or one with K, M, G, T or P, as in 20G", text, what));
+  if (!size)
+    throw CommandError(
+        exit_code::usage,
+        fmt::format("'{}' is no {}: write a number of bytes, or one with K, M, G, T or P, as in 20G", text, what));
   return *size;
 }
 
 json as_json(const client::VdiEntry& vdi) {
-  return {{"name", vdi.name}, {"vid", vdi.vid}, {"size", vdi.size}, {"copies", vdi.copies}, {"owner", vdi.owner_address}};
+  return {
+      {"name", vdi.name}, {"vid", vdi.vid}, {"size", vdi.size}, {"copies", vdi.copies}, {"owner", vdi.owner_address}};
 }
 
 void create(const Options& options, Client& client, const Arguments& arguments) {
@@ -44,7 +48,8 @@ void create(const Options& options, Client& client, const Arguments& arguments) 
   const auto* vdi = std::get_if<client::VdiId>(&result);
   if (!vdi) throw CommandError(exit_code::system, "the answer makes no sense; does the sheep run another version?");
   if (options.json)
-    fmt::print("{}\n", json({{"name", arguments.name}, {"vid", vdi->vdi_id}, {"size", size}, {"copies", vdi->copies}}).dump(2));
+    fmt::print("{}\n",
+               json({{"name", arguments.name}, {"vid", vdi->vdi_id}, {"size", size}, {"copies", vdi->copies}}).dump(2));
   else
     fmt::print("Created VDI '{}': number {:06x}, {}, {}.\n", arguments.name, vdi->vdi_id, client::format_size(size),
                counted(vdi->copies, "copy", "copies"));
@@ -52,15 +57,20 @@ void create(const Options& options, Client& client, const Arguments& arguments) 
 
 void remove(const Options& options, Client& client, const Arguments& arguments) {
   client.call(client::VdiDelete{arguments.name});
-  if (options.json) fmt::print("{}\n", json({{"name", arguments.name}, {"deleted", true}}).dump(2));
-  else fmt::print("Deleted VDI '{}'.\n", arguments.name);
+  if (options.json)
+    fmt::print("{}\n", json({{"name", arguments.name}, {"deleted", true}}).dump(2));
+  else
+    fmt::print("Deleted VDI '{}'.\n", arguments.name);
 }
 
 void resize(const Options& options, Client& client, const Arguments& arguments) {
   const std::uint64_t size = size_argument(arguments.size, "size");
   client.call(client::VdiResize{arguments.name, size});
-  if (options.json) fmt::print("{}\n", json({{"name", arguments.name}, {"size", size}}).dump(2));
-  else fmt::print("VDI '{}' holds {} now. Whoever uses it sees that after connecting anew.\n", arguments.name, client::format_size(size));
+  if (options.json)
+    fmt::print("{}\n", json({{"name", arguments.name}, {"size", size}}).dump(2));
+  else
+    fmt::print("VDI '{}' holds {} now. Whoever uses it sees that after connecting anew.\n", arguments.name,
+               client::format_size(size));
 }
 
 void list(const Options& options, Client& client) {
@@ -78,7 +88,10 @@ void list(const Options& options, Client& client) {
   using Align = Table::Align;
   Table table({{"NAME"}, {"SIZE", Align::right}, {"COPIES", Align::right}, {"NUMBER"}, {"SERVED BY"}});
   for (const auto& vdi : vdis)
-    table.add({{vdi.name}, {client::format_size(vdi.size)}, {std::to_string(vdi.copies)}, {fmt::format("{:06x}", vdi.vid)},
+    table.add({{vdi.name},
+               {client::format_size(vdi.size)},
+               {std::to_string(vdi.copies)},
+               {fmt::format("{:06x}", vdi.vid)},
                {vdi.owner_address.empty() ? "-" : vdi.owner_address}});
   fmt::print("{}", table.text());
 }
@@ -89,8 +102,9 @@ void info(const Options& options, Client& client, const Arguments& arguments) {
     fmt::print("{}\n", as_json(vdi).dump(2));
     return;
   }
-  fmt::print("Name:      {}\nNumber:    {:06x}\nSize:      {} ({} bytes)\nCopies:    {}\nServed by: {}\n", vdi.name, vdi.vid, client::format_size(vdi.size),
-             vdi.size, vdi.copies, vdi.owner_address.empty() ? "nobody yet" : vdi.owner_address);
+  fmt::print("Name:      {}\nNumber:    {:06x}\nSize:      {} ({} bytes)\nCopies:    {}\nServed by: {}\n", vdi.name,
+             vdi.vid, client::format_size(vdi.size), vdi.size, vdi.copies,
+             vdi.owner_address.empty() ? "nobody yet" : vdi.owner_address);
 }
 
 // The range that OFFSET and LENGTH name; without LENGTH to the end of the VDI.
@@ -100,24 +114,29 @@ struct Range {
 Range range_of(const client::VdiEntry& vdi, const Arguments& arguments) {
   Range range{0, vdi.size};
   if (!arguments.offset.empty()) range.begin = size_argument(arguments.offset, "offset");
-  if (range.begin > vdi.size) throw CommandError(exit_code::usage, fmt::format("the offset lies behind the VDI, which holds {} bytes", vdi.size));
+  if (range.begin > vdi.size)
+    throw CommandError(exit_code::usage, fmt::format("the offset lies behind the VDI, which holds {} bytes", vdi.size));
   if (!arguments.length.empty()) {
     const std::uint64_t length = size_argument(arguments.length, "length");
     if (length > vdi.size - range.begin)
-      throw CommandError(exit_code::usage, fmt::format("the range ends behind the VDI, which holds {} bytes", vdi.size));
+      throw CommandError(exit_code::usage,
+                         fmt::format("the range ends behind the VDI, which holds {} bytes", vdi.size));
     range.end = range.begin + length;
   }
   return range;
 }
 
 // How much to move in one request: to the next border of an object, so that each request is for one object.
-std::uint64_t step(std::uint64_t at, std::uint64_t end) { return std::min(end - at, limits::object_size - at % limits::object_size); }
+std::uint64_t step(std::uint64_t at, std::uint64_t end) {
+  return std::min(end - at, limits::object_size - at % limits::object_size);
+}
 
 void write_all(std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t n = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw CommandError(exit_code::system, fmt::format("cannot write to standard output: {}", std::strerror(errno)));
+    if (n < 0)
+      throw CommandError(exit_code::system, fmt::format("cannot write to standard output: {}", std::strerror(errno)));
     bytes.remove_prefix(static_cast<std::size_t>(n));
   }
 }
@@ -128,7 +147,8 @@ std::size_t read_all(char* to, std::size_t size) {
   while (have < size) {
     const ssize_t n = ::read(STDIN_FILENO, to + have, size - have);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw CommandError(exit_code::system, fmt::format("cannot read standard input: {}", std::strerror(errno)));
+    if (n < 0)
+      throw CommandError(exit_code::system, fmt::format("cannot read standard input: {}", std::strerror(errno)));
     if (n == 0) break;
     have += static_cast<std::size_t>(n);
   }
@@ -136,12 +156,15 @@ std::size_t read_all(char* to, std::size_t size) {
 }
 
 void read(Client& client, const Arguments& arguments) {
-  if (isatty(STDOUT_FILENO) == 1) throw CommandError(exit_code::usage, "a terminal is no place for a disk's bytes; send them to a file or a program: > FILE");
+  if (isatty(STDOUT_FILENO) == 1)
+    throw CommandError(exit_code::usage,
+                       "a terminal is no place for a disk's bytes; send them to a file or a program: > FILE");
   const Range range = range_of(find_vdi(client, arguments.name), arguments);
   Progress progress("Reading", range.end - range.begin);
   for (std::uint64_t at = range.begin; at < range.end;) {
     const std::uint64_t size = step(at, range.end);
-    const std::string bytes = client.bytes(client.call_until_done(client::VdiRead{arguments.name, at, static_cast<std::uint32_t>(size)}));
+    const std::string bytes =
+        client.bytes(client.call_until_done(client::VdiRead{arguments.name, at, static_cast<std::uint32_t>(size)}));
     if (bytes.size() != size) throw CommandError(exit_code::system, "the sheep sent fewer bytes than were asked for");
     write_all(bytes);
     at += size;
@@ -153,8 +176,9 @@ void write(const Options& options, Client& client, const Arguments& arguments) {
   const Range range = range_of(find_vdi(client, arguments.name), arguments);
   const bool counted_length = !arguments.length.empty();
   std::uint64_t total = counted_length ? range.end - range.begin : 0;
-  struct stat file {};
-  if (total == 0 && fstat(STDIN_FILENO, &file) == 0 && S_ISREG(file.st_mode)) total = static_cast<std::uint64_t>(file.st_size);
+  struct stat file{};
+  if (total == 0 && fstat(STDIN_FILENO, &file) == 0 && S_ISREG(file.st_mode))
+    total = static_cast<std::uint64_t>(file.st_size);
 
   std::vector<char> buffer(limits::object_size);
   std::uint64_t at = range.begin;
@@ -173,10 +197,15 @@ void write(const Options& options, Client& client, const Arguments& arguments) {
   }
   client.call_until_done(client::VdiFlush{arguments.name});
   if (ended && counted_length)
-    throw CommandError(exit_code::failed, fmt::format("standard input ended after {} bytes, of {}; those were written", at - range.begin, range.end - range.begin));
+    throw CommandError(exit_code::failed, fmt::format("standard input ended after {} bytes, of {}; those were written",
+                                                      at - range.begin, range.end - range.begin));
   if (!counted_length && !ended && read_all(buffer.data(), 1) > 0)
-    throw CommandError(exit_code::full, fmt::format("standard input holds more than fits; the first {} bytes were written", at - range.begin));
-  if (options.json) fmt::print("{}\n", json({{"name", arguments.name}, {"offset", range.begin}, {"written", at - range.begin}}).dump(2));
+    throw CommandError(
+        exit_code::full,
+        fmt::format("standard input holds more than fits; the first {} bytes were written", at - range.begin));
+  if (options.json)
+    fmt::print("{}\n",
+               json({{"name", arguments.name}, {"offset", range.begin}, {"written", at - range.begin}}).dump(2));
 }
 
 }  // namespace
@@ -184,7 +213,9 @@ void write(const Options& options, Client& client, const Arguments& arguments) {
 client::VdiEntry find_vdi(Client& client, const std::string& name) {
   if (name.empty()) throw CommandError(exit_code::usage, "a VDI needs a name");
   const auto page = client.report<client::VdiPage>(client::VdiList{0, name});
-  if (page.vdis.empty()) throw CommandError(exit_code::missing, fmt::format("no VDI is called '{}'; `dog vdi list` shows those there are", name));
+  if (page.vdis.empty())
+    throw CommandError(exit_code::missing,
+                       fmt::format("no VDI is called '{}'; `dog vdi list` shows those there are", name));
   return page.vdis.front();
 }
 
@@ -210,40 +241,50 @@ void add_vdi_commands(CLI::App& app, const Options& options, Client& client) {
     return sub;
   };
   const auto range = [&](CLI::App* sub) {
-    sub->add_option("offset", arguments->offset, "Where to begin; default 0. Takes the suffixes of a size")->type_name("OFFSET");
+    sub->add_option("offset", arguments->offset, "Where to begin; default 0. Takes the suffixes of a size")
+        ->type_name("OFFSET");
     sub->add_option("length", arguments->length, "How many bytes; default: to the end")->type_name("LENGTH");
   };
 
   auto* create_command = command("create", "Create a VDI");
-  create_command->footer(examples({{"dog vdi create disk 20G", "takes no space until it is written; then: qemu ... nbd://HOST:10809/disk"},
-                                   {"dog vdi create scratch 1T -c 1", "one copy of each object: lost with its node"}}));
-  create_command->add_option("size", arguments->size, "In bytes, or with K, M, G, T or P: 20G")->required()->type_name("SIZE");
+  create_command->footer(
+      examples({{"dog vdi create disk 20G", "takes no space until it is written; then: qemu ... nbd://HOST:10809/disk"},
+                {"dog vdi create scratch 1T -c 1", "one copy of each object: lost with its node"}}));
+  create_command->add_option("size", arguments->size, "In bytes, or with K, M, G, T or P: 20G")
+      ->required()
+      ->type_name("SIZE");
   create_command->add_option("-c,--copies", arguments->copies, "Copies of every object; default: the cluster's")
       ->check(CLI::Range(1u, static_cast<unsigned>(limits::max_copies)))
       ->type_name("N");
   create_command->callback([&options, &client, arguments] { create(options, client, *arguments); });
 
   auto* resize_command = command("resize", "Make a VDI larger");
-  resize_command->footer(examples({{"dog vdi resize disk 40G", "the new space reads as zeros; clients see it after connecting anew"}}));
-  resize_command->add_option("size", arguments->size, "In bytes, or with K, M, G, T or P; not below the present size")->required()->type_name("SIZE");
+  resize_command->footer(
+      examples({{"dog vdi resize disk 40G", "the new space reads as zeros; clients see it after connecting anew"}}));
+  resize_command->add_option("size", arguments->size, "In bytes, or with K, M, G, T or P; not below the present size")
+      ->required()
+      ->type_name("SIZE");
   resize_command->callback([&options, &client, arguments] { resize(options, client, *arguments); });
 
   auto* delete_command = command("delete", "Delete a VDI and all its data");
   delete_command->footer(examples({{"dog vdi delete disk", "without asking; its space is free soon after"}}));
   delete_command->callback([&options, &client, arguments] { remove(options, client, *arguments); });
   auto* list_command = vdi->add_subcommand("list", "List all VDIs");
-  list_command->footer(examples({{"dog vdi list", "names, sizes, copies, and which node serves each"}, {"dog --json vdi list | jq -r '.[].name'", "the names alone"}}));
+  list_command->footer(examples({{"dog vdi list", "names, sizes, copies, and which node serves each"},
+                                 {"dog --json vdi list | jq -r '.[].name'", "the names alone"}}));
   list_command->callback([&options, &client] { list(options, client); });
   auto* info_command = command("info", "Show one VDI");
   info_command->footer(examples({{"dog vdi info disk", "its size, copies, and which node serves it"}}));
   info_command->callback([&options, &client, arguments] { info(options, client, *arguments); });
 
   auto* read_command = command("read", "Copy bytes of a VDI to standard output");
-  read_command->footer(examples({{"dog vdi read disk > disk.raw", "all of it"}, {"dog vdi read disk 1G 64M > part.raw", "64 MB, from 1 GB on"}}));
+  read_command->footer(examples(
+      {{"dog vdi read disk > disk.raw", "all of it"}, {"dog vdi read disk 1G 64M > part.raw", "64 MB, from 1 GB on"}}));
   range(read_command);
   read_command->callback([&client, arguments] { read(client, *arguments); });
   auto* write_command = command("write", "Copy standard input into a VDI; returns when the bytes are safe on disk");
-  write_command->footer(examples({{"dog vdi write disk < disk.raw", "from the beginning"}, {"dog vdi write disk 1G < part.raw", "from 1 GB on"}}));
+  write_command->footer(examples(
+      {{"dog vdi write disk < disk.raw", "from the beginning"}, {"dog vdi write disk 1G < part.raw", "from 1 GB on"}}));
   range(write_command);
   write_command->callback([&options, &client, arguments] { write(options, client, *arguments); });
 }

@@ -12,11 +12,14 @@
 
 namespace sd::dog {
 
-std::string counted(std::uint64_t n, const std::string& one, const std::string& many) { return fmt::format("{} {}", n, n == 1 ? one : many); }
+std::string counted(std::uint64_t n, const std::string& one, const std::string& many) {
+  return fmt::format("{} {}", n, n == 1 ? one : many);
+}
 
 void confirm_loss(const std::string& warning, bool yes) {
   if (yes) return;
-  if (isatty(STDIN_FILENO) != 1) throw CommandError(exit_code::usage, "this loses data, and has to be confirmed with --yes:\n" + warning);
+  if (isatty(STDIN_FILENO) != 1)
+    throw CommandError(exit_code::usage, "this loses data, and has to be confirmed with --yes:\n" + warning);
   fmt::print(stderr, "{}\nType \"yes\" to go on: ", warning);
   std::string answer;
   std::getline(std::cin, answer);
@@ -40,8 +43,9 @@ Begin with:
   dog -a 10.0.0.1 cluster check      what is wrong, if anything
 Each command has examples of its own: dog vdi read --help
 
-Options may stand before or behind the command. With --json the answer is JSON on standard output, and an error is one line of JSON
-on standard error: {"error": "what went wrong", "exit": CODE}. (Only `vdi read` writes a disk's bytes in any case.)
+Options may stand before or behind the command. With --json the answer is JSON on standard output, and an error is
+one line of JSON on standard error: {"error": "what went wrong", "exit": CODE}. (Only `vdi read` writes a disk's
+bytes in any case.)
 
 Environment: SHEEPDOG_DOG_ADDR and SHEEPDOG_DOG_PORT are the defaults of -a and -p.
 
@@ -53,8 +57,11 @@ int report(bool as_json, int code, std::string_view message) {
   using nlohmann::json;
   std::fflush(stdout);
   if (message.empty()) return code;
-  if (as_json) fmt::print(stderr, "{}\n", json({{"error", message}, {"exit", code}}).dump(-1, ' ', false, json::error_handler_t::replace));
-  else fmt::print(stderr, "dog: {}\n", message);
+  if (as_json)
+    fmt::print(stderr, "{}\n",
+               json({{"error", message}, {"exit", code}}).dump(-1, ' ', false, json::error_handler_t::replace));
+  else
+    fmt::print(stderr, "dog: {}\n", message);
   return code;
 }
 
@@ -68,7 +75,8 @@ std::string usage_problem(const CLI::App& app, const CLI::ParseError& error) {
   }
   std::string problem = error.what();
   const bool wants_command = innermost->get_require_subcommand_min() > 0;
-  if (const auto rest = app.remaining(true); wants_command && !rest.empty()) problem = fmt::format("'{}' has no command '{}'", command, rest.front());
+  if (const auto rest = app.remaining(true); wants_command && !rest.empty())
+    problem = fmt::format("'{}' has no command '{}'", command, rest.front());
   return fmt::format("{}; see {} --help", problem, command);
 }
 
@@ -80,9 +88,19 @@ int run(int argc, char** argv) {
   app.fallthrough();
 
   Options options;
-  app.add_option("-a,--address", options.address, "A sheep's address")->envname("SHEEPDOG_DOG_ADDR")->capture_default_str()->type_name("ADDR");
-  app.add_option("-p,--port", options.port, "Its client port")->envname("SHEEPDOG_DOG_PORT")->capture_default_str()->type_name("PORT")->check(CLI::Range(1, 65535));
-  app.add_option("-t,--timeout", options.timeout_s, "How long to wait for one answer")->capture_default_str()->type_name("SECONDS")->check(CLI::Range(1, 86400));
+  app.add_option("-a,--address", options.address, "A sheep's address")
+      ->envname("SHEEPDOG_DOG_ADDR")
+      ->capture_default_str()
+      ->type_name("ADDR");
+  app.add_option("-p,--port", options.port, "Its client port")
+      ->envname("SHEEPDOG_DOG_PORT")
+      ->capture_default_str()
+      ->type_name("PORT")
+      ->check(CLI::Range(1, 65535));
+  app.add_option("-t,--timeout", options.timeout_s, "How long to wait for one answer")
+      ->capture_default_str()
+      ->type_name("SECONDS")
+      ->check(CLI::Range(1, 86400));
   app.add_flag("--json", options.json, "Answers for programs");
   app.add_flag("-v,--verbose", options.verbose, "Show each request on standard error");
 
@@ -97,11 +115,13 @@ int run(int argc, char** argv) {
 
   const std::span arguments(argv, static_cast<std::size_t>(argc));
   // Where parsing fails, options are not set yet.
-  const bool as_json = std::ranges::any_of(arguments, [](const std::string_view argument) { return argument == "--json"; });
+  const bool as_json =
+      std::ranges::any_of(arguments, [](const std::string_view argument) { return argument == "--json"; });
   try {
     // Texts travel as UTF-8; a sheep refuses others without knowing what they were.
     for (const std::string_view argument : arguments)
-      if (!client::bincode::valid_utf8(argument)) throw CommandError(exit_code::usage, fmt::format("'{}' is not valid UTF-8", argument));
+      if (!client::bincode::valid_utf8(argument))
+        throw CommandError(exit_code::usage, fmt::format("'{}' is not valid UTF-8", argument));
     app.parse(argc, argv);
     if (std::fflush(stdout) != 0) throw CommandError(exit_code::system, "cannot write to standard output");
     return exit_code::ok;

@@ -35,7 +35,8 @@ namespace {
 
 // Columns on a terminal, taking each code point as one: right for all but East Asian and combining characters.
 std::size_t width(std::string_view text) {
-  return static_cast<std::size_t>(std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+  return static_cast<std::size_t>(
+      std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
 
 }  // namespace
@@ -50,8 +51,10 @@ std::string Table::text() const {
   const auto put = [&](std::size_t i, std::string_view cell, Tone tone) {
     const std::string space(widths[i] - width(cell), ' ');
     const bool last = i + 1 == columns_.size();
-    if (columns_[i].align == Align::right) out += space + toned(tone, cell);
-    else out += toned(tone, cell) + (last ? "" : space);
+    if (columns_[i].align == Align::right)
+      out += space + toned(tone, cell);
+    else
+      out += toned(tone, cell) + (last ? "" : space);
     out += last ? "\n" : "  ";
   };
   for (std::size_t i = 0; i < columns_.size(); ++i) put(i, columns_[i].title, Tone::strong);

@@ -25,24 +25,38 @@ void define(CLI::App& app, Arguments& a) {
       "  qemu-system-x86_64 -drive file=nbd://127.0.0.1:10809/disk,format=raw,if=virtio\n"
       "Port PORT serves clients, PORT + 1 the other nodes.\n" +
       std::string(sd::daemon::exit_codes));
-  app.add_option("DIR", a.directory, "Directory for this node's data; created if missing (but not the one it is in)")->required();
+  app.add_option("DIR", a.directory, "Directory for this node's data; created if missing (but not the one it is in)")
+      ->required();
   app.add_option("-b,--bind-addr", a.bind_address, "Address to listen on")->capture_default_str();
-  app.add_option("-p,--port", a.port, "Client port; other nodes connect to the next one")->capture_default_str()->check(CLI::Range(1, 65534));
+  app.add_option("-p,--port", a.port, "Client port; other nodes connect to the next one")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 65534));
   app.add_flag("-g,--gateway", a.gateway, "Serve clients but store no data");
-  app.add_option("-c,--copies", a.copies, "Copies kept of each object unless a format or disk names another number")->check(CLI::Range(1, 31));
-  app.add_option("-v,--vnodes", a.vnodes, "Weight of this node: its share of the data")->capture_default_str()->check(CLI::Range(1, 65535));
+  app.add_option("-c,--copies", a.copies, "Copies kept of each object unless a format or disk names another number")
+      ->check(CLI::Range(1, 31));
+  app.add_option("-v,--vnodes", a.vnodes, "Weight of this node: its share of the data")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 65535));
   app.add_option("-j,--journal", a.journal, "Directory for the journal (default: inside DIR)");
-  app.add_option("--journal-size", a.journal_mb, "Size of the journal, MB")->capture_default_str()->check(CLI::Range(32, 1 << 20));
-  app.add_option("-l,--log-level", a.log_level, "debug, info, warning or error")->capture_default_str()->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+  app.add_option("--journal-size", a.journal_mb, "Size of the journal, MB")
+      ->capture_default_str()
+      ->check(CLI::Range(32, 1 << 20));
+  app.add_option("-l,--log-level", a.log_level, "debug, info, warning or error")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
   app.add_flag("--directio", a.direct, "Bypass the page cache for objects and journal");
-  app.add_option("--io-engine", a.io_engine, "auto, uring or threads")->capture_default_str()->check(CLI::IsMember({"auto", "uring", "threads"}));
+  app.add_option("--io-engine", a.io_engine, "auto, uring or threads")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "uring", "threads"}));
   app.add_option("--cluster-driver", a.cluster_driver, "sdcluster: a cluster of many nodes; local: this node alone")
       ->capture_default_str()
       ->check(CLI::IsMember({"sdcluster", "local"}));
   app.add_flag("--nbd", a.nbd, "Serve disks over NBD");
   app.add_option("--nbd-port", a.nbd_port, "Port for NBD")->capture_default_str()->check(CLI::Range(1, 65535));
   app.add_option("--nbd-socket", a.nbd_socket, "Serve NBD on this Unix socket too");
-  app.add_option_function<std::uint64_t>("--random-seed", [&a](const std::uint64_t& seed) { a.random_seed = seed, a.has_seed = true; })->group("");
+  app.add_option_function<std::uint64_t>("--random-seed",
+                                         [&a](const std::uint64_t& seed) { a.random_seed = seed, a.has_seed = true; })
+      ->group("");
   sd::daemon::define(app, a);
 }
 
@@ -65,7 +79,9 @@ std::expected<sd::runtime::LoopOptions, std::string> loop_options(const Argument
   if (a.has_seed) o->random_seed = a.random_seed;
   o->disk.direct = a.direct;
   using sd::runtime::DiskEngineKind;
-  o->disk.engine = a.io_engine == "uring" ? DiskEngineKind::uring : a.io_engine == "threads" ? DiskEngineKind::threads : DiskEngineKind::automatic;
+  o->disk.engine = a.io_engine == "uring"     ? DiskEngineKind::uring
+                   : a.io_engine == "threads" ? DiskEngineKind::threads
+                                              : DiskEngineKind::automatic;
   if (a.nbd) {
     o->nbd = *client;
     o->nbd->port = a.nbd_port;
@@ -75,14 +91,17 @@ std::expected<sd::runtime::LoopOptions, std::string> loop_options(const Argument
 }
 
 std::string describe(const sd::NodeOptions& node, const std::string& directory) {
-  return fmt::format("sheep {} serves {} (zone {}, {}); unapplied writes take at most {} MB of memory", sd::to_string(node.address), directory, node.zone,
-                     node.vnodes == 0 ? std::string("gateway") : fmt::format("{} vnodes", node.vnodes), node.max_dirty_bytes >> 20);
+  return fmt::format("sheep {} serves {} (zone {}, {}); unapplied writes take at most {} MB of memory",
+                     sd::to_string(node.address), directory, node.zone,
+                     node.vnodes == 0 ? std::string("gateway") : fmt::format("{} vnodes", node.vnodes),
+                     node.max_dirty_bytes >> 20);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("sheep: one node of a distributed block store. Serves virtual disks to QEMU and other NBD clients.", "sheep");
+  CLI::App app("sheep: one node of a distributed block store. Serves virtual disks to QEMU and other NBD clients.",
+               "sheep");
   Arguments a;
   define(app, a);
   if (const auto code = sd::daemon::parse(app, argc, argv, a, [&a] { check(a); })) return *code;

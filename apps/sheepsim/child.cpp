@@ -31,15 +31,17 @@ struct Worker {
 void put(std::ostream& out, std::uint64_t seed, const Report& r) {
   std::string what = r.what;
   std::replace(what.begin(), what.end(), '\n', ' ');
-  out << seed << '\t' << static_cast<int>(r.outcome) << '\t' << r.hash << '\t' << r.steps << '\t' << r.simulated << '\t' << r.operations << '\t' << r.errors << '\t'
-      << r.checked_sectors << '\t' << r.faults << '\t' << r.restarts << '\t' << r.inconclusive << '\t' << r.probes << '\t' << what << '\n';
+  out << seed << '\t' << static_cast<int>(r.outcome) << '\t' << r.hash << '\t' << r.steps << '\t' << r.simulated << '\t'
+      << r.operations << '\t' << r.errors << '\t' << r.checked_sectors << '\t' << r.faults << '\t' << r.restarts << '\t'
+      << r.inconclusive << '\t' << r.probes << '\t' << what << '\n';
 }
 
 bool get(const std::string& line, SeedResult& result) {
   std::istringstream in(line);
   Report& r = result.report;
   int outcome = 0;
-  in >> result.seed >> outcome >> r.hash >> r.steps >> r.simulated >> r.operations >> r.errors >> r.checked_sectors >> r.faults >> r.restarts >> r.inconclusive >> r.probes;
+  in >> result.seed >> outcome >> r.hash >> r.steps >> r.simulated >> r.operations >> r.errors >> r.checked_sectors >>
+      r.faults >> r.restarts >> r.inconclusive >> r.probes;
   if (!in) return false;
   in.get();
   std::getline(in, r.what);
@@ -113,7 +115,8 @@ bool plant([[maybe_unused]] SimBug bug) {
 #endif
 }
 
-void run_seeds(std::uint64_t first, std::uint64_t last, const BatchOptions& options, const std::function<bool(const SeedResult&)>& each) {
+void run_seeds(std::uint64_t first, std::uint64_t last, const BatchOptions& options,
+               const std::function<bool(const SeedResult&)>& each) {
   std::vector<Worker> workers;
   std::uint64_t next = first;
   bool going = true;
@@ -162,7 +165,8 @@ void run_seeds(std::uint64_t first, std::uint64_t last, const BatchOptions& opti
       const bool slow = WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM;
       result.report.outcome = slow ? Outcome::liveness : Outcome::assertion;
       result.report.what = slow ? "takes too long in real time" : worker.error_text;
-      if (!slow && result.report.what.empty() && WIFSIGNALED(status)) result.report.what = std::string("killed by ") + ::strsignal(WTERMSIG(status));
+      if (!slow && result.report.what.empty() && WIFSIGNALED(status))
+        result.report.what = std::string("killed by ") + ::strsignal(WTERMSIG(status));
       while (result.report.what.ends_with('\n')) result.report.what.pop_back();
       going = each(result);
       if (going && worker.next + 1 < worker.end) workers.push_back(start(worker.next + 1, worker.end, options));

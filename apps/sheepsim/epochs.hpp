@@ -1,4 +1,5 @@
-// What a change of the cluster costs each node, as the cluster grows: applying the command, placing anew, finding an object's members.
+// What a change of the cluster costs each node, as the cluster grows: applying the command, placing anew, finding an
+// object's members.
 #pragma once
 
 namespace sd::sim {

@@ -12,8 +12,8 @@
 #include <sstream>
 
 #include "child.hpp"
-#include "epochs.hpp"
 #include "core/base/sim_probe.hpp"
+#include "epochs.hpp"
 #include "shrink.hpp"
 #include "sim/figure8.hpp"
 #include "sim/reconfiguration.hpp"
@@ -32,7 +32,10 @@ double since(Clock::time_point start) { return std::chrono::duration<double>(Clo
 
 class TextLog final : public TraceSink {
  public:
-  void line(Time at, std::string_view lane, std::string_view text) override { fmt::print("{:>14.6f} ms {:<8} {}\n", static_cast<double>(at) / 1e6, lane, text); std::fflush(stdout); }
+  void line(Time at, std::string_view lane, std::string_view text) override {
+    fmt::print("{:>14.6f} ms {:<8} {}\n", static_cast<double>(at) / 1e6, lane, text);
+    std::fflush(stdout);
+  }
 };
 
 class Both final : public TraceSink {
@@ -60,10 +63,15 @@ std::string configuration(std::uint64_t seed, const std::vector<std::string>& ov
 
 void print_report(std::uint64_t seed, const Report& r, double real) {
   fmt::print("seed {}: {}{}{}\n", seed, to_string(r.outcome), r.what.empty() ? "" : ": ", r.what);
-  fmt::print("trace hash {:016x}, {} steps, {:.1f} s simulated, {} operations ({} errors), {} sectors checked, {} faults, {} restarts", r.hash, r.steps,
-             static_cast<double>(r.simulated) / 1e9, r.operations, r.errors, r.checked_sectors, r.faults, r.restarts);
+  fmt::print(
+      "trace hash {:016x}, {} steps, {:.1f} s simulated, {} operations ({} errors), {} sectors checked, {} faults, {} "
+      "restarts",
+      r.hash, r.steps, static_cast<double>(r.simulated) / 1e9, r.operations, r.errors, r.checked_sectors, r.faults,
+      r.restarts);
   if (r.inconclusive > 0) fmt::print(", {} sectors undecided", r.inconclusive);
-  if (real > 0) fmt::print("; {:.0f} steps/s, {:.0f} times real time", static_cast<double>(r.steps) / real, static_cast<double>(r.simulated) / 1e9 / real);
+  if (real > 0)
+    fmt::print("; {:.0f} steps/s, {:.0f} times real time", static_cast<double>(r.steps) / real,
+               static_cast<double>(r.simulated) / 1e9 / real);
   fmt::print("\n");
 }
 
@@ -82,7 +90,9 @@ int one_seed(std::uint64_t seed, const BatchOptions& options, bool log, const st
   const auto start = Clock::now();
   const Report report = run_seed(seed, options.overrides, log || !page_file.empty() ? &sink : nullptr);
   print_report(seed, report, since(start));
-  if (!page_file.empty()) std::ofstream(page_file) << page.html("seed " + std::to_string(seed) + " " + configuration(seed, options.overrides), report);
+  if (!page_file.empty())
+    std::ofstream(page_file) << page.html("seed " + std::to_string(seed) + " " + configuration(seed, options.overrides),
+                                          report);
   return static_cast<int>(report.outcome);
 }
 
@@ -100,13 +110,18 @@ class ProbeTable {
     std::size_t never = 0;
     std::size_t missing = 0;
     for (std::size_t i = 0; i < std::size(probes); ++i) {
-      const bool of_scenario = std::ranges::find(probes_of_scenarios, static_cast<Probe>(i)) != std::end(probes_of_scenarios);
+      const bool of_scenario =
+          std::ranges::find(probes_of_scenarios, static_cast<Probe>(i)) != std::end(probes_of_scenarios);
       never += seeds_[i] == 0;
       missing += seeds_[i] == 0 && !of_scenario;
       fmt::print("{:<26} {:<19} {}\n", probes[i].name,
-                 seeds_[i] != 0 ? fmt::format("{:>6}, first {:>5}", seeds_[i], first_[i]) : of_scenario ? "a scenario only" : "NEVER", probes[i].what);
+                 seeds_[i] != 0 ? fmt::format("{:>6}, first {:>5}", seeds_[i], first_[i])
+                 : of_scenario  ? "a scenario only"
+                                : "NEVER",
+                 probes[i].what);
     }
-    fmt::print("{} of {} probes reached, {} only by scenarios, {} never\n", std::size(probes) - never, std::size(probes), never - missing, missing);
+    fmt::print("{} of {} probes reached, {} only by scenarios, {} never\n", std::size(probes) - never,
+               std::size(probes), never - missing, missing);
     return missing == 0;
   }
 
@@ -115,7 +130,8 @@ class ProbeTable {
   std::array<std::uint64_t, std::size(probes)> first_{};
 };
 
-int many_seeds(std::uint64_t first, std::uint64_t last, const BatchOptions& options, bool keep_going, bool show_probes) {
+int many_seeds(std::uint64_t first, std::uint64_t last, const BatchOptions& options, bool keep_going,
+               bool show_probes) {
   const auto start = Clock::now();
   std::uint64_t runs = 0;
   std::uint64_t steps = 0;
@@ -133,13 +149,16 @@ int many_seeds(std::uint64_t first, std::uint64_t last, const BatchOptions& opti
     faults += result.report.faults;
     if (result.report.outcome == Outcome::ok) return true;
     failures[result.report.outcome].push_back(result.seed);
-    if (failures[result.report.outcome].size() <= most_printed) fmt::print("seed {}: {}: {}\n", result.seed, to_string(result.report.outcome), result.report.what);
+    if (failures[result.report.outcome].size() <= most_printed)
+      fmt::print("seed {}: {}: {}\n", result.seed, to_string(result.report.outcome), result.report.what);
     std::fflush(stdout);
     return keep_going;
   });
   const double real = since(start);
-  fmt::print("{} seeds in {:.1f} s: {:.0f} seeds/min, {:.0f} steps/s, {:.0f} times real time, {} operations, {} faults\n", runs, real, 60.0 * static_cast<double>(runs) / real,
-             static_cast<double>(steps) / real, static_cast<double>(simulated) / 1e9 / real, operations, faults);
+  fmt::print(
+      "{} seeds in {:.1f} s: {:.0f} seeds/min, {:.0f} steps/s, {:.0f} times real time, {} operations, {} faults\n",
+      runs, real, 60.0 * static_cast<double>(runs) / real, static_cast<double>(steps) / real,
+      static_cast<double>(simulated) / 1e9 / real, operations, faults);
   for (const auto& [outcome, seeds] : failures) {
     fmt::print("{} failures of {}:", seeds.size(), to_string(outcome));
     for (std::size_t i = 0; i < seeds.size() && i < 20; ++i) fmt::print(" {}", seeds[i]);
@@ -150,8 +169,10 @@ int many_seeds(std::uint64_t first, std::uint64_t last, const BatchOptions& opti
   return all_reached ? 0 : static_cast<int>(Outcome::liveness);
 }
 
-// How many seeds it takes to catch a planted bug; 0 if none of them does. A seed that fails without the bug proves nothing.
-std::uint64_t seeds_to_catch(std::uint64_t first, std::uint64_t last, BatchOptions options, const SimBugInfo& bug, Report& report, std::uint64_t& seed) {
+// How many seeds it takes to catch a planted bug; 0 if none of them does. A seed that fails without the bug proves
+// nothing.
+std::uint64_t seeds_to_catch(std::uint64_t first, std::uint64_t last, BatchOptions options, const SimBugInfo& bug,
+                             Report& report, std::uint64_t& seed) {
   options.bug = bug.id;
   std::uint64_t runs = 0;
   bool caught = false;
@@ -171,7 +192,9 @@ std::uint64_t seeds_to_catch(std::uint64_t first, std::uint64_t last, BatchOptio
 
 // A bug that runs of whole clusters cannot reach is looked for by a script, which must notice it and nothing else.
 bool try_script(const SimBugInfo& bug) {
-  std::string (*script)() = bug.id == SimBug::raft_commit_old_term ? figure8 : bug.id == SimBug::raft_config_early ? early_reconfiguration : nullptr;
+  std::string (*script)() = bug.id == SimBug::raft_commit_old_term ? figure8
+                            : bug.id == SimBug::raft_config_early  ? early_reconfiguration
+                                                                   : nullptr;
   if (!script || !script().empty()) return false;
   plant(bug.id);
   const std::string said = script();
@@ -181,12 +204,13 @@ bool try_script(const SimBugInfo& bug) {
   return !said.empty();
 }
 
-// Hardly a seed reaches these, and scenarios of their own do (sim/scenario_bugs_test.cpp), or the runs by which they were found (sim/world_test.cpp): the
-// unit tests of the debug build run them.
-constexpr SimBug of_scenarios[] = {SimBug::grant_to_condemned, SimBug::believe_old_reads, SimBug::lost_copy_untold, SimBug::promote_unheard, SimBug::call_nobody,
-                                   SimBug::collect_unread,     SimBug::tell_unwritten,    SimBug::skip_establish,   SimBug::newer_means_done, SimBug::one_life_for_all,
-                                   SimBug::repeat_life,        SimBug::full_counts_as_copy, SimBug::keep_unacknowledged, SimBug::beats_behind_bulk,
-                                   SimBug::forget_early};
+// Hardly a seed reaches these, and scenarios of their own do (sim/scenario_bugs_test.cpp), or the runs by which they
+// were found (sim/world_test.cpp): the unit tests of the debug build run them.
+constexpr SimBug of_scenarios[] = {SimBug::grant_to_condemned,  SimBug::believe_old_reads, SimBug::lost_copy_untold,
+                                   SimBug::promote_unheard,     SimBug::call_nobody,       SimBug::collect_unread,
+                                   SimBug::tell_unwritten,      SimBug::skip_establish,    SimBug::newer_means_done,
+                                   SimBug::one_life_for_all,    SimBug::repeat_life,       SimBug::full_counts_as_copy,
+                                   SimBug::keep_unacknowledged, SimBug::beats_behind_bulk, SimBug::forget_early};
 
 int try_bug(std::uint64_t first, std::uint64_t last, const BatchOptions& options, const SimBugInfo& bug) {
   if (try_script(bug)) return 0;
@@ -194,8 +218,11 @@ int try_bug(std::uint64_t first, std::uint64_t last, const BatchOptions& options
   std::uint64_t seed = 0;
   const auto start = Clock::now();
   const std::uint64_t runs = seeds_to_catch(first, last, options, bug, report, seed);
-  if (runs == 0) fmt::print("{:<24} NOT CAUGHT in {} seeds ({:.0f} s)\n", bug.name, last - first + 1, since(start));
-  else fmt::print("{:<24} {:>6} seeds ({:.0f} s), seed {}: {}: {:.120}\n", bug.name, runs, since(start), seed, to_string(report.outcome), report.what);
+  if (runs == 0)
+    fmt::print("{:<24} NOT CAUGHT in {} seeds ({:.0f} s)\n", bug.name, last - first + 1, since(start));
+  else
+    fmt::print("{:<24} {:>6} seeds ({:.0f} s), seed {}: {}: {:.120}\n", bug.name, runs, since(start), seed,
+               to_string(report.outcome), report.what);
   std::fflush(stdout);
   return runs == 0 ? 1 : 0;
 }
@@ -236,15 +263,18 @@ int check_history(const std::string& file) {
     report.outcome = history.violation()->kind == Violation::Class::durability ? Outcome::durability : Outcome::safety;
     report.what = ": " + history.violation()->what;
   }
-  fmt::print("history {}{}\n{}; checked in {:.1f} s\n", to_string(report.outcome), report.what, history.summary(), since(start));
+  fmt::print("history {}{}\n{}; checked in {:.1f} s\n", to_string(report.outcome), report.what, history.summary(),
+             since(start));
   return static_cast<int>(report.outcome);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Runs Sheepdog clusters in a simulated world.\n\nExit: 0 all is well, 1 usage, 10 assertion, 11 safety, 12 durability, 13 liveness, 14 leak, "
-               "15 nondeterminism.");
+  CLI::App app(
+      "Runs Sheepdog clusters in a simulated world.\n\nExit: 0 all is well, 1 usage, 10 assertion, 11 safety, 12 "
+      "durability, 13 liveness, 14 leak, "
+      "15 nondeterminism.");
   std::uint64_t seed = 0;
   std::string range;
   std::string bug_name;
@@ -269,17 +299,23 @@ int main(int argc, char** argv) {
   app.add_flag("--check-determinism", determinism, "run each seed twice and compare every step");
   app.add_option("--bug", bug_name, "plant this bug; with --seeds, say how many seeds catch it");
   app.add_flag("--bugs", bugs, "with --seeds: try every planted bug");
-  app.add_flag("--probes", show_probes, "with --seeds: also how many of them reach each rare path of the machines; fails if one is never reached that no scenario takes");
+  app.add_flag("--probes", show_probes,
+               "with --seeds: also how many of them reach each rare path of the machines; fails if one is never "
+               "reached that no scenario takes");
   app.add_flag("--shrink", do_shrink, "with --seed: make the failing run smaller and write a regression file");
   app.add_flag("--keep", keep, "with --seed: write its configuration, every field, as a regression file");
-  app.add_option("--out", regression_file, "where --shrink and --keep write (default: sim/regressions/OUTCOME-SEED.txt)");
+  app.add_option("--out", regression_file,
+                 "where --shrink and --keep write (default: sim/regressions/OUTCOME-SEED.txt)");
   app.add_option("--replay", replay_file, "run a regression file");
-  app.add_option("--check-history", history_file, "judge what real clients recorded (sim/recorded_history.hpp has the format); - is standard input");
+  app.add_option("--check-history", history_file,
+                 "judge what real clients recorded (sim/recorded_history.hpp has the format); - is standard input");
   app.add_option("--trace", page_file, "with --seed: write the run as a web page");
   app.add_flag("--epoch-costs", epochs, "measure what a change of the cluster costs a node, at 10, 50 and 200 members");
   app.add_flag("--log", log, "with --seed: print every event");
-  app.add_option("overrides", options.overrides, "key=value: nodes, gateways, copies, zones, vdis, guests, ops, depth, regions, chaos_ms, gap_ms, length_ms, "
-                                                 "final_power, check_every; faults=a,b or none; mix=a,b");
+  app.add_option(
+      "overrides", options.overrides,
+      "key=value: nodes, gateways, copies, zones, vdis, guests, ops, depth, regions, chaos_ms, gap_ms, length_ms, "
+      "final_power, check_every; faults=a,b or none; mix=a,b");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -290,8 +326,10 @@ int main(int argc, char** argv) {
   if (!replay_file.empty()) {
     std::ifstream in(replay_file);
     for (std::string line; std::getline(in, line);) {
-      if (line.starts_with("seed ")) seed = std::stoull(line.substr(5));
-      else if (!line.empty() && line[0] != '#') options.overrides.push_back(line);
+      if (line.starts_with("seed "))
+        seed = std::stoull(line.substr(5));
+      else if (!line.empty() && line[0] != '#')
+        options.overrides.push_back(line);
     }
   }
   Config scratch;
@@ -333,7 +371,8 @@ int main(int argc, char** argv) {
     if (bugs) {
       int missed = 0;
       for (const SimBugInfo& each : sim_bugs)
-        if (each.id != SimBug::count && std::ranges::find(of_scenarios, each.id) == std::end(of_scenarios)) missed += try_bug(first, last, options, each);
+        if (each.id != SimBug::count && std::ranges::find(of_scenarios, each.id) == std::end(of_scenarios))
+          missed += try_bug(first, last, options, each);
       const std::size_t tried = std::size(sim_bugs) - std::size(of_scenarios);
       fmt::print("{} of {} planted bugs caught\n", tried - static_cast<std::size_t>(missed), tried);
       return missed == 0 ? 0 : 1;
@@ -359,8 +398,12 @@ int main(int argc, char** argv) {
     const Report report = run_one(seed, options);
     print_report(seed, report, 0);
     if (report.outcome == Outcome::ok) return 0;
-    const Shrunk shrunk = shrink(seed, options, report, [](const std::string& text) { fmt::print("  {}\n", text); std::fflush(stdout); });
-    if (regression_file.empty()) regression_file = fmt::format("sim/regressions/{}-{}.txt", to_string(shrunk.report.outcome), shrunk.seed);
+    const Shrunk shrunk = shrink(seed, options, report, [](const std::string& text) {
+      fmt::print("  {}\n", text);
+      std::fflush(stdout);
+    });
+    if (regression_file.empty())
+      regression_file = fmt::format("sim/regressions/{}-{}.txt", to_string(shrunk.report.outcome), shrunk.seed);
     std::ofstream(regression_file) << regression_text(shrunk);
     print_report(shrunk.seed, shrunk.report, 0);
     fmt::print("{} runs; written to {}\n", shrunk.tries, regression_file);

@@ -82,14 +82,18 @@ Shrunk shrink(std::uint64_t seed, const BatchOptions& options, const Report& rep
     for (const std::string& key : weights) {
       std::size_t others = 0;
       for (const std::string& other : weights) others += other != key && value_of(best.overrides, other) != "0";
-      if (others > 0 && value_of(best.overrides, key) != "0" && attempt(with(best.overrides, key, "0"))) progress = true;
+      if (others > 0 && value_of(best.overrides, key) != "0" && attempt(with(best.overrides, key, "0")))
+        progress = true;
     }
     for (std::size_t comma = 0; (comma = value_of(best.overrides, "regions").rfind(',')) != std::string::npos;) {
       if (!attempt(with(best.overrides, "regions", value_of(best.overrides, "regions").substr(0, comma)))) break;
       progress = true;
     }
-    for (const std::string key : {"nodes", "guests", "vdis", "gateways", "copies", "final_power", "depth", "ops", "chaos"}) {
-      const std::uint64_t least = key == "gateways" || key == "final_power" ? 0 : key == "chaos" ? milliseconds(200) : 1;
+    for (const std::string key :
+         {"nodes", "guests", "vdis", "gateways", "copies", "final_power", "depth", "ops", "chaos"}) {
+      const std::uint64_t least = key == "gateways" || key == "final_power" ? 0
+                                  : key == "chaos"                          ? milliseconds(200)
+                                                                            : 1;
       std::uint64_t value = std::stoull(value_of(best.overrides, key));
       while (value > least) {
         const std::uint64_t smaller = std::max(least, value > 4 ? value / 2 : value - 1);
@@ -103,7 +107,8 @@ Shrunk shrink(std::uint64_t seed, const BatchOptions& options, const Report& rep
 }
 
 std::string regression_text(const Shrunk& shrunk) {
-  std::string text = "# " + std::string(to_string(shrunk.report.outcome)) + ": " + shrunk.report.what.substr(0, 400) + "\nseed " + std::to_string(shrunk.seed) + "\n";
+  std::string text = "# " + std::string(to_string(shrunk.report.outcome)) + ": " + shrunk.report.what.substr(0, 400) +
+                     "\nseed " + std::to_string(shrunk.seed) + "\n";
   for (const std::string& word : shrunk.overrides) text += word + "\n";
   return text;
 }

@@ -55,9 +55,13 @@ std::uint32_t TracePage::lane_number(std::string_view lane) {
   return static_cast<std::uint32_t>(lanes_.size() - 1);
 }
 
-void TracePage::line(Time at, std::string_view lane, std::string_view text) { marks_.push_back({at, lane_number(lane), std::string(text)}); }
+void TracePage::line(Time at, std::string_view lane, std::string_view text) {
+  marks_.push_back({at, lane_number(lane), std::string(text)});
+}
 
-void TracePage::message(MachineId from, MachineId to, Time sent, Time arrived, std::size_t bytes) { messages_.push_back({from, to, sent, arrived, bytes}); }
+void TracePage::message(MachineId from, MachineId to, Time sent, Time arrived, std::size_t bytes) {
+  messages_.push_back({from, to, sent, arrived, bytes});
+}
 
 std::string TracePage::html(const std::string& title, const Report& report) const {
   nlohmann::json data;
@@ -73,9 +77,13 @@ std::string TracePage::html(const std::string& title, const Report& report) cons
   std::vector<std::uint32_t> guests;
   std::vector<std::uint32_t> others;
   for (std::uint32_t i = 0; i < 64; ++i) {
-    const auto lane = [&](const std::string& name) { return std::find(lanes_.begin(), lanes_.end(), name) - lanes_.begin(); };
-    if (const auto at = lane("node" + std::to_string(i)); at < static_cast<std::ptrdiff_t>(lanes_.size())) nodes.push_back(static_cast<std::uint32_t>(at));
-    if (const auto at = lane("guest" + std::to_string(i)); at < static_cast<std::ptrdiff_t>(lanes_.size())) guests.push_back(static_cast<std::uint32_t>(at));
+    const auto lane = [&](const std::string& name) {
+      return std::find(lanes_.begin(), lanes_.end(), name) - lanes_.begin();
+    };
+    if (const auto at = lane("node" + std::to_string(i)); at < static_cast<std::ptrdiff_t>(lanes_.size()))
+      nodes.push_back(static_cast<std::uint32_t>(at));
+    if (const auto at = lane("guest" + std::to_string(i)); at < static_cast<std::ptrdiff_t>(lanes_.size()))
+      guests.push_back(static_cast<std::uint32_t>(at));
   }
   nodes.insert(nodes.end(), guests.begin(), guests.end());
   auto& messages = data["messages"] = nlohmann::json::array();

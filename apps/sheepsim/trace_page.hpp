@@ -1,5 +1,5 @@
-// A run as one web page without anything outside it: time downwards, a lane for each node and guest, marks for what happens, lines for
-// bytes that travel; it can be filtered by words and zoomed.
+// A run as one web page without anything outside it: time downwards, a lane for each node and guest, marks for what
+// happens, lines for bytes that travel; it can be filtered by words and zoomed.
 #pragma once
 #include <string>
 #include <vector>
@@ -15,8 +15,16 @@ class TracePage final : public TraceSink {
   std::string html(const std::string& title, const Report& report) const;
 
  private:
-  struct Mark { Time at; std::uint32_t lane; std::string text; };
-  struct Message { MachineId from, to; Time sent, arrived; std::size_t bytes; };
+  struct Mark {
+    Time at;
+    std::uint32_t lane;
+    std::string text;
+  };
+  struct Message {
+    MachineId from, to;
+    Time sent, arrived;
+    std::size_t bytes;
+  };
   std::uint32_t lane_number(std::string_view lane);
 
   std::vector<std::string> lanes_;

@@ -1,5 +1,5 @@
-// shepherd: a witness. Holds a vote in the cluster log and nothing else, so that two storing nodes survive the loss of one. Joins a cluster
-// like any sheep; `dog` may be pointed at it.
+// shepherd: a witness. Holds a vote in the cluster log and nothing else, so that two storing nodes survive the loss of
+// one. Joins a cluster like any sheep; `dog` may be pointed at it.
 #include <fmt/format.h>
 
 #include "apps/daemon/daemon.hpp"
@@ -17,11 +17,16 @@ void define(CLI::App& app, Arguments& a) {
   app.footer(
       "Example, two sheep on 10.0.0.1 and 10.0.0.2, and a witness on a third machine:\n"
       "  shepherd -l 10.0.0.3:7100 --seed 10.0.0.1:7000 --seed 10.0.0.2:7000 /var/lib/shepherd\n"
-      "It needs some megabytes of disk for its copy of the cluster log, and little else. It never holds data of disks.\n" +
+      "It needs some megabytes of disk for its copy of the cluster log, and little else. It never holds data of "
+      "disks.\n" +
       std::string(sd::daemon::exit_codes));
-  app.add_option("DIR", a.directory, "Directory for its copy of the cluster log; created if missing")->capture_default_str();
-  app.add_option("-l,--listen", a.listen, "ADDR:PORT for clients (dog); other nodes connect to the next port")->capture_default_str();
-  app.add_option("--log-level", a.log_level, "debug, info, warning or error")->capture_default_str()->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+  app.add_option("DIR", a.directory, "Directory for its copy of the cluster log; created if missing")
+      ->capture_default_str();
+  app.add_option("-l,--listen", a.listen, "ADDR:PORT for clients (dog); other nodes connect to the next port")
+      ->capture_default_str();
+  app.add_option("--log-level", a.log_level, "debug, info, warning or error")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
   sd::daemon::define(app, a)->required();
 }
 
@@ -39,7 +44,8 @@ std::expected<sd::runtime::LoopOptions, std::string> loop_options(const Argument
 }
 
 std::string describe(const sd::NodeOptions& node, const std::string& directory) {
-  return fmt::format("shepherd {} keeps the cluster log in {} (zone {})", sd::to_string(node.address), directory, node.zone);
+  return fmt::format("shepherd {} keeps the cluster log in {} (zone {})", sd::to_string(node.address), directory,
+                     node.zone);
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
-// storedump: says what the object store in a data directory holds, so that the copies of several nodes can be compared at rest. Opens
-// the store as the node itself would at its start (the journal is replayed), so the node must not run.
+// storedump: says what the object store in a data directory holds, so that the copies of several nodes can be compared
+// at rest. Opens the store as the node itself would at its start (the journal is replayed), so the node must not run.
 //
-// One line an object, in ascending order: its number, its version (log index, round, sequence), `whole` or `incomplete`, and a checksum of
-// its contents and of which blocks are allocated; or `damaged` instead of that.
+// One line an object, in ascending order: its number, its version (log index, round, sequence), `whole` or
+// `incomplete`, and a checksum of its contents and of which blocks are allocated; or `damaged` instead of that.
 #include <fmt/format.h>
 #include <poll.h>
 
@@ -89,7 +89,10 @@ int fail(const std::string& why) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("storedump: lists the objects in a sheep's data directory, with versions and checksums, for comparing copies at rest", "storedump");
+  CLI::App app(
+      "storedump: lists the objects in a sheep's data directory, with versions and checksums, for comparing copies at "
+      "rest",
+      "storedump");
   std::string path, journal;
   app.add_option("DIR", path, "The data directory; its sheep must not run")->required();
   app.add_option("-j,--journal", journal, "Directory of its journal, if that is elsewhere");
@@ -99,7 +102,8 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 64;
   }
   // Opening would make what is missing, and list it as empty.
-  if (!std::filesystem::is_directory(path + "/obj")) return fail(path + " is no data directory of a sheep: it has no obj/ in it");
+  if (!std::filesystem::is_directory(path + "/obj"))
+    return fail(path + " is no data directory of a sheep: it has no obj/ in it");
   auto directory = runtime::DataDirectory::open(path, journal);
   if (!directory) return fail(directory.error());
   BufferPool pool;
@@ -109,8 +113,8 @@ int main(int argc, char** argv) {
   if (!reader.ready()) return fail("the store in " + path + " cannot be opened");
   for (const Oid oid : reader.objects()) {
     const ObjectInfo info = reader.query(oid).info;
-    fmt::print("{} {}.{}.{} {} {}\n", to_string(oid), info.version.log_index(), info.version.round(), info.version.sequence,
-               info.incomplete ? "incomplete" : "whole", contents(reader, oid));
+    fmt::print("{} {}.{}.{} {} {}\n", to_string(oid), info.version.log_index(), info.version.round(),
+               info.version.sequence, info.incomplete ? "incomplete" : "whole", contents(reader, oid));
   }
   return 0;
 }

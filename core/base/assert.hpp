@@ -9,8 +9,8 @@ namespace sd {
 }  // namespace sd
 
 // `what` names the invariant in words, for the person who reads the crash.
-#define SD_ASSERT(condition, what)                                             \
-  do {                                                                         \
-    if (!(condition)) [[unlikely]]                                             \
-      ::sd::invariant_failed(#condition, what, __FILE__, __LINE__);            \
+#define SD_ASSERT(condition, what)                                  \
+  do {                                                              \
+    if (!(condition)) [[unlikely]]                                  \
+      ::sd::invariant_failed(#condition, what, __FILE__, __LINE__); \
   } while (false)

@@ -1,7 +1,9 @@
-// Reading and writing fixed-width integers and counted strings in byte buffers. The one place where bytes become numbers.
+// Reading and writing fixed-width integers and counted strings in byte buffers. The one place where bytes become
+// numbers.
 //
-// A Reader never reads past its end: after the first short read it is `failed()` for good and yields zeros, so a decoder may read a
-// whole record and test once. Every count read from outside must be bounded by the caller with the `max` argument.
+// A Reader never reads past its end: after the first short read it is `failed()` for good and yields zeros, so a
+// decoder may read a whole record and test once. Every count read from outside must be bounded by the caller with the
+// `max` argument.
 #pragma once
 #include <bit>
 #include <cstddef>
@@ -19,11 +21,16 @@ concept WireInteger = std::is_unsigned_v<T> && !std::is_same_v<T, bool>;
 
 template <WireInteger T>
 constexpr T swap_unless(T value, std::endian order) {
-  if constexpr (sizeof(T) == 1) return value;
-  else if (order == std::endian::native) return value;
-  else if constexpr (sizeof(T) == 2) return static_cast<T>(__builtin_bswap16(value));
-  else if constexpr (sizeof(T) == 4) return static_cast<T>(__builtin_bswap32(value));
-  else return static_cast<T>(__builtin_bswap64(value));
+  if constexpr (sizeof(T) == 1)
+    return value;
+  else if (order == std::endian::native)
+    return value;
+  else if constexpr (sizeof(T) == 2)
+    return static_cast<T>(__builtin_bswap16(value));
+  else if constexpr (sizeof(T) == 4)
+    return static_cast<T>(__builtin_bswap32(value));
+  else
+    return static_cast<T>(__builtin_bswap64(value));
 }
 
 // Appends to a string that the caller owns and may reuse.
@@ -78,7 +85,9 @@ class BasicReader {
     if (v > 1) failed_ = true;
     return v == 1;
   }
-  std::span<const std::byte> bytes(std::size_t size) { return take(size) ? in_.subspan(at_ - size, size) : std::span<const std::byte>{}; }
+  std::span<const std::byte> bytes(std::size_t size) {
+    return take(size) ? in_.subspan(at_ - size, size) : std::span<const std::byte>{};
+  }
   // A u32 length of at most `max`, then the bytes.
   std::string string(std::size_t max) {
     const std::size_t size = count(max);

@@ -32,11 +32,27 @@ std::string written() {
 }
 
 TEST(Codec, LittleEndianBytesAreAsSpecified) {
-  EXPECT_EQ(hex(written<Writer>()), "01" "0302" "07060504" "0f0e0d0c0b0a0908" "01" "02000000" "6162" "63");
+  EXPECT_EQ(hex(written<Writer>()),
+            "01"
+            "0302"
+            "07060504"
+            "0f0e0d0c0b0a0908"
+            "01"
+            "02000000"
+            "6162"
+            "63");
 }
 
 TEST(Codec, BigEndianBytesAreAsSpecified) {
-  EXPECT_EQ(hex(written<BigEndianWriter>()), "01" "0203" "04050607" "08090a0b0c0d0e0f" "01" "00000002" "6162" "63");
+  EXPECT_EQ(hex(written<BigEndianWriter>()),
+            "01"
+            "0203"
+            "04050607"
+            "08090a0b0c0d0e0f"
+            "01"
+            "00000002"
+            "6162"
+            "63");
 }
 
 TEST(Codec, VersionsAndEndpointsAreOnDisksAsSpecified) {
@@ -46,7 +62,11 @@ TEST(Codec, VersionsAndEndpointsAreOnDisksAsSpecified) {
   Writer writer(out);
   put(writer, version);
   put(writer, endpoint);
-  EXPECT_EQ(hex(out), "0807060504030201" "100f0e0d0c0b0a09" "00000000000000000000ffff0a000001" "581b");
+  EXPECT_EQ(hex(out),
+            "0807060504030201"
+            "100f0e0d0c0b0a09"
+            "00000000000000000000ffff0a000001"
+            "581b");
   Reader reader(out);
   Version version_back;
   Endpoint endpoint_back;

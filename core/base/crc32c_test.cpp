@@ -50,7 +50,8 @@ TEST(Crc32c, AgreesWithTheDefinitionForEveryLengthAndAlignment) {
   const std::string bytes = counting(600, 7);
   for (std::size_t start = 0; start < 17; ++start)
     for (std::size_t size = 0; size + start <= bytes.size(); size += size < 70 ? 1 : 53)
-      ASSERT_EQ(crc32c(bytes.data() + start, size), crc32c_by_definition(bytes.substr(start, size))) << start << "+" << size;
+      ASSERT_EQ(crc32c(bytes.data() + start, size), crc32c_by_definition(bytes.substr(start, size)))
+          << start << "+" << size;
 }
 
 TEST(Crc32c, ContinuesFromAnEarlierResult) {

@@ -12,12 +12,15 @@ using NodeId = std::uint64_t;
 // How logs and `dog` show it, and other random ids: sixteen hexadecimal digits; "-" for 0.
 std::string id_text(std::uint64_t id);
 
-// One life of a node, from a start to the next: the upper half counts the starts, the lower half is drawn at random. A member that restarted
-// may have lost what it had not flushed, so peers must tell its lives apart; and a disk that is brought back as it was some time ago gives
-// the same count again. So two lives are the same one only if all of the number is equal, and which of two came later only the node's own
-// list of its earlier lives can tell (see peer::Hello), not their order.
+// One life of a node, from a start to the next: the upper half counts the starts, the lower half is drawn at random. A
+// member that restarted may have lost what it had not flushed, so peers must tell its lives apart; and a disk that is
+// brought back as it was some time ago gives the same count again. So two lives are the same one only if all of the
+// number is equal, and which of two came later only the node's own list of its earlier lives can tell (see
+// peer::Hello), not their order.
 using Incarnation = std::uint64_t;
-constexpr Incarnation incarnation_of(std::uint64_t starts, std::uint64_t drawn) { return starts << 32 | (drawn & UINT32_MAX); }
+constexpr Incarnation incarnation_of(std::uint64_t starts, std::uint64_t drawn) {
+  return starts << 32 | (drawn & UINT32_MAX);
+}
 constexpr std::uint64_t starts_of(Incarnation incarnation) { return incarnation >> 32; }
 
 // A virtual disk's number, 24 bits; 0 is none.
@@ -27,8 +30,8 @@ inline constexpr Vid max_vid = 0xffffff;
 // Number of a configuration of the data ring; grows by one for each change.
 using Epoch = std::uint32_t;
 
-// A 64-bit object name: bit 63 inode, 62 vmstate, 61 attribute, 60 index, 59 ledger, none of them data; bits 32-55 vid; bits 0-31
-// index. (The layout of the reference's code.)
+// A 64-bit object name: bit 63 inode, 62 vmstate, 61 attribute, 60 index, 59 ledger, none of them data; bits 32-55 vid;
+// bits 0-31 index. (The layout of the reference's code.)
 struct Oid {
   std::uint64_t value = 0;
 
@@ -40,7 +43,9 @@ struct Oid {
   static constexpr std::uint64_t type_bits = inode_bit | vmstate_bit | attribute_bit | index_bit | ledger_bit;
 
   static constexpr Oid data(Vid vid, std::uint32_t index) { return {std::uint64_t{vid} << 32 | index}; }
-  static constexpr Oid index_object(Vid vid, std::uint32_t index) { return {index_bit | std::uint64_t{vid} << 32 | index}; }
+  static constexpr Oid index_object(Vid vid, std::uint32_t index) {
+    return {index_bit | std::uint64_t{vid} << 32 | index};
+  }
   static constexpr Oid inode(Vid vid) { return {inode_bit | std::uint64_t{vid} << 32}; }
 
   constexpr Vid vid() const { return static_cast<Vid>(value >> 32) & max_vid; }
@@ -53,25 +58,28 @@ struct Oid {
 // Sixteen lowercase hexadecimal digits, as object files are named.
 std::string to_string(Oid oid);
 
-// Where an object's history stands.
-// `generation` names the period in which the write was made: the index, in the cluster log, of the command that gave the VDI its owner or
-// that last changed the epoch, whichever is later; below it, in the low 16 bits, the owner's round, which grows when it has to ask the
-// members again within that period. Inside one generation every member's state is a prefix of one history, and a later one is higher.
-// `sequence` counts the object's writes over all generations. {0, 0} is the version of an object that was never written.
+// Where an object's history stands. `generation` names the period in which the write was made: the index, in the
+// cluster log, of the command that gave the VDI its owner or that last changed the epoch, whichever is later; below it,
+// in the low 16 bits, the owner's round, which grows when it has to ask the members again within that period. Inside
+// one generation every member's state is a prefix of one history, and a later one is higher. `sequence` counts the
+// object's writes over all generations. {0, 0} is the version of an object that was never written.
 struct Version {
   std::uint64_t generation = 0;
   std::uint64_t sequence = 0;
 
   static constexpr unsigned round_bits = 16;
-  static constexpr std::uint64_t generation_of(std::uint64_t log_index, std::uint32_t round) { return log_index << round_bits | round; }
+  static constexpr std::uint64_t generation_of(std::uint64_t log_index, std::uint32_t round) {
+    return log_index << round_bits | round;
+  }
   constexpr std::uint64_t log_index() const { return generation >> round_bits; }
   constexpr std::uint32_t round() const { return static_cast<std::uint32_t>(generation & ((1u << round_bits) - 1)); }
 
   friend constexpr auto operator<=>(const Version&, const Version&) = default;
 };
 
-// A client's write, named by the gateway that took it in and by that gateway's count (which never repeats, over restarts too). It names
-// the same write at every owner that is asked to carry it out. {0, 0}: nobody would ever ask again.
+// A client's write, named by the gateway that took it in and by that gateway's count (which never repeats, over
+// restarts too). It names the same write at every owner that is asked to carry it out. {0, 0}: nobody would ever ask
+// again.
 struct Origin {
   NodeId gateway = 0;
   std::uint64_t number = 0;
@@ -94,7 +102,8 @@ std::string to_string(const Endpoint& endpoint);
 // FNV-1a, 64 bits (http://www.isthe.com/chongo/tech/comp/fnv/).
 std::uint64_t fnv1a(const void* bytes, std::size_t size, std::uint64_t basis = 0xcbf29ce484222325ull);
 
-// The vid at which the search for a free number starts for a VDI of this name: FNV-1a of the name, cut to 24 bits, never 0.
+// The vid at which the search for a free number starts for a VDI of this name: FNV-1a of the name, cut to 24 bits,
+// never 0.
 Vid first_vid_for(const std::string& name);
 
 }  // namespace sd

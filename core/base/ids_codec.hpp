@@ -1,4 +1,5 @@
-// Bytes of versions and endpoints, the same in every format of this project: messages, commands, and files. All that comes in is a value.
+// Bytes of versions and endpoints, the same in every format of this project: messages, commands, and files. All that
+// comes in is a value.
 #pragma once
 #include <cstring>
 

@@ -69,12 +69,16 @@ std::string_view why_forbidden_in_machines(std::string_view name) {
       Rule{"pthread.h", "machines have no threads"},
   };
   static constexpr std::array<std::string_view, 24> headers = {
-      "thread",      "mutex",       "shared_mutex", "condition_variable", "future", "semaphore", "latch",   "barrier",
-      "stop_token",  "filesystem",  "fstream",      "iostream",           "random", "chrono",    "ctime",   "time.h",
-      "unordered_map", "unordered_set", "locale",   "csignal",            "coroutine", "syncstream", "execution", "cfenv"};
+      "thread",        "mutex",         "shared_mutex", "condition_variable",
+      "future",        "semaphore",     "latch",        "barrier",
+      "stop_token",    "filesystem",    "fstream",      "iostream",
+      "random",        "chrono",        "ctime",        "time.h",
+      "unordered_map", "unordered_set", "locale",       "csignal",
+      "coroutine",     "syncstream",    "execution",    "cfenv"};
   for (const Rule& rule : rules)
     if (name.starts_with(rule.prefix)) return rule.why;
-  if (std::ranges::find(headers, name) != headers.end()) return "no threads, files, clocks, random devices or unordered containers in machines";
+  if (std::ranges::find(headers, name) != headers.end())
+    return "no threads, files, clocks, random devices or unordered containers in machines";
   return {};
 }
 
@@ -85,10 +89,12 @@ TEST(Layering, TheTreeIsWhereTheTestLooks) {
 }
 
 TEST(Layering, TheRulesCatchWhatTheyShould) {
-  for (const auto* name : {"boost/asio.hpp", "boost/asio/ip/tcp.hpp", "thread", "mutex", "condition_variable", "filesystem", "fstream", "random",
-                           "chrono", "unordered_map", "unordered_set", "sys/socket.h", "unistd.h", "liburing.h"})
+  for (const auto* name :
+       {"boost/asio.hpp", "boost/asio/ip/tcp.hpp", "thread", "mutex", "condition_variable", "filesystem", "fstream",
+        "random", "chrono", "unordered_map", "unordered_set", "sys/socket.h", "unistd.h", "liburing.h"})
     EXPECT_FALSE(why_forbidden_in_machines(name).empty()) << name;
-  for (const auto* name : {"vector", "map", "boost/container/small_vector.hpp", "core/base/random.hpp", "boost/context/fiber.hpp", "atomic"})
+  for (const auto* name : {"vector", "map", "boost/container/small_vector.hpp", "core/base/random.hpp",
+                           "boost/context/fiber.hpp", "atomic"})
     EXPECT_TRUE(why_forbidden_in_machines(name).empty()) << name;
 
   SourceFile file{"x.cpp", {"#include <thread>", "  #  include \"core/a.hpp\"", "// #include <mutex>", "int include;"}};
@@ -113,20 +119,22 @@ TEST(Layering, DependenciesPointOneWay) {
     std::string_view folder;
     std::vector<std::string_view> may_not_include;
   };
-  const std::vector<Rule> rules = {{"core", {"sim/", "runtime/", "apps/"}}, {"sim", {"runtime/", "apps/"}}, {"runtime", {"sim/", "apps/"}}};
+  const std::vector<Rule> rules = {
+      {"core", {"sim/", "runtime/", "apps/"}}, {"sim", {"runtime/", "apps/"}}, {"runtime", {"sim/", "apps/"}}};
   for (const SourceFile& file : source_files())
     for (const Rule& rule : rules) {
       if (file.folder() != rule.folder) continue;
       for_each_include(file, [&](std::size_t line, const std::string& name) {
         for (const auto target : rule.may_not_include)
-          EXPECT_FALSE(name.starts_with(target)) << file.path << ":" << line << " includes " << name << ": " << rule.folder
-                                                 << "/ does not depend on " << target;
+          EXPECT_FALSE(name.starts_with(target)) << file.path << ":" << line << " includes " << name << ": "
+                                                 << rule.folder << "/ does not depend on " << target;
       });
     }
 }
 
 TEST(Tidiness, NoFileIsTooLongToRead) {
-  for (const SourceFile& file : source_files()) EXPECT_LE(file.lines.size(), 1200u) << file.path << ": split it by what it does";
+  for (const SourceFile& file : source_files())
+    EXPECT_LE(file.lines.size(), 1200u) << file.path << ": split it by what it does";
 }
 
 TEST(Tidiness, NothingIsLeftForLater) {
@@ -135,7 +143,8 @@ TEST(Tidiness, NothingIsLeftForLater) {
   for (const SourceFile& file : source_files())
     for (std::size_t i = 0; i < file.lines.size(); ++i)
       for (const auto& marker : markers)
-        EXPECT_EQ(file.lines[i].find(marker), std::string::npos) << file.path << ":" << i + 1 << ": do it now, or open an issue";
+        EXPECT_EQ(file.lines[i].find(marker), std::string::npos)
+            << file.path << ":" << i + 1 << ": do it now, or open an issue";
 }
 
 TEST(Tidiness, EveryHeaderIsGuarded) {

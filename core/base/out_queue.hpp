@@ -1,5 +1,5 @@
-// Bytes waiting to be sent on one stream: small headers are copied together, payload slices are queued as they are, and the sender
-// takes as many segments as one gathering write can carry.
+// Bytes waiting to be sent on one stream: small headers are copied together, payload slices are queued as they are, and
+// the sender takes as many segments as one gathering write can carry.
 #pragma once
 #include <cstddef>
 #include <span>
@@ -42,9 +42,9 @@ class OutQueue {
   std::vector<Slice> segments_;  // live from first_ on
   std::size_t first_ = 0;
   std::size_t size_ = 0;
-  Slice tail_block_;             // headers are gathered here ...
-  std::size_t tail_used_ = 0;    // ... up to this byte
-  bool tail_is_last_ = false;    // the last segment ends at tail_used_ of tail_block_
+  Slice tail_block_;           // headers are gathered here ...
+  std::size_t tail_used_ = 0;  // ... up to this byte
+  bool tail_is_last_ = false;  // the last segment ends at tail_used_ of tail_block_
 };
 
 }  // namespace sd

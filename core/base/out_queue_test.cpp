@@ -9,7 +9,8 @@ namespace {
 
 std::vector<std::string> segments(const OutQueue& queue, std::size_t max = 1000) {
   std::vector<std::string> out;
-  queue.peek(max, [&](std::span<const std::byte> s) { out.emplace_back(reinterpret_cast<const char*>(s.data()), s.size()); });
+  queue.peek(
+      max, [&](std::span<const std::byte> s) { out.emplace_back(reinterpret_cast<const char*>(s.data()), s.size()); });
   return out;
 }
 

@@ -17,7 +17,9 @@ class Random {
   }
 
   // A number in [0, bound); bound must not be 0. The bias is below bound / 2^64.
-  std::uint64_t below(std::uint64_t bound) { return static_cast<std::uint64_t>((static_cast<unsigned __int128>(next()) * bound) >> 64); }
+  std::uint64_t below(std::uint64_t bound) {
+    return static_cast<std::uint64_t>((static_cast<unsigned __int128>(next()) * bound) >> 64);
+  }
 
  private:
   std::uint64_t state_;

@@ -52,8 +52,8 @@ struct BufferPool::Impl {
     return block;
   }
 
-  // Makes room for one more unused block at the cost of the class that holds most, if that holds more than the block's own: after many
-  // small blocks, large ones must find room too. Returns what to destroy, as a list.
+  // Makes room for one more unused block at the cost of the class that holds most, if that holds more than the block's
+  // own: after many small blocks, large ones must find room too. Returns what to destroy, as a list.
   detail::Block* make_room(const detail::Block& wanted) {
     detail::Block* dropped = nullptr;
     while (kept_bytes + wanted.capacity > keep_bytes) {

@@ -1,9 +1,9 @@
 // Payload bytes: reference-counted, pooled, and passed along by slices instead of copies.
 //
-// A BufferPool hands out blocks whose memory starts on a 4 KB boundary, so that a payload received from the network can go to a disk
-// opened with O_DIRECT as it is. When the last slice of a block is gone the block returns to its pool; in steady state nothing is
-// allocated. The counts are atomic, so a slice may be dropped on another thread than the one that made it; a pool itself may be used
-// from one thread at a time only, except for the return of blocks.
+// A BufferPool hands out blocks whose memory starts on a 4 KB boundary, so that a payload received from the network can
+// go to a disk opened with O_DIRECT as it is. When the last slice of a block is gone the block returns to its pool; in
+// steady state nothing is allocated. The counts are atomic, so a slice may be dropped on another thread than the one
+// that made it; a pool itself may be used from one thread at a time only, except for the return of blocks.
 #pragma once
 #include <atomic>
 #include <cstddef>
@@ -38,7 +38,9 @@ class Slice {
     if (block_) block_->references.fetch_add(1, std::memory_order_relaxed);
   }
   Slice(Slice&& other) noexcept
-      : block_(std::exchange(other.block_, nullptr)), at_(std::exchange(other.at_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+      : block_(std::exchange(other.block_, nullptr)),
+        at_(std::exchange(other.at_, nullptr)),
+        size_(std::exchange(other.size_, 0)) {}
   Slice& operator=(Slice other) noexcept {
     std::swap(block_, other.block_);
     std::swap(at_, other.at_);

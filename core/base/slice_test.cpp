@@ -15,7 +15,8 @@ std::uintptr_t address(const Slice& slice) { return reinterpret_cast<std::uintpt
 
 TEST(BufferPool, LargeBlocksStartOnPagesForDirectIo) {
   BufferPool pool;
-  for (const std::size_t size : {4096u, 4097u, 65536u, 4u << 20}) EXPECT_EQ(address(pool.allocate(size)) % 4096, 0u) << size;
+  for (const std::size_t size : {4096u, 4097u, 65536u, 4u << 20})
+    EXPECT_EQ(address(pool.allocate(size)) % 4096, 0u) << size;
   for (const std::size_t size : {1u, 64u, 100u, 2048u}) EXPECT_EQ(address(pool.allocate(size)) % 64, 0u) << size;
 }
 

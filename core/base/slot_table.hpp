@@ -1,4 +1,5 @@
-// Things under way, found again by a number: slots are reused, numbers are not, so a late answer never meets another's request.
+// Things under way, found again by a number: slots are reused, numbers are not, so a late answer never meets another's
+// request.
 #pragma once
 #include <cstdint>
 #include <deque>
@@ -8,7 +9,8 @@
 
 namespace sd {
 
-// Ids are never 0 and below 2^63. A lookup is an index and a comparison; in steady state nothing is allocated. References stay valid while a slot lives.
+// Ids are never 0 and below 2^63. A lookup is an index and a comparison; in steady state nothing is allocated.
+// References stay valid while a slot lives.
 template <typename T>
 class SlotTable {
  public:

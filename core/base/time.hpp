@@ -4,7 +4,8 @@
 
 namespace sd {
 
-// Nanoseconds on a monotonic clock that starts anywhere. Two nodes' clocks are unrelated; only differences on one node mean anything.
+// Nanoseconds on a monotonic clock that starts anywhere. Two nodes' clocks are unrelated; only differences on one node
+// mean anything.
 using Time = std::uint64_t;
 
 inline constexpr Time never = UINT64_MAX;

@@ -1,9 +1,10 @@
-// Bincode 1 with its default options, for structs that list their fields: little-endian fixed-width integers, bool as one byte, strings
-// and vectors with an 8-byte length, enums as a 4-byte variant number, optionals with one byte before. (https://docs.rs/bincode/1.3.3,
-// and its specification of the same name.)
+// Bincode 1 with its default options, for structs that list their fields: little-endian fixed-width integers, bool as
+// one byte, strings and vectors with an 8-byte length, enums as a 4-byte variant number, optionals with one byte
+// before. (https://docs.rs/bincode/1.3.3, and its specification of the same name.)
 //
-// A struct takes part by `static void fields(auto& self, auto&& visit) { visit(self.a, self.b); }`; the same list encodes and decodes.
-// Decoding is bounded: strings and vectors by the limits below and by the bytes that are really there.
+// A struct takes part by `static void fields(auto& self, auto&& visit) { visit(self.a, self.b); }`; the same list
+// encodes and decodes. Decoding is bounded: strings and vectors by the limits below and by the bytes that are really
+// there.
 #pragma once
 #include <array>
 #include <concepts>
@@ -101,8 +102,10 @@ void decode(Reader& in, T& value) {
     value.clear();
     for (std::uint64_t i = 0; i < size && !in.failed(); ++i) decode(in, value.emplace_back());
   } else if constexpr (is_optional<T>::value) {
-    if (in.boolean()) decode(in, value.emplace());
-    else value.reset();
+    if (in.boolean())
+      decode(in, value.emplace());
+    else
+      value.reset();
   } else if constexpr (is_byte_array<T>::value) {
     const auto bytes = in.bytes(value.size());
     if (bytes.size() == value.size()) std::memcpy(value.data(), bytes.data(), bytes.size());

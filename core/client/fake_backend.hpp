@@ -1,4 +1,5 @@
-// A node without a cluster, for tests and fuzzing: a real replicated state, disks in memory, and tickets that are answered when told to.
+// A node without a cluster, for tests and fuzzing: a real replicated state, disks in memory, and tickets that are
+// answered when told to.
 #pragma once
 #include <map>
 #include <string>
@@ -29,7 +30,9 @@ class FakeBackend final : public Backend {
     apply(cluster::Join{member});
     if (!up) apply(cluster::Remove{id, 1, false});
   }
-  cluster::Result apply(cluster::CommandBody body) { return state_.apply(state_.applied + 1, {0, 0, 0, std::move(body)}); }
+  cluster::Result apply(cluster::CommandBody body) {
+    return state_.apply(state_.applied + 1, {0, 0, 0, std::move(body)});
+  }
 
   // Performs what was asked for so far.
   void work(Service& service, ServiceEffects& effects) {
@@ -78,7 +81,8 @@ class FakeBackend final : public Backend {
       case IoRequest::Kind::check: data.push_back(pool_.copy_of(check_answer)); break;
       case IoRequest::Kind::read: {
         Slice slice = pool_.zeros(request.length);
-        for (auto at = disk.lower_bound(request.offset); at != disk.end() && at->first < request.offset + request.length; ++at)
+        for (auto at = disk.lower_bound(request.offset);
+             at != disk.end() && at->first < request.offset + request.length; ++at)
           slice.mutable_data()[at->first - request.offset] = at->second;
         data.push_back(std::move(slice));
         break;

@@ -15,9 +15,12 @@ bool valid_utf8(std::string_view text) {
   while (i < text.size()) {
     const std::uint8_t lead = byte(i);
     std::size_t more = 0;
-    std::uint8_t low = 0x80, high = 0xbf;  // of the second byte: excludes overlong forms, surrogates and what is above U+10FFFF
-    if (lead < 0x80) more = 0;
-    else if (lead >= 0xc2 && lead <= 0xdf) more = 1;
+    // of the second byte: excludes overlong forms, surrogates and what is above U+10FFFF
+    std::uint8_t low = 0x80, high = 0xbf;
+    if (lead < 0x80)
+      more = 0;
+    else if (lead >= 0xc2 && lead <= 0xdf)
+      more = 1;
     else if (lead >= 0xe0 && lead <= 0xef) {
       more = 2;
       if (lead == 0xe0) low = 0xa0;
@@ -43,15 +46,54 @@ bool valid_utf8(std::string_view text) {
 }  // namespace bincode
 
 std::string_view to_string(SdError error) {
-  static constexpr std::string_view names[] = {
-      "unknown error", "no such object", "input/output error", "the VDI exists already", "invalid parameters", "system error", "the VDI is locked",
-      "no such VDI", "no such base VDI", "cannot read the VDI", "cannot write the VDI", "cannot read the base VDI", "cannot write the base VDI",
-      "no such snapshot tag", "the daemon is starting", "the VDI is not locked", "the cluster is shut down", "out of memory",
-      "no VDI number is free", "protocol versions differ", "no space left", "the cluster is not formatted", "waiting for other nodes to join",
-      "joining failed", "halted: too few nodes", "read-only", "incomplete", "collecting cluster information", "the inode is outdated",
-      "the epoch is outdated", "the epoch is ahead", "not formatted", "invalid creation time", "invalid epoch", "network error",
-      "not in the cache", "buffer too small", "recovery is forced", "no such store", "not supported", "the node is recovering", "killed",
-      "the object exists", "try again", "the object is outdated", "cluster error", "the VDI is not empty", "not found"};
+  static constexpr std::string_view names[] = {"unknown error",
+                                               "no such object",
+                                               "input/output error",
+                                               "the VDI exists already",
+                                               "invalid parameters",
+                                               "system error",
+                                               "the VDI is locked",
+                                               "no such VDI",
+                                               "no such base VDI",
+                                               "cannot read the VDI",
+                                               "cannot write the VDI",
+                                               "cannot read the base VDI",
+                                               "cannot write the base VDI",
+                                               "no such snapshot tag",
+                                               "the daemon is starting",
+                                               "the VDI is not locked",
+                                               "the cluster is shut down",
+                                               "out of memory",
+                                               "no VDI number is free",
+                                               "protocol versions differ",
+                                               "no space left",
+                                               "the cluster is not formatted",
+                                               "waiting for other nodes to join",
+                                               "joining failed",
+                                               "halted: too few nodes",
+                                               "read-only",
+                                               "incomplete",
+                                               "collecting cluster information",
+                                               "the inode is outdated",
+                                               "the epoch is outdated",
+                                               "the epoch is ahead",
+                                               "not formatted",
+                                               "invalid creation time",
+                                               "invalid epoch",
+                                               "network error",
+                                               "not in the cache",
+                                               "buffer too small",
+                                               "recovery is forced",
+                                               "no such store",
+                                               "not supported",
+                                               "the node is recovering",
+                                               "killed",
+                                               "the object exists",
+                                               "try again",
+                                               "the object is outdated",
+                                               "cluster error",
+                                               "the VDI is not empty",
+                                               "not found"};
   static_assert(std::size(names) == static_cast<std::size_t>(SdError::count_));
   const auto index = static_cast<std::size_t>(error);
   return index < std::size(names) ? names[index] : "unknown error";
@@ -79,7 +121,7 @@ SdError to_error(Status status) {
   return SdError::unknown;
 }
 
-// --- Requests -----------------------------------------------------------------------------------------------------------------------
+// --- Requests
 
 std::string encode_request(const RequestHeader& header, const SdRequest& request, std::string_view data) {
   std::string out;
@@ -87,8 +129,10 @@ std::string encode_request(const RequestHeader& header, const SdRequest& request
   bincode::encode(header, writer);
   std::visit(
       [&]<typename T>(const T& body) {
-        if constexpr (std::is_same_v<T, Unsupported>) writer.u32(body.variant);
-        else writer.u32(T::number);
+        if constexpr (std::is_same_v<T, Unsupported>)
+          writer.u32(body.variant);
+        else
+          writer.u32(T::number);
         bincode::encode(body, writer);
         if constexpr (carries_data<const T>) {
           out.reserve(out.size() + 8 + total_size(body.data) + data.size());
@@ -114,7 +158,9 @@ namespace {
 // Calls f with a value-initialised request of this variant number; false if there is none.
 template <typename F, std::size_t... I>
 bool with_variant(std::uint32_t number, F&& f, std::index_sequence<I...>) {
-  return ((std::variant_alternative_t<I, SdRequest>::number == number && (f(std::variant_alternative_t<I, SdRequest>{}), true)) || ...);
+  return ((std::variant_alternative_t<I, SdRequest>::number == number &&
+           (f(std::variant_alternative_t<I, SdRequest>{}), true)) ||
+          ...);
 }
 template <typename F>
 bool with_variant(std::uint32_t number, F&& f) {
@@ -137,10 +183,19 @@ HeadPlan plan_head(std::span<const std::byte> so_far, std::size_t body_size) {
       std::size_t size = min_body;
       if constexpr (std::is_same_v<T, VdiWrite>) {
         size += 8;
-        if (size > body_size) { plan = {Kind::malformed, 0}; return; }
-        if (so_far.size() < size) { plan = {Kind::need, size}; return; }
+        if (size > body_size) {
+          plan = {Kind::malformed, 0};
+          return;
+        }
+        if (so_far.size() < size) {
+          plan = {Kind::need, size};
+          return;
+        }
         const std::uint64_t claimed = in.u64();
-        if (claimed > bincode::max_string) { plan = {Kind::malformed, 0}; return; }
+        if (claimed > bincode::max_string) {
+          plan = {Kind::malformed, 0};
+          return;
+        }
         name = static_cast<std::size_t>(claimed);
         size += name + 8 + 1;
       } else if constexpr (std::is_same_v<T, CreateAndWriteObj>) {
@@ -150,14 +205,25 @@ HeadPlan plan_head(std::span<const std::byte> so_far, std::size_t body_size) {
         size += 8 + 4;
       }
       size += 8;  // the length of the data
-      if (size > body_size) { plan = {Kind::malformed, 0}; return; }
-      if (so_far.size() < size) { plan = {Kind::need, size}; return; }
+      if (size > body_size) {
+        plan = {Kind::malformed, 0};
+        return;
+      }
+      if (so_far.size() < size) {
+        plan = {Kind::need, size};
+        return;
+      }
       Reader length(so_far.subspan(size - 8, 8));
-      if (length.u64() != body_size - size) { plan = {Kind::malformed, 0}; return; }
+      if (length.u64() != body_size - size) {
+        plan = {Kind::malformed, 0};
+        return;
+      }
       plan = {Kind::data, size};
     } else {
-      if (body_size > max_plain_body) plan = {Kind::malformed, 0};
-      else plan = {so_far.size() < body_size ? Kind::need : Kind::whole, body_size};
+      if (body_size > max_plain_body)
+        plan = {Kind::malformed, 0};
+      else
+        plan = {so_far.size() < body_size ? Kind::need : Kind::whole, body_size};
     }
   });
   if (!known) return {Kind::unsupported, min_body};
@@ -194,7 +260,7 @@ std::optional<DecodedRequest> decode_request(std::span<const std::byte> head, Pa
   return result;
 }
 
-// --- Responses ----------------------------------------------------------------------------------------------------------------------
+// --- Responses
 
 namespace {
 
@@ -255,7 +321,8 @@ std::vector<SdNode> decode_nodes(Reader& in) {
   return nodes;
 }
 
-void encode_response_start(std::uint8_t proto_ver, std::uint32_t epoch, std::uint32_t id, std::uint32_t variant, Writer& out) {
+void encode_response_start(std::uint8_t proto_ver, std::uint32_t epoch, std::uint32_t id, std::uint32_t variant,
+                           Writer& out) {
   out.u8(proto_ver);
   out.u32(epoch);
   out.u32(id);
@@ -339,7 +406,7 @@ std::optional<SdResponse> decode_response(std::string_view body) {
   return response;
 }
 
-// --- Contents of Data -----------------------------------------------------------------------------------------------------------------
+// --- Contents of Data
 
 std::string encode(const ReferenceClusterInfo& info) {
   std::string out;
@@ -380,9 +447,13 @@ std::string encode(const ReferenceInode& inode) {
   Writer writer(out);
   bincode::encode(inode.name, writer);
   bincode::encode(inode.tag, writer);
-  for (const std::uint64_t field : {inode.create_time, inode.snap_ctime, inode.vm_clock_nsec, inode.vdi_size, inode.vm_state_size}) writer.u64(field);
-  for (const std::uint8_t field : {inode.copy_policy, inode.store_policy, inode.nr_copies, inode.block_size_shift}) writer.u8(field);
-  for (const std::uint32_t field : {inode.snap_id, inode.vdi_id, inode.parent_vdi_id, inode.btree_counter}) writer.u32(field);
+  for (const std::uint64_t field :
+       {inode.create_time, inode.snap_ctime, inode.vm_clock_nsec, inode.vdi_size, inode.vm_state_size})
+    writer.u64(field);
+  for (const std::uint8_t field : {inode.copy_policy, inode.store_policy, inode.nr_copies, inode.block_size_shift})
+    writer.u8(field);
+  for (const std::uint32_t field : {inode.snap_id, inode.vdi_id, inode.parent_vdi_id, inode.btree_counter})
+    writer.u32(field);
   writer.u64(inode.mapped);
   out.reserve(out.size() + static_cast<std::size_t>(inode.mapped) * 4 + 8);
   for (std::uint64_t i = 0; i < inode.mapped; ++i) writer.u32(inode.vdi_id);
@@ -392,7 +463,8 @@ std::string encode(const ReferenceInode& inode) {
 
 std::string vdi_bitmap(std::span<const Vid> in_use) {
   std::string bits((max_vid + 1) / 8, '\0');
-  for (const Vid vid : in_use) bits[vid / 8] = static_cast<char>(static_cast<std::uint8_t>(bits[vid / 8]) | 1u << vid % 8);
+  for (const Vid vid : in_use)
+    bits[vid / 8] = static_cast<char>(static_cast<std::uint8_t>(bits[vid / 8]) | 1u << vid % 8);
   return bits;
 }
 

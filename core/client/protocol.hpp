@@ -1,10 +1,12 @@
 // The client protocol (port 7000): what travels in a frame, as values, and the codec between the two. Pure.
 //
-// A frame is a 4-byte big-endian length and a body. A request's body is RequestHeader, a u32 variant number, the variant's fields; a
-// response's is SdResponse; all in bincode (see bincode.hpp). Variants 0-67 are those of sheepdog-rs v0.10.0, so its clients work; those
-// from 1000 up are this project's own, and their senders say proto_ver 0x10 in the header (and may be answered with Failure).
+// A frame is a 4-byte big-endian length and a body. A request's body is RequestHeader, a u32 variant number, the
+// variant's fields; a response's is SdResponse; all in bincode (see bincode.hpp). Variants 0-67 are those of
+// sheepdog-rs v0.10.0, so its clients work; those from 1000 up are this project's own, and their senders say proto_ver
+// 0x10 in the header (and may be answered with Failure).
 //
-// The data of a write is always the last field. It is kept out of the head, so that a receiver can put it into buffers of its own.
+// The data of a write is always the last field. It is kept out of the head, so that a receiver can put it into buffers
+// of its own.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -28,18 +30,62 @@ inline constexpr std::uint8_t own_version = 0x10;        // of this project's
 inline constexpr std::uint32_t first_own_variant = 1000;
 inline constexpr std::size_t max_plain_body = 16u << 10;  // of a request without data: two strings and some numbers
 inline constexpr std::size_t max_io = limits::max_nbd_payload;  // bytes that one VdiRead or VdiWrite moves at most
-inline constexpr std::size_t max_listed_vdis = 4096;      // per answer to VdiList
-inline constexpr std::uint16_t format_force = 0x8000;     // in MakeFs::flags, own version only: format again, which drops every VDI
+inline constexpr std::size_t max_listed_vdis = 4096;            // per answer to VdiList
+// in MakeFs::flags, own version only: format again, which drops every VDI
+inline constexpr std::uint16_t format_force = 0x8000;
 
 static_assert(max_plain_body > 2 * bincode::max_string + 64);
 static_assert(max_io + max_plain_body < limits::max_client_frame);
 
 enum class SdError : std::uint32_t {
-  unknown, no_obj, eio, vdi_exist, invalid_parms, system_error, vdi_locked, no_vdi, no_base_vdi, vdi_read, vdi_write,
-  base_vdi_read, base_vdi_write, no_tag, startup, vdi_not_locked, shutdown, no_mem, full_vdi, ver_mismatch, no_space,
-  wait_for_format, wait_for_join, join_failed, halt, read_only, incomplete, collecting_cinfo, inode_invalidated, old_node_ver,
-  new_node_ver, not_formatted, invalid_ctime, invalid_epoch, network_error, no_cache, buffer_small, force_recover, no_store,
-  no_support, node_in_recovery, killed, oid_exist, again, stale_obj, cluster_error, vdi_not_empty, not_found,
+  unknown,
+  no_obj,
+  eio,
+  vdi_exist,
+  invalid_parms,
+  system_error,
+  vdi_locked,
+  no_vdi,
+  no_base_vdi,
+  vdi_read,
+  vdi_write,
+  base_vdi_read,
+  base_vdi_write,
+  no_tag,
+  startup,
+  vdi_not_locked,
+  shutdown,
+  no_mem,
+  full_vdi,
+  ver_mismatch,
+  no_space,
+  wait_for_format,
+  wait_for_join,
+  join_failed,
+  halt,
+  read_only,
+  incomplete,
+  collecting_cinfo,
+  inode_invalidated,
+  old_node_ver,
+  new_node_ver,
+  not_formatted,
+  invalid_ctime,
+  invalid_epoch,
+  network_error,
+  no_cache,
+  buffer_small,
+  force_recover,
+  no_store,
+  no_support,
+  node_in_recovery,
+  killed,
+  oid_exist,
+  again,
+  stale_obj,
+  cluster_error,
+  vdi_not_empty,
+  not_found,
   count_
 };
 std::string_view to_string(SdError error);  // a lowercase phrase
@@ -55,7 +101,7 @@ struct RequestHeader {
 inline constexpr std::size_t header_size = 9;
 inline constexpr std::size_t min_body = header_size + 4;
 
-// --- Requests -----------------------------------------------------------------------------------------------------------------------
+// --- Requests
 
 template <std::uint32_t Number>
 struct Plain {
@@ -102,7 +148,9 @@ struct NewVdi {
   std::uint32_t base_vid = 0;
   std::uint8_t copies = 0, copy_policy = 0, store_policy = 0;
   std::uint32_t snap_id = 0, vdi_type = 0;
-  static void fields(auto& s, auto&& f) { f(s.name, s.vdi_size, s.base_vid, s.copies, s.copy_policy, s.store_policy, s.snap_id, s.vdi_type); }
+  static void fields(auto& s, auto&& f) {
+    f(s.name, s.vdi_size, s.base_vid, s.copies, s.copy_policy, s.store_policy, s.snap_id, s.vdi_type);
+  }
 };
 struct LockVdi {
   static constexpr std::uint32_t number = 6;
@@ -214,87 +262,91 @@ using Stat = Plain<50>;
 using ClusterStatus = Plain<1000>;  // -> Data(ClusterReport)
 struct VdiList {                    // -> Data(VdiPage)
   static constexpr std::uint32_t number = 1001;
-  std::uint32_t first_vid = 0;      // only VDIs from this number on
-  std::string name;                 // only this one, unless empty
+  std::uint32_t first_vid = 0;  // only VDIs from this number on
+  std::string name;             // only this one, unless empty
   static void fields(auto& s, auto&& f) { f(s.first_vid, s.name); }
 };
-struct VdiRead {                    // -> Data(the bytes)
+struct VdiRead {  // -> Data(the bytes)
   static constexpr std::uint32_t number = 1002;
   std::string name;
   std::uint64_t offset = 0;
   std::uint32_t length = 0;
   static void fields(auto& s, auto&& f) { f(s.name, s.offset, s.length); }
 };
-struct VdiWrite {                   // -> Success
+struct VdiWrite {  // -> Success
   static constexpr std::uint32_t number = 1003;
   std::string name;
   std::uint64_t offset = 0;
-  bool fua = false;                 // durable before the answer
+  bool fua = false;  // durable before the answer
   Payload data;
   static void fields(auto& s, auto&& f) { f(s.name, s.offset, s.fua); }
 };
-struct VdiFlush {                   // -> Success
+struct VdiFlush {  // -> Success
   static constexpr std::uint32_t number = 1004;
   std::string name;
   static void fields(auto& s, auto&& f) { f(s.name); }
 };
-using NodeDetail = Plain<1005>;     // -> Data(NodeReport)
-using ClusterCheck = Plain<1006>;   // -> Data(CheckReport)
-struct VdiCreate {                  // -> Vdi
+using NodeDetail = Plain<1005>;    // -> Data(NodeReport)
+using ClusterCheck = Plain<1006>;  // -> Data(CheckReport)
+struct VdiCreate {                 // -> Vdi
   static constexpr std::uint32_t number = 1007;
   std::string name;
   std::uint64_t size = 0;
-  std::uint8_t copies = 0;          // 0: the cluster's
+  std::uint8_t copies = 0;  // 0: the cluster's
   static void fields(auto& s, auto&& f) { f(s.name, s.size, s.copies); }
 };
-struct VdiDelete {                  // -> Success
+struct VdiDelete {  // -> Success
   static constexpr std::uint32_t number = 1008;
   std::string name;
   static void fields(auto& s, auto&& f) { f(s.name); }
 };
-struct VdiDiscard {                 // -> Success; the range reads as zeros afterwards
+struct VdiDiscard {  // -> Success; the range reads as zeros afterwards
   static constexpr std::uint32_t number = 1009;
   std::string name;
   std::uint64_t offset = 0, length = 0;
   static void fields(auto& s, auto&& f) { f(s.name, s.offset, s.length); }
 };
-struct VdiResize {                  // -> Success; it only grows, and connections that are open keep the size they were told
+// -> Success; it only grows, and connections that are open keep the size they were told
+struct VdiResize {
   static constexpr std::uint32_t number = 1010;
   std::string name;
   std::uint64_t size = 0;
   static void fields(auto& s, auto&& f) { f(s.name, s.size); }
 };
 
-struct NodeDrain {                  // -> Success
+struct NodeDrain {  // -> Success
   static constexpr std::uint32_t number = 1020;
   std::uint64_t id = 0;
   bool on = false;
   static void fields(auto& s, auto&& f) { f(s.id, s.on); }
 };
-struct GraceTime {                  // -> Success
+struct GraceTime {  // -> Success
   static constexpr std::uint32_t number = 1021;
   std::uint32_t milliseconds = 0;
   static void fields(auto& s, auto&& f) { f(s.milliseconds); }
 };
-struct RecoverForce {               // -> Success
+struct RecoverForce {  // -> Success
   static constexpr std::uint32_t number = 1022;
-  bool new_configuration = false;   // the majority of the voters is lost too: this node alone goes on, under a new cluster log
+  // the majority of the voters is lost too: this node alone goes on, under a new cluster log
+  bool new_configuration = false;
   static void fields(auto& s, auto&& f) { f(s.new_configuration); }
 };
-using NodeRecovery = Plain<1030>;   // -> Data(RecoveryReport)
-struct SetThrottle {                // -> Success; of every node
+using NodeRecovery = Plain<1030>;  // -> Data(RecoveryReport)
+struct SetThrottle {               // -> Success; of every node
   static constexpr std::uint32_t number = 1031;
-  std::uint64_t busy = 0, idle = 0; // bytes per second while clients work, and while they do not; 0: no limit
+  std::uint64_t busy = 0, idle = 0;  // bytes per second while clients work, and while they do not; 0: no limit
   static void fields(auto& s, auto&& f) { f(s.busy, s.idle); }
 };
-struct VdiCheck {                   // -> Data(VdiCheckReport): reads every copy, mends what is wrong, and says from where to go on
+// -> Data(VdiCheckReport): reads every copy, mends what is wrong, and says from where to go on
+struct VdiCheck {
   static constexpr std::uint32_t number = 1040;
   std::string name;
-  std::uint64_t first = 0;          // data object to begin with
+  std::uint64_t first = 0;  // data object to begin with
   static void fields(auto& s, auto&& f) { f(s.name, s.first); }
 };
 
-// A variant that this daemon does not take from clients: internal ones of the reference, and unknown ones. Its fields were not read.
+// A variant that this daemon does not take from clients: internal ones of the reference, and unknown ones. Its fields
+// were not read.
 struct Unsupported {
   static constexpr std::uint32_t number = UINT32_MAX;
   std::uint32_t variant = 0;
@@ -302,12 +354,13 @@ struct Unsupported {
 };
 
 using SdRequest =
-    std::variant<Unsupported, CreateAndWriteObj, ReadObj, WriteObj, RemoveObj, DiscardObj, NewVdi, LockVdi, ReleaseVdi, GetVdiInfo, ReadVdis,
-                 FlushVdi, DelVdi, GetNodeList, MakeFs, ShutdownCluster, StatSheep, StatCluster, GetStoreList, Snapshot, Cleanup, KillNode,
-                 GetClusterInfo, AlterClusterCopy, AlterVdiCopy, EnableRecover, DisableRecover, CompleteRecovery, GetRecovery, SetRecovery,
-                 FlushDelCache, DeleteCache, GetCacheInfo, CachePurge, MdInfo, MdPlug, MdUnplug, Reweight, GetLogLevel, SetLogLevel, Stat,
-                 ClusterStatus, VdiList, VdiRead, VdiWrite, VdiFlush, NodeDetail, ClusterCheck, VdiCreate, VdiDelete, VdiDiscard,
-                 VdiResize, NodeDrain, GraceTime, RecoverForce, NodeRecovery, SetThrottle, VdiCheck>;
+    std::variant<Unsupported, CreateAndWriteObj, ReadObj, WriteObj, RemoveObj, DiscardObj, NewVdi, LockVdi, ReleaseVdi,
+                 GetVdiInfo, ReadVdis, FlushVdi, DelVdi, GetNodeList, MakeFs, ShutdownCluster, StatSheep, StatCluster,
+                 GetStoreList, Snapshot, Cleanup, KillNode, GetClusterInfo, AlterClusterCopy, AlterVdiCopy,
+                 EnableRecover, DisableRecover, CompleteRecovery, GetRecovery, SetRecovery, FlushDelCache, DeleteCache,
+                 GetCacheInfo, CachePurge, MdInfo, MdPlug, MdUnplug, Reweight, GetLogLevel, SetLogLevel, Stat,
+                 ClusterStatus, VdiList, VdiRead, VdiWrite, VdiFlush, NodeDetail, ClusterCheck, VdiCreate, VdiDelete,
+                 VdiDiscard, VdiResize, NodeDrain, GraceTime, RecoverForce, NodeRecovery, SetThrottle, VdiCheck>;
 
 template <typename T>
 inline constexpr bool carries_data = requires(T& request) { request.data; };
@@ -340,7 +393,7 @@ std::optional<DecodedRequest> decode_request(std::span<const std::byte> head, Pa
 // The header alone; `head` holds at least header_size bytes.
 RequestHeader decode_header(std::span<const std::byte> head);
 
-// --- Responses ----------------------------------------------------------------------------------------------------------------------
+// --- Responses
 
 struct DiskInfo {
   std::uint64_t disk_id = 0, disk_space = 0;
@@ -356,9 +409,17 @@ struct SdNode {
   friend bool operator==(const SdNode&, const SdNode&) = default;
 };
 
-struct Success { friend bool operator==(const Success&, const Success&) = default; };
-struct Data { std::string bytes; friend bool operator==(const Data&, const Data&) = default; };
-struct Error { SdError error = SdError::unknown; friend bool operator==(const Error&, const Error&) = default; };
+struct Success {
+  friend bool operator==(const Success&, const Success&) = default;
+};
+struct Data {
+  std::string bytes;
+  friend bool operator==(const Data&, const Data&) = default;
+};
+struct Error {
+  SdError error = SdError::unknown;
+  friend bool operator==(const Error&, const Error&) = default;
+};
 struct Obj {
   std::uint8_t copies = 0;
   std::uint64_t offset = 0;
@@ -377,8 +438,14 @@ struct NodeInfo {
   static void fields(auto& s, auto&& f) { f(s.nr_nodes, s.store_size, s.store_free); }
   friend bool operator==(const NodeInfo&, const NodeInfo&) = default;
 };
-struct Hash { std::array<std::uint8_t, 20> digest{}; friend bool operator==(const Hash&, const Hash&) = default; };
-struct NodeList { std::vector<SdNode> nodes; friend bool operator==(const NodeList&, const NodeList&) = default; };
+struct Hash {
+  std::array<std::uint8_t, 20> digest{};
+  friend bool operator==(const Hash&, const Hash&) = default;
+};
+struct NodeList {
+  std::vector<SdNode> nodes;
+  friend bool operator==(const NodeList&, const NodeList&) = default;
+};
 // Own version only (variant 1000): an error with words for the person who reads it.
 struct Failure {
   SdError error = SdError::unknown;
@@ -401,7 +468,7 @@ std::string encode_response(const SdResponse& response);  // the body
 std::string encode_data_head(std::uint8_t proto_ver, std::uint32_t epoch, std::uint32_t id, std::uint64_t size);
 std::optional<SdResponse> decode_response(std::string_view body);
 
-// --- What Data holds for the reference's variants ------------------------------------------------------------------------------------
+// --- What Data holds for the reference's variants
 
 // StatCluster, ClusterInfo.
 struct ReferenceClusterInfo {
@@ -434,11 +501,11 @@ struct ReferenceInode {
 inline constexpr std::uint64_t max_inline_objects = 1u << 20;  // the reference's inode maps no more
 std::string encode(const ReferenceInode& inode);
 
-// ReadVdis: one bit for each of 2^24 vids, vid v in byte v / 8 under the mask 1 << v % 8. The reference's daemon fills its bitmap from
-// the other end of each byte, but its clients (and the original C sheepdog) read it this way.
+// ReadVdis: one bit for each of 2^24 vids, vid v in byte v / 8 under the mask 1 << v % 8. The reference's daemon fills
+// its bitmap from the other end of each byte, but its clients (and the original C sheepdog) read it this way.
 std::string vdi_bitmap(std::span<const Vid> in_use);
 
-// --- What Data holds for this project's variants -------------------------------------------------------------------------------------
+// --- What Data holds for this project's variants
 
 struct NodeEntry {
   std::uint64_t id = 0, incarnation = 0;
@@ -451,7 +518,8 @@ struct NodeEntry {
   bool witness = false, voter = false;     // votes and does nothing else; has a vote in the cluster log
   bool awaited = false;                    // it is down, and may hold what no other node has
   static void fields(auto& s, auto&& f) {
-    f(s.id, s.incarnation, s.address, s.zone, s.vnodes, s.up, s.leader, s.placed, s.draining, s.drained, s.witness, s.voter, s.awaited);
+    f(s.id, s.incarnation, s.address, s.zone, s.vnodes, s.up, s.leader, s.placed, s.draining, s.drained, s.witness,
+      s.voter, s.awaited);
   }
 };
 struct ClusterReport {
@@ -462,13 +530,14 @@ struct ClusterReport {
   std::uint64_t vdis = 0, vdi_bytes = 0;
   std::uint64_t node = 0, leader = 0, term = 0;  // who answers; 0: no leader known
   bool serving = false;
-  std::string trouble;                           // why the answering node does not serve
+  std::string trouble;  // why the answering node does not serve
   std::vector<NodeEntry> nodes;
-  std::uint32_t grace_ms = 0;                    // how long a node that is down keeps its share of the data
-  std::vector<std::string> waits_for;            // addresses: voters, if there is no leader; else nodes that may hold what no other has
+  std::uint32_t grace_ms = 0;  // how long a node that is down keeps its share of the data
+  // addresses: voters, if there is no leader; else nodes that may hold what no other has
+  std::vector<std::string> waits_for;
   static void fields(auto& s, auto&& f) {
-    f(s.formatted, s.shut_down, s.uuid, s.copies, s.epoch, s.clean_epoch, s.vdis, s.vdi_bytes, s.node, s.leader, s.term, s.serving, s.trouble,
-      s.nodes, s.grace_ms, s.waits_for);
+    f(s.formatted, s.shut_down, s.uuid, s.copies, s.epoch, s.clean_epoch, s.vdis, s.vdi_bytes, s.node, s.leader, s.term,
+      s.serving, s.trouble, s.nodes, s.grace_ms, s.waits_for);
   }
 };
 struct VdiEntry {
@@ -501,9 +570,10 @@ struct NodeReport {
   bool witness = false, voter = false;
   std::vector<std::string> waits_for;  // as in ClusterReport
   static void fields(auto& s, auto&& f) {
-    f(s.id, s.incarnation, s.address, s.zone, s.vnodes, s.open, s.member, s.has_lease, s.serving, s.leader, s.leader_id, s.term, s.commit_index,
-      s.applied_index, s.last_index, s.epoch, s.objects, s.journal_used, s.dirty_bytes, s.space_free, s.space_total, s.nbd_connections,
-      s.client_connections, s.peer_links, s.reads, s.writes, s.flushes, s.read_bytes, s.write_bytes, s.buffers, s.trouble, s.witness, s.voter, s.waits_for);
+    f(s.id, s.incarnation, s.address, s.zone, s.vnodes, s.open, s.member, s.has_lease, s.serving, s.leader, s.leader_id,
+      s.term, s.commit_index, s.applied_index, s.last_index, s.epoch, s.objects, s.journal_used, s.dirty_bytes,
+      s.space_free, s.space_total, s.nbd_connections, s.client_connections, s.peer_links, s.reads, s.writes, s.flushes,
+      s.read_bytes, s.write_bytes, s.buffers, s.trouble, s.witness, s.voter, s.waits_for);
   }
 };
 struct RecoveryReport {  // see RecoveryStatus
@@ -516,16 +586,18 @@ struct RecoveryReport {  // see RecoveryStatus
   std::uint64_t scrub_passes = 0, scrubbed_objects = 0, scrubbed_bytes = 0, scrub_left = 0, unreadable_objects = 0;
   std::uint64_t rate_busy = 0, rate_idle = 0;
   static void fields(auto& s, auto&& f) {
-    f(s.id, s.epoch, s.clean_epoch, s.enabled, s.sweeping, s.tidy, s.busy, s.found, s.open, s.at, s.end, s.pulls, s.pulled_objects, s.pulled_bytes,
-      s.mended_blocks, s.lost_blocks, s.removed, s.leftovers, s.orphans, s.kept, s.scrub_passes, s.scrubbed_objects, s.scrubbed_bytes,
-      s.scrub_left, s.unreadable_objects, s.rate_busy, s.rate_idle);
+    f(s.id, s.epoch, s.clean_epoch, s.enabled, s.sweeping, s.tidy, s.busy, s.found, s.open, s.at, s.end, s.pulls,
+      s.pulled_objects, s.pulled_bytes, s.mended_blocks, s.lost_blocks, s.removed, s.leftovers, s.orphans, s.kept,
+      s.scrub_passes, s.scrubbed_objects, s.scrubbed_bytes, s.scrub_left, s.unreadable_objects, s.rate_busy,
+      s.rate_idle);
   }
 };
-struct VdiCheckReport : CheckCounts {  // of one step
-  std::uint64_t next = 0, end = 0;     // data objects: go on from here, up to there
+struct VdiCheckReport : CheckCounts {    // of one step
+  std::uint64_t next = 0, end = 0;       // data objects: go on from here, up to there
   void add(const VdiCheckReport& step);  // the one that follows
   bool gets_on_from(std::uint64_t first) const { return next > first || next >= end; }
-  bool good() const { return lost == 0 && absent == 0 && unchecked == 0; }  // nothing that was met is still as it should not be
+  // nothing that was met is still as it should not be
+  bool good() const { return lost == 0 && absent == 0 && unchecked == 0; }
   static void fields(auto& s, auto&& f) {
     f(s.next, s.end);
     CheckCounts::fields(s, f);

@@ -47,7 +47,9 @@ struct Fill {
   std::uint64_t next = 3;
   void operator()(bool& v) { v = true; }
   template <WireInteger T>
-  void operator()(T& v) { v = static_cast<T>(next += 0x0101010101010107ull); }
+  void operator()(T& v) {
+    v = static_cast<T>(next += 0x0101010101010107ull);
+  }
   void operator()(std::string& v) { v = "näme" + std::to_string(next += 1); }
 };
 
@@ -79,12 +81,14 @@ TEST(ClientProtocol, RequestsHaveTheReferencesBytes) {
   create.store_policy = 5;
   create.snap_id = 6;
   create.vdi_type = 7;
-  EXPECT_EQ(encode_request(header, create), start + bytes({5, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 'a', 'b', 0, 0, 0, 0, 1, 0, 0, 0,
-                                                           1, 0, 0, 0, 3, 4, 5, 6, 0, 0, 0, 7, 0, 0, 0}));
+  EXPECT_EQ(encode_request(header, create), start + bytes({5, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 'a', 'b', 0, 0, 0, 0, 1,
+                                                           0, 0, 0, 1, 0, 0, 0, 3, 4, 5, 6, 0, 0,   0,   7, 0, 0, 0}));
   EXPECT_EQ(encode_request(header, WriteObj{0x1100000002ull, 9, {}}, "xyz"),
             start + bytes({2, 0, 0, 0, 2, 0, 0, 0, 0x11, 0, 0, 0, 9, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 'x', 'y', 'z'}));
-  EXPECT_EQ(encode_request(header, SetRecovery{1, 2, true}), start + bytes({39, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1}));
-  EXPECT_EQ(encode_request(header, MakeFs{2, 0, 0x0102, "p"}), start + bytes({13, 0, 0, 0, 2, 0, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 'p'}));
+  EXPECT_EQ(encode_request(header, SetRecovery{1, 2, true}),
+            start + bytes({39, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1}));
+  EXPECT_EQ(encode_request(header, MakeFs{2, 0, 0x0102, "p"}),
+            start + bytes({13, 0, 0, 0, 2, 0, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 'p'}));
 }
 
 TEST(ClientProtocol, ResponsesHaveTheReferencesBytes) {
@@ -96,11 +100,12 @@ TEST(ClientProtocol, ResponsesHaveTheReferencesBytes) {
   EXPECT_EQ(body(Error{SdError::no_vdi}), start + bytes({2, 0, 0, 0, 7, 0, 0, 0}));
   EXPECT_EQ(body(Obj{3, 0x10}), start + bytes({3, 0, 0, 0, 3, 0x10, 0, 0, 0, 0, 0, 0, 0}));
   EXPECT_EQ(body(VdiId{0xab, 0, 2}), start + bytes({4, 0, 0, 0, 0xab, 0, 0, 0, 0, 0, 0, 0, 2}));
-  EXPECT_EQ(body(NodeInfo{1, 2, 3}), start + bytes({5, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(body(NodeInfo{1, 2, 3}),
+            start + bytes({5, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0}));
   const SdNode node{Endpoint::v4(10, 0, 0, 1, 7000), 128, 5, 6, {}};
   EXPECT_EQ(body(NodeList{{node}}),
-            start + bytes({7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 1, 0x58, 0x1b, 0, 0, 0, 128, 0, 5, 0, 0, 0,
-                           6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}));
+            start + bytes({7, 0,   0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 1, 0x58, 0x1b, 0, 0,
+                           0, 128, 0, 5, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0,  0, 0, 0, 0,    0,    0}));
 }
 
 TEST(ClientProtocol, ErrorNumbersAreTheReferences) {
@@ -133,7 +138,8 @@ TEST(ClientProtocol, NoRequestSurvivesBeingCutOrExtended) {
   BufferPool pool;
   for_each_request(pool, [&](const SdRequest& request) {
     const std::string body = encode_request({own_version, 1, 2}, request);
-    for (std::size_t size = min_body; size < body.size(); ++size) EXPECT_FALSE(decode_whole(body.substr(0, size), pool)) << request.index();
+    for (std::size_t size = min_body; size < body.size(); ++size)
+      EXPECT_FALSE(decode_whole(body.substr(0, size), pool)) << request.index();
     EXPECT_FALSE(decode_whole(body + '\0', pool)) << request.index();
   });
 }
@@ -151,8 +157,10 @@ TEST(ClientProtocol, UnknownAndInternalVariantsAreToldApartFromMalformedOnes) {
 }
 
 TEST(ClientProtocol, StringsMustBeText) {
-  for (const auto* good : {"", "plain", "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x90\x91"}) EXPECT_TRUE(bincode::valid_utf8(good)) << good;
-  for (const auto* bad : {"\xff", "\x80", "\xc3", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf0\x9f\x90"})
+  for (const auto* good : {"", "plain", "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x90\x91"})
+    EXPECT_TRUE(bincode::valid_utf8(good)) << good;
+  for (const auto* bad :
+       {"\xff", "\x80", "\xc3", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf0\x9f\x90"})
     EXPECT_FALSE(bincode::valid_utf8(bad)) << bad;
   BufferPool pool;
   EXPECT_FALSE(decode_whole(encode_request({}, ReleaseVdi{"\xff"}), pool));
@@ -166,8 +174,15 @@ TEST(ClientProtocol, EveryResponseComesBackAsItWasAndNoneWhenCut) {
   six.address.address.fill(0x20);
   six.address.port = 1;
   six.disks = {{1, 2}, {3, 4}};
-  const std::vector<ResponseResult> results = {Success{}, Data{"abc"}, Error{SdError::again}, Obj{1, 2}, VdiId{1, 2, 3}, NodeInfo{1, 2, 3}, hash,
-                                               NodeList{{{Endpoint::v4(1, 2, 3, 4, 5), 6, 7, 8, {}}, six}}, Failure{SdError::eio, "why"}};
+  const std::vector<ResponseResult> results = {Success{},
+                                               Data{"abc"},
+                                               Error{SdError::again},
+                                               Obj{1, 2},
+                                               VdiId{1, 2, 3},
+                                               NodeInfo{1, 2, 3},
+                                               hash,
+                                               NodeList{{{Endpoint::v4(1, 2, 3, 4, 5), 6, 7, 8, {}}, six}},
+                                               Failure{SdError::eio, "why"}};
   for (const auto& result : results) {
     const std::string body = encode_response({own_version, 3, 4, result});
     const auto decoded = decode_response(body);
@@ -175,7 +190,8 @@ TEST(ClientProtocol, EveryResponseComesBackAsItWasAndNoneWhenCut) {
     EXPECT_EQ(decoded->result, result);
     EXPECT_EQ(decoded->epoch, 3u);
     EXPECT_EQ(decoded->id, 4u);
-    for (std::size_t size = 0; size < body.size(); ++size) EXPECT_FALSE(decode_response(body.substr(0, size))) << result.index();
+    for (std::size_t size = 0; size < body.size(); ++size)
+      EXPECT_FALSE(decode_response(body.substr(0, size))) << result.index();
     EXPECT_FALSE(decode_response(body + '\0')) << result.index();
   }
 }
@@ -195,8 +211,9 @@ TEST(ClientProtocol, AnInodeHasTheReferencesLayout) {
   inode.nr_copies = 2;
   inode.vdi_id = 0xab;
   inode.mapped = 2;
-  std::string expected = bytes({1, 0, 0, 0, 0, 0, 0, 0, 'd'}) + std::string(8, '\0') + std::string(24, '\0') + bytes({5, 0, 0, 0, 0, 0, 0, 0}) +
-                         std::string(8, '\0') + bytes({0, 0, 2, 22, 1, 0, 0, 0, 0xab, 0, 0, 0}) + std::string(8, '\0') +
+  std::string expected = bytes({1, 0, 0, 0, 0, 0, 0, 0, 'd'}) + std::string(8, '\0') + std::string(24, '\0') +
+                         bytes({5, 0, 0, 0, 0, 0, 0, 0}) + std::string(8, '\0') +
+                         bytes({0, 0, 2, 22, 1, 0, 0, 0, 0xab, 0, 0, 0}) + std::string(8, '\0') +
                          bytes({2, 0, 0, 0, 0, 0, 0, 0, 0xab, 0, 0, 0, 0xab, 0, 0, 0}) + std::string(8, '\0');
   EXPECT_EQ(encode(inode), expected);
 }

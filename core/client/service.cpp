@@ -99,18 +99,23 @@ void Service::answer_data(StreamId stream, Session::Slot slot, Payload data, Ser
   effects.output.push_back(stream);
 }
 
-void Service::fail(StreamId stream, Session::Slot slot, SdError error, const std::string& message, ServiceEffects& effects) {
+void Service::fail(StreamId stream, Session::Slot slot, SdError error, const std::string& message,
+                   ServiceEffects& effects) {
   const bool own = sessions_.at(stream).session.header(slot).proto_ver >= own_version;
-  if (own) answer(stream, slot, Failure{error, message.substr(0, bincode::max_string)}, effects);
-  else answer(stream, slot, Error{error}, effects);
+  if (own)
+    answer(stream, slot, Failure{error, message.substr(0, bincode::max_string)}, effects);
+  else
+    answer(stream, slot, Error{error}, effects);
 }
 
-void Service::on_proposed(std::uint64_t ticket, const cluster::Result& result, Backend& backend, ServiceEffects& effects) {
+void Service::on_proposed(std::uint64_t ticket, const cluster::Result& result, Backend& backend,
+                          ServiceEffects& effects) {
   auto node = proposals_.extract(ticket);
   if (node.empty()) return;
   const Waiting& waiting = node.mapped();
   if (result.status != Status::ok) {
-    fail(waiting.stream, waiting.slot, to_error(result.status), waiting.what + ": " + std::string(to_string(result.status)), effects);
+    fail(waiting.stream, waiting.slot, to_error(result.status),
+         waiting.what + ": " + std::string(to_string(result.status)), effects);
   } else if (waiting.answer == Waiting::Answer::vdi) {
     const cluster::Vdi* vdi = backend.state().find(result.vid);
     answer(waiting.stream, waiting.slot, VdiId{result.vid, 0, vdi ? vdi->copies : waiting.copies}, effects);
@@ -155,14 +160,17 @@ void Service::on_io(std::uint64_t ticket, Status status, Payload data, Backend& 
         for (const Slice& slice : data) bytes.append(slice.text());
         const auto found = decode_check_answer(bytes);
         if (!found) {
-          fail(waiting.stream, waiting.slot, SdError::system_error, waiting.what + ": the disk's owner gave an answer that makes no sense", effects);
+          fail(waiting.stream, waiting.slot, SdError::system_error,
+               waiting.what + ": the disk's owner gave an answer that makes no sense", effects);
           break;
         }
         const VdiCheckReport report{found->counts, std::min(found->next, waiting.objects), waiting.objects};
         answer(waiting.stream, waiting.slot, Data{bincode::to_bytes(report)}, effects);
         break;
       }
-      case Waiting::Answer::obj: answer(waiting.stream, waiting.slot, Obj{waiting.copies, waiting.offset}, effects); break;
+      case Waiting::Answer::obj:
+        answer(waiting.stream, waiting.slot, Obj{waiting.copies, waiting.offset}, effects);
+        break;
       case Waiting::Answer::success:
       case Waiting::Answer::vdi: answer(waiting.stream, waiting.slot, Success{}, effects); break;
     }
@@ -180,7 +188,8 @@ void Service::check_invariants() const {
     SD_ASSERT(open.counted_bytes == open.session.open_bytes(), "the open bytes of every session are counted");
     bytes += open.counted_bytes;
     const auto found = waiting.find(stream);
-    SD_ASSERT(open.session.open_requests() == (found == waiting.end() ? 0 : found->second), "every open request waits for one ticket");
+    SD_ASSERT(open.session.open_requests() == (found == waiting.end() ? 0 : found->second),
+              "every open request waits for one ticket");
     if (found != waiting.end()) waiting.erase(found);
   }
   SD_ASSERT(waiting.empty(), "no ticket belongs to a closed stream");

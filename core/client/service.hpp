@@ -1,5 +1,5 @@
-// The client port of one node: all its sessions, and what each request means. Turns requests into reads of the cluster state, proposals
-// and disk input and output, and those into answers. Pure; asynchronous by ticket.
+// The client port of one node: all its sessions, and what each request means. Turns requests into reads of the cluster
+// state, proposals and disk input and output, and those into answers. Pure; asynchronous by ticket.
 //
 // Promises:
 // - Every request gets exactly one answer, unless its connection ends first.
@@ -26,26 +26,27 @@ namespace sd::client {
 struct IoRequest {
   enum class Kind : std::uint8_t { read, write, zero, flush, check } kind = Kind::read;
   Vid vid = 0;
-  std::uint64_t offset = 0;   // the range lies inside the VDI; may cross objects
-  std::uint32_t length = 0;   // not 0, except for flush; at most max_io for reads and writes; of a check: objects
+  std::uint64_t offset = 0;  // the range lies inside the VDI; may cross objects
+  std::uint32_t length = 0;  // not 0, except for flush; at most max_io for reads and writes; of a check: objects
   bool fua = false;
-  Payload data;               // of a write: `length` bytes
+  Payload data;  // of a write: `length` bytes
 };
 
-// What the service asks of its node. No call calls back into the service; results come later, by ticket. Ticket 0 is a refusal: too busy.
+// What the service asks of its node. No call calls back into the service; results come later, by ticket. Ticket 0 is a
+// refusal: too busy.
 class Backend {
  public:
   virtual ~Backend() = default;
   virtual const cluster::State& state() const = 0;
   virtual NodeStatus status() const = 0;
-  virtual std::uint8_t default_copies() const = 0;              // NodeOptions::default_copies
-  virtual std::uint64_t propose(cluster::CommandBody body) = 0; // then Service::on_proposed
-  virtual std::uint64_t io(IoRequest request) = 0;              // then Service::on_io
+  virtual std::uint8_t default_copies() const = 0;               // NodeOptions::default_copies
+  virtual std::uint64_t propose(cluster::CommandBody body) = 0;  // then Service::on_proposed
+  virtual std::uint64_t io(IoRequest request) = 0;               // then Service::on_io
   virtual Random& random() = 0;
   // For an operator who has lost the majority of the voters for good: this node goes on alone. Empty, or why not.
   virtual std::string force_new_configuration() { return "not possible here"; }
-  virtual std::vector<NodeId> voters() const { return {}; }              // of the cluster log
-  virtual std::vector<NodeId> unreachable_voters() const { return {}; }  // while there is no leader
+  virtual std::vector<NodeId> voters() const { return {}; }                       // of the cluster log
+  virtual std::vector<NodeId> unreachable_voters() const { return {}; }           // while there is no leader
   virtual std::string name_of(NodeId id) const { return "node " + id_text(id); }  // its address, if that is known
 };
 
@@ -78,23 +79,23 @@ class Service {
   struct Open {
     explicit Open(BufferPool& pool) : session(pool) {}
     Session session;
-    bool stalled = false;         // the driver has been given an empty buffer, or would be
+    bool stalled = false;  // the driver has been given an empty buffer, or would be
     bool closing = false;
     std::size_t counted_bytes = 0;  // in open_bytes_
   };
-  struct Waiting {           // for a ticket
+  struct Waiting {  // for a ticket
     enum class Answer : std::uint8_t { success, data, obj, vdi, check };
     StreamId stream = 0;
     Session::Slot slot = 0;
     Answer answer = Answer::success;
-    std::uint8_t copies = 0;       // obj, vdi
-    std::uint32_t offset = 0;      // obj
-    std::uint32_t length = 0;      // data: that the backend gives
-    std::uint32_t padding = 0;     // data: zeros to add
-    IoRequest rest;                // zero: from here on ...
-    std::uint64_t rest_length = 0; // ... so much is still to be done
-    std::uint64_t objects = 0;     // check: of the disk
-    std::string what;              // for messages: what failed
+    std::uint8_t copies = 0;        // obj, vdi
+    std::uint32_t offset = 0;       // obj
+    std::uint32_t length = 0;       // data: that the backend gives
+    std::uint32_t padding = 0;      // data: zeros to add
+    IoRequest rest;                 // zero: from here on ...
+    std::uint64_t rest_length = 0;  // ... so much is still to be done
+    std::uint64_t objects = 0;      // check: of the disk
+    std::string what;               // for messages: what failed
   };
   struct Call;  // one request being worked on
   friend struct Call;
@@ -110,9 +111,10 @@ class Service {
   BufferPool& pool_;
   std::map<StreamId, Open> sessions_;
   std::map<std::uint64_t, Waiting> proposals_, ios_;
-  std::map<Vid, std::uint32_t> locks_;  // LockVdi: 0 exclusive, else shared; known to this node alone, as in the reference
-  std::size_t open_bytes_ = 0;          // sum over sessions
-  bool full_ = false;                   // open_bytes_ was too high for somebody
+  // LockVdi: 0 exclusive, else shared; known to this node alone, as in the reference
+  std::map<Vid, std::uint32_t> locks_;
+  std::size_t open_bytes_ = 0;  // sum over sessions
+  bool full_ = false;           // open_bytes_ was too high for somebody
 };
 
 // What is wrong with the cluster as this node sees it.

@@ -28,7 +28,8 @@ std::size_t storing_zones(const cluster::State& state, bool also_down) {
 std::vector<SdNode> node_list(const cluster::State& state, const NodeStatus& status) {
   std::vector<SdNode> nodes;
   for (const auto& [id, member] : state.members)
-    if (member.up) nodes.push_back({member.address, member.vnodes, member.zone, id == status.id ? status.space_total : 0, {}});
+    if (member.up)
+      nodes.push_back({member.address, member.vnodes, member.zone, id == status.id ? status.space_total : 0, {}});
   return nodes;
 }
 
@@ -45,39 +46,48 @@ std::vector<std::string> waits_for(const Backend& backend) {
 }
 
 std::size_t members_up(const cluster::State& state) {
-  return static_cast<std::size_t>(std::ranges::count_if(state.members, [](const auto& entry) { return entry.second.up; }));
+  return static_cast<std::size_t>(
+      std::ranges::count_if(state.members, [](const auto& entry) { return entry.second.up; }));
 }
 
 }  // namespace
 
 std::string name_problem(std::string_view name) {
   if (name.empty()) return "a VDI needs a name";
-  if (name.size() > limits::max_vdi_name) return "the name is longer than " + std::to_string(limits::max_vdi_name) + " bytes";
+  if (name.size() > limits::max_vdi_name)
+    return "the name is longer than " + std::to_string(limits::max_vdi_name) + " bytes";
   for (const char c : name)
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) return "the name has control characters in it";
   return {};
 }
 
-// --- Helpers ------------------------------------------------------------------------------------------------------------------------
+// --- Helpers
 
 void Service::Call::run(Session::Request& request) {
-  if (header.proto_ver > own_version) return fail(SdError::ver_mismatch, "this daemon speaks protocol versions up to 16; update it");
+  if (header.proto_ver > own_version)
+    return fail(SdError::ver_mismatch, "this daemon speaks protocol versions up to 16; update it");
   if (request.malformed) return fail(SdError::invalid_parms, "the request is malformed");
   std::visit(
       [&]<typename T>(T& body) {
-        if (T::number >= first_own_variant && !own() && !std::is_same_v<T, Unsupported>) fail(SdError::no_support, {});
-        else on(body);
+        if (T::number >= first_own_variant && !own() && !std::is_same_v<T, Unsupported>)
+          fail(SdError::no_support, {});
+        else
+          on(body);
       },
       request.request);
 }
 
-void Service::Call::unsupported(const char* what) { fail(SdError::no_support, std::string(what) + ": not supported by this version"); }
+void Service::Call::unsupported(const char* what) {
+  fail(SdError::no_support, std::string(what) + ": not supported by this version");
+}
 
 bool Service::Call::usable() {
   if (!backend.state().formatted) {
     // After a start nothing of the log is known to be committed before there is a leader.
-    if (backend.status().leader_id == 0) fail(SdError::again, "the node has reached no majority since it started, and cannot know what the cluster holds");
-    else fail(SdError::wait_for_format, "the cluster is not formatted; run `dog cluster format`");
+    if (backend.status().leader_id == 0)
+      fail(SdError::again, "the node has reached no majority since it started, and cannot know what the cluster holds");
+    else
+      fail(SdError::wait_for_format, "the cluster is not formatted; run `dog cluster format`");
     return false;
   }
   if (backend.state().shut_down) {
@@ -130,14 +140,16 @@ void Service::Call::propose(cluster::CommandBody body, Waiting waiting) {
 void Service::Call::io(IoRequest request, Waiting waiting) {
   waiting.stream = stream;
   waiting.slot = slot;
-  session.reserve(slot, request.kind == IoRequest::Kind::read || request.kind == IoRequest::Kind::write ? request.length + waiting.padding : 0);
+  session.reserve(slot, request.kind == IoRequest::Kind::read || request.kind == IoRequest::Kind::write
+                            ? request.length + waiting.padding
+                            : 0);
   const std::uint64_t ticket = backend.io(std::move(request));
   if (ticket == 0) return fail(SdError::again, waiting.what + ": " + std::string(to_string(Status::busy)));
   const bool fresh = service.ios_.emplace(ticket, std::move(waiting)).second;
   SD_ASSERT(fresh, "a ticket names one request");
 }
 
-// --- Objects ------------------------------------------------------------------------------------------------------------------------
+// --- Objects
 
 void Service::Call::write_object(std::uint64_t value, std::uint32_t offset, Payload data) {
   const Oid oid{value};
@@ -148,10 +160,12 @@ void Service::Call::write_object(std::uint64_t value, std::uint32_t offset, Payl
   const cluster::Vdi* vdi = live(oid.vid());
   if (!vdi) return;
   const std::uint64_t start = std::uint64_t{oid.index()} * limits::object_size + offset;
-  if (offset > limits::object_size || length > limits::object_size - offset) return fail(SdError::invalid_parms, "the range crosses objects");
+  if (offset > limits::object_size || length > limits::object_size - offset)
+    return fail(SdError::invalid_parms, "the range crosses objects");
   if (!in_range(*vdi, start, length)) return;
   if (length == 0) return done(Obj{vdi->copies, offset});
-  IoRequest request{IoRequest::Kind::write, vdi->vid, start, static_cast<std::uint32_t>(length), false, std::move(data)};
+  IoRequest request{IoRequest::Kind::write, vdi->vid, start, static_cast<std::uint32_t>(length), false,
+                    std::move(data)};
   Waiting waiting;
   waiting.answer = Waiting::Answer::obj;
   waiting.copies = vdi->copies;
@@ -167,14 +181,19 @@ void Service::Call::zero_object(std::uint64_t value, std::uint32_t offset, std::
   const cluster::Vdi* vdi = live(oid.vid());
   if (!vdi) return;
   const std::uint64_t base = std::uint64_t{oid.index()} * limits::object_size;
-  if (offset > limits::object_size || length > limits::object_size - offset) return fail(SdError::invalid_parms, "the range crosses objects");
+  if (offset > limits::object_size || length > limits::object_size - offset)
+    return fail(SdError::invalid_parms, "the range crosses objects");
   if (base >= vdi->size) return fail(SdError::no_obj, "the object lies behind the end of the VDI");
   waiting.copies = vdi->copies;
   waiting.offset = offset;
   waiting.what = "discard in VDI " + quoted(vdi->name);
-  const std::uint64_t inside = std::min<std::uint64_t>(length, vdi->size - base > offset ? vdi->size - base - offset : 0);
-  if (inside == 0) return done(waiting.answer == Waiting::Answer::obj ? ResponseResult(Obj{vdi->copies, offset}) : ResponseResult(Success{}));
-  io({IoRequest::Kind::zero, vdi->vid, base + offset, static_cast<std::uint32_t>(inside), false, {}}, std::move(waiting));
+  const std::uint64_t inside =
+      std::min<std::uint64_t>(length, vdi->size - base > offset ? vdi->size - base - offset : 0);
+  if (inside == 0)
+    return done(waiting.answer == Waiting::Answer::obj ? ResponseResult(Obj{vdi->copies, offset})
+                                                       : ResponseResult(Success{}));
+  io({IoRequest::Kind::zero, vdi->vid, base + offset, static_cast<std::uint32_t>(inside), false, {}},
+     std::move(waiting));
 }
 
 void Service::Call::on(CreateAndWriteObj& request) {
@@ -207,8 +226,10 @@ void Service::Call::on(ReadObj& request) {
   const std::uint32_t wanted = request.length == 0 ? limits::object_size - request.offset : request.length;
   // An object is 4 MB to its readers even if the VDI ends inside it.
   const std::uint64_t after = vdi->size - base;
-  const auto inside = static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, after > request.offset ? after - request.offset : 0));
-  if (inside == 0) return service.answer_data(stream, slot, wanted == 0 ? Payload{} : Payload{service.pool_.zeros(wanted)}, effects);
+  const auto inside =
+      static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, after > request.offset ? after - request.offset : 0));
+  if (inside == 0)
+    return service.answer_data(stream, slot, wanted == 0 ? Payload{} : Payload{service.pool_.zeros(wanted)}, effects);
   Waiting waiting;
   waiting.answer = Waiting::Answer::data;
   waiting.length = inside;
@@ -236,7 +257,7 @@ void Service::Call::read_inode(Oid oid, std::uint32_t offset, std::uint32_t leng
   service.answer_data(stream, slot, std::move(data), effects);
 }
 
-// --- VDIs ---------------------------------------------------------------------------------------------------------------------------
+// --- VDIs
 
 bool Service::Call::sized_well(std::uint64_t size) {
   if (size > 0 && size <= limits::max_vdi_size && size % limits::sector_size == 0) return true;
@@ -246,13 +267,16 @@ bool Service::Call::sized_well(std::uint64_t size) {
 
 void Service::Call::create(const std::string& name, std::uint64_t size, std::uint8_t copies) {
   if (!usable() || !named_well(name) || !sized_well(size)) return;
-  if (copies > limits::max_copies) return fail(SdError::invalid_parms, "at most " + std::to_string(limits::max_copies) + " copies are possible");
-  if (backend.state().find(std::string_view(name))) return fail(SdError::vdi_exist, "a VDI called " + quoted(name) + " exists already");
+  if (copies > limits::max_copies)
+    return fail(SdError::invalid_parms, "at most " + std::to_string(limits::max_copies) + " copies are possible");
+  if (backend.state().find(std::string_view(name)))
+    return fail(SdError::vdi_exist, "a VDI called " + quoted(name) + " exists already");
   const std::size_t zones = storing_zones(backend.state(), true);
   if (copies > zones) {
     if (own())
-      return fail(SdError::halt, std::to_string(copies) + " copies need nodes in as many zones, and the cluster has nodes in " + std::to_string(zones) +
-                                     "; start more nodes or ask for fewer copies");
+      return fail(SdError::halt, std::to_string(copies) +
+                                     " copies need nodes in as many zones, and the cluster has nodes in " +
+                                     std::to_string(zones) + "; start more nodes or ask for fewer copies");
     copies = 0;  // the reference's `dog` asks for three on any cluster; the answer tells what it got
   }
   Waiting waiting;
@@ -292,7 +316,8 @@ void Service::Call::on(VdiResize& request) {
   const cluster::Vdi* vdi = live(request.name);
   if (!vdi || !sized_well(request.size)) return;
   if (request.size < vdi->size)
-    return fail(SdError::invalid_parms, "VDI " + quoted(request.name) + " holds " + std::to_string(vdi->size) + " bytes, and a VDI only grows");
+    return fail(SdError::invalid_parms,
+                "VDI " + quoted(request.name) + " holds " + std::to_string(vdi->size) + " bytes, and a VDI only grows");
   Waiting waiting;
   waiting.what = "resize VDI " + quoted(request.name);
   propose(cluster::ResizeVdi{vdi->vid, request.size}, std::move(waiting));
@@ -307,7 +332,8 @@ void Service::Call::on(LockVdi& request) {
     return !locked || locked->deleting;
   });
   const auto [lock, fresh] = service.locks_.try_emplace(vdi->vid, request.lock_type);
-  if (!fresh && (lock->second == 0 || request.lock_type == 0)) return fail(SdError::vdi_locked, "VDI " + quoted(request.name) + " is locked");
+  if (!fresh && (lock->second == 0 || request.lock_type == 0))
+    return fail(SdError::vdi_locked, "VDI " + quoted(request.name) + " is locked");
   done(VdiId{vdi->vid, 0, vdi->copies});
 }
 
@@ -373,7 +399,8 @@ void Service::Call::on(VdiWrite& request) {
   if (length == 0) return done(Success{});
   Waiting waiting;
   waiting.what = "write to VDI " + quoted(request.name);
-  io({IoRequest::Kind::write, vdi->vid, request.offset, static_cast<std::uint32_t>(length), request.fua, std::move(request.data)},
+  io({IoRequest::Kind::write, vdi->vid, request.offset, static_cast<std::uint32_t>(length), request.fua,
+      std::move(request.data)},
      std::move(waiting));
 }
 
@@ -385,13 +412,15 @@ void Service::Call::on(VdiCheck& request) {
   waiting.answer = Waiting::Answer::check;
   waiting.objects = vdi->objects();
   waiting.what = "check of VDI " + quoted(request.name);
-  if (request.first > waiting.objects) return fail(SdError::invalid_parms, "the VDI has no more than " + std::to_string(waiting.objects) + " objects");
+  if (request.first > waiting.objects)
+    return fail(SdError::invalid_parms, "the VDI has no more than " + std::to_string(waiting.objects) + " objects");
   if (request.first == waiting.objects || vdi->owner == 0) {  // nobody ever served it, so nothing was written
     VdiCheckReport report;
     report.next = report.end = waiting.objects;
     return done(Data{bincode::to_bytes(report)});
   }
-  const auto length = static_cast<std::uint32_t>(std::min<std::uint64_t>(waiting.objects - request.first, max_checked_objects));
+  const auto length =
+      static_cast<std::uint32_t>(std::min<std::uint64_t>(waiting.objects - request.first, max_checked_objects));
   io({IoRequest::Kind::check, vdi->vid, request.first * limits::object_size, length, false, {}}, std::move(waiting));
 }
 
@@ -400,7 +429,12 @@ void Service::Call::on(VdiDiscard& request) {
   const cluster::Vdi* vdi = live(request.name);
   if (!vdi || !in_range(*vdi, request.offset, request.length)) return;
   if (request.length == 0) return done(Success{});
-  IoRequest first{IoRequest::Kind::zero, vdi->vid, request.offset, static_cast<std::uint32_t>(std::min(request.length, zero_step)), false, {}};
+  IoRequest first{IoRequest::Kind::zero,
+                  vdi->vid,
+                  request.offset,
+                  static_cast<std::uint32_t>(std::min(request.length, zero_step)),
+                  false,
+                  {}};
   Waiting waiting;
   waiting.rest = first;
   waiting.rest.offset += first.length;
@@ -419,7 +453,8 @@ void Service::Call::on(VdiList& request) {
     page.vdis.push_back({vdi.vid, vdi.name, vdi.size, vdi.copies, vdi.owner, address, vdi.deleting});
   };
   if (!request.name.empty()) {
-    if (const cluster::Vdi* vdi = state.find(std::string_view(request.name)); vdi && vdi->vid >= request.first_vid) add(*vdi);
+    if (const cluster::Vdi* vdi = state.find(std::string_view(request.name)); vdi && vdi->vid >= request.first_vid)
+      add(*vdi);
   } else {
     for (auto at = state.vdis.lower_bound(request.first_vid); at != state.vdis.end(); ++at) {
       if (page.vdis.size() == max_listed_vdis) {
@@ -432,22 +467,28 @@ void Service::Call::on(VdiList& request) {
   done(Data{bincode::to_bytes(page)});
 }
 
-// --- The cluster and its nodes --------------------------------------------------------------------------------------------------------
+// --- The cluster and its nodes
 
 void Service::Call::on(MakeFs& request) {
   const cluster::State& state = backend.state();
   const bool force = own() && (request.flags & format_force) != 0;
-  if (state.formatted && !force) return fail(SdError::invalid_parms, "the cluster is formatted already; --force formats it again, and loses every VDI");
+  if (state.formatted && !force)
+    return fail(SdError::invalid_parms,
+                "the cluster is formatted already; --force formats it again, and loses every VDI");
   if (request.copy_policy != 0) return unsupported("erasure coding");
-  if ((request.flags & static_cast<std::uint16_t>(~format_force)) != 0 || (request.flags != 0 && !own())) return unsupported("flags of format");
-  if (!request.store.empty() && request.store != store_name) return fail(SdError::no_store, "the only store is called 'plain'");
+  if ((request.flags & static_cast<std::uint16_t>(~format_force)) != 0 || (request.flags != 0 && !own()))
+    return unsupported("flags of format");
+  if (!request.store.empty() && request.store != store_name)
+    return fail(SdError::no_store, "the only store is called 'plain'");
   const std::uint8_t copies = request.copies == 0 ? backend.default_copies() : request.copies;
-  if (copies > limits::max_copies) return fail(SdError::invalid_parms, "at most " + std::to_string(limits::max_copies) + " copies are possible");
+  if (copies > limits::max_copies)
+    return fail(SdError::invalid_parms, "at most " + std::to_string(limits::max_copies) + " copies are possible");
   const std::size_t zones = storing_zones(state, false);
-  if (zones == 0) return fail(SdError::halt, "no node that stores data is up; start some, or wait until they have joined");
+  if (zones == 0)
+    return fail(SdError::halt, "no node that stores data is up; start some, or wait until they have joined");
   if (copies > zones)
-    return fail(SdError::halt, std::to_string(copies) + " copies need nodes in as many zones, and nodes in " + std::to_string(zones) +
-                                   " are up; start more nodes or ask for fewer copies");
+    return fail(SdError::halt, std::to_string(copies) + " copies need nodes in as many zones, and nodes in " +
+                                   std::to_string(zones) + " are up; start more nodes or ask for fewer copies");
   Waiting waiting;
   waiting.what = "format";
   const std::uint64_t uuid = backend.random().next();
@@ -478,7 +519,10 @@ void Service::Call::on(StatCluster&) {
   ReferenceClusterInfo info;
   info.epoch = state.epoch();
   info.nr_copies = state.copies;
-  info.status = !state.formatted ? State::wait_for_format : state.shut_down ? State::shutdown : waits_for(backend).empty() ? State::ok : State::wait_for_join;
+  info.status = !state.formatted             ? State::wait_for_format
+                : state.shut_down            ? State::shutdown
+                : waits_for(backend).empty() ? State::ok
+                                             : State::wait_for_join;
   info.default_store = store_name;
   info.nodes = node_list(state, backend.status());
   done(Data{encode(info)});
@@ -512,7 +556,10 @@ void Service::Call::on(SetThrottle& request) { set_throttle({request.busy, reque
 // The reference counts objects of 4 MB in an interval of milliseconds, whether clients work or not.
 void Service::Call::on(SetRecovery& request) {
   const std::uint64_t interval = std::max<std::uint64_t>(request.queue_work_interval, 1);
-  const std::uint64_t rate = request.throttling ? std::max<std::uint64_t>(1, std::uint64_t{request.max_exec_count} * limits::object_size * 1000 / interval) : 0;
+  const std::uint64_t rate =
+      request.throttling
+          ? std::max<std::uint64_t>(1, std::uint64_t{request.max_exec_count} * limits::object_size * 1000 / interval)
+          : 0;
   set_throttle({rate, rate});
 }
 void Service::Call::set_throttle(cluster::RecoveryRates rates) {
@@ -600,8 +647,9 @@ void Service::Call::on(ClusterStatus&) {
   report.trouble = status.trouble;
   const std::vector<NodeId> voters = backend.voters(), awaited = state.missing();
   for (const auto& [id, member] : state.members)
-    report.nodes.push_back({id, starts_of(member.incarnation), to_string(member.address), member.zone, member.vnodes, member.up, id == status.leader_id, member.placed,
-                            member.draining, state.is_drained(id), member.witness, std::ranges::binary_search(voters, id),
+    report.nodes.push_back({id, starts_of(member.incarnation), to_string(member.address), member.zone, member.vnodes,
+                            member.up, id == status.leader_id, member.placed, member.draining, state.is_drained(id),
+                            member.witness, std::ranges::binary_search(voters, id),
                             std::ranges::binary_search(awaited, id)});
   report.grace_ms = state.grace_ms;
   report.waits_for = waits_for(backend);
@@ -649,7 +697,9 @@ void Service::Call::on(NodeDetail&) {
   done(Data{bincode::to_bytes(report)});
 }
 
-void Service::Call::on(ClusterCheck&) { done(Data{bincode::to_bytes(check_cluster(backend.state(), backend.status()))}); }
+void Service::Call::on(ClusterCheck&) {
+  done(Data{bincode::to_bytes(check_cluster(backend.state(), backend.status()))});
+}
 
 void Service::Call::on(NodeDrain& request) {
   const cluster::Member* member = backend.state().member(request.id);
@@ -667,16 +717,18 @@ void Service::Call::on(GraceTime& request) {
 
 void Service::Call::on(RecoverForce& request) {
   if (request.new_configuration) {
-    if (const std::string why = backend.force_new_configuration(); !why.empty()) return fail(SdError::invalid_parms, why);
+    if (const std::string why = backend.force_new_configuration(); !why.empty())
+      return fail(SdError::invalid_parms, why);
     return done(Success{});
   }
-  if (backend.status().leader_id == 0) return fail(SdError::again, "no leader: a majority of the voters cannot be reached");
+  if (backend.status().leader_id == 0)
+    return fail(SdError::again, "no leader: a majority of the voters cannot be reached");
   Waiting waiting;
   waiting.what = "give up the nodes that are down";
   propose(cluster::GiveUp{}, std::move(waiting));
 }
 
-// --- Health -------------------------------------------------------------------------------------------------------------------------
+// --- Health
 
 CheckReport check_cluster(const cluster::State& state, const NodeStatus& status) {
   CheckReport report;
@@ -684,8 +736,11 @@ CheckReport check_cluster(const cluster::State& state, const NodeStatus& status)
 
   if (!status.open) add(Severity::error, "the asked node is still reading its files");
   if (status.leader_id == 0)
-    add(Severity::error, "no leader: the asked node cannot reach a majority of the cluster; start the missing nodes or mend the network");
-  if (!state.formatted && status.leader_id != 0) add(Severity::error, "the cluster is not formatted; run `dog cluster format`");
+    add(Severity::error,
+        "no leader: the asked node cannot reach a majority of the cluster; start the missing nodes or mend the "
+        "network");
+  if (!state.formatted && status.leader_id != 0)
+    add(Severity::error, "the cluster is not formatted; run `dog cluster format`");
   if (state.shut_down) add(Severity::error, "the cluster is shut down; start its sheep again");
   if (state.formatted && !state.shut_down && !status.serving && !status.trouble.empty())
     add(Severity::error, "the asked node does not serve: " + status.trouble);
@@ -694,16 +749,23 @@ CheckReport check_cluster(const cluster::State& state, const NodeStatus& status)
   for (const auto& [id, member] : state.members) {
     if (member.up) continue;
     ++down;
-    const std::string what = !member.placed ? "; others hold its share of the data" : state.epochs.size() > 1 ? "" : "; its share of the data is kept for it";
-    if (down <= 64) add(Severity::error, "node " + to_string(member.address) + " is down; start it again, or, if it is gone for good, `dog node drain` it" + what);
+    const std::string what = !member.placed            ? "; others hold its share of the data"
+                             : state.epochs.size() > 1 ? ""
+                                                       : "; its share of the data is kept for it";
+    if (down <= 64)
+      add(Severity::error, "node " + to_string(member.address) +
+                               " is down; start it again, or, if it is gone for good, `dog node drain` it" + what);
   }
   for (const NodeId id : state.missing())
     if (const cluster::Member* member = state.member(id))
-      add(Severity::error, "node " + to_string(member->address) + " may hold data that no other node has: objects that need it wait, and fail after 30 s; start it, or give it up: "
+      add(Severity::error, "node " + to_string(member->address) +
+                               " may hold data that no other node has: objects that need it wait, and fail after 30 s; "
+                               "start it, or give it up: "
                                "`dog cluster recover force`");
   for (const auto& [id, member] : state.members)
     if (member.draining && member.up)
-      add(Severity::note, "node " + to_string(member.address) + (state.is_drained(id) ? " is drained: it may be stopped" : " is being drained"));
+      add(Severity::note, "node " + to_string(member.address) +
+                              (state.is_drained(id) ? " is drained: it may be stopped" : " is being drained"));
   if (down > 64) add(Severity::error, "and " + std::to_string(down - 64) + " more nodes are down");
 
   const std::size_t zones = storing_zones(state, false);
@@ -711,25 +773,35 @@ CheckReport check_cluster(const cluster::State& state, const NodeStatus& status)
   for (const auto& [vid, vdi] : state.vdis)
     if (!vdi.deleting && vdi.copies > zones) ++thin;
   if (thin > 0)
-    add(Severity::error, std::to_string(thin) + " VDIs want more copies than there are zones with nodes up (" + std::to_string(zones) +
+    add(Severity::error, std::to_string(thin) + " VDIs want more copies than there are zones with nodes up (" +
+                             std::to_string(zones) +
                              "): their data has fewer copies than asked for; start the missing nodes");
   if (state.formatted && state.epochs.size() > 1)
-    add(Severity::warning, std::string(state.recovery_off ? "recovery is switched off" : "recovery is under way") + ": not every object has all its copies since epoch " +
-                               std::to_string(state.epochs.front().epoch) + " (now " + std::to_string(state.epoch()) +
-                               (state.recovery_off ? "); `dog cluster recover enable`" : "); wait, and see `dog node recovery`"));
+    add(Severity::warning,
+        std::string(state.recovery_off ? "recovery is switched off" : "recovery is under way") +
+            ": not every object has all its copies since epoch " + std::to_string(state.epochs.front().epoch) +
+            " (now " + std::to_string(state.epoch()) +
+            (state.recovery_off ? "); `dog cluster recover enable`" : "); wait, and see `dog node recovery`"));
   if (status.recovery.unreadable_objects > 0)
-    add(Severity::error, "the asked node has found blocks that are damaged at every member, in " + std::to_string(status.recovery.unreadable_objects) +
-                             " objects; reads of them fail: see its log, restore them from a backup, and see `dog vdi check`");
+    add(Severity::error,
+        "the asked node has found blocks that are damaged at every member, in " +
+            std::to_string(status.recovery.unreadable_objects) +
+            " objects; reads of them fail: see its log, restore them from a backup, and see `dog vdi check`");
   if (status.full)
-    add(Severity::error, "the disk of the asked node is full, and writes that need space on it are refused; add a node or free some space");
+    add(Severity::error,
+        "the disk of the asked node is full, and writes that need space on it are refused; add a node or free some "
+        "space");
   else if (status.space_total > 0 && status.space_free < status.space_total / 20)
     add(Severity::warning, "less than 5% of the asked node's disk is free; add a node or free some space");
   if (state.formatted && state.copies == 1) add(Severity::note, "new VDIs have one copy: losing one disk loses data");
   if (state.members.size() == 2)
-    add(Severity::note, "two nodes are no safer than one against failures: one of them is no majority; add a third, or a witness (`shepherd`)");
+    add(Severity::note,
+        "two nodes are no safer than one against failures: one of them is no majority; add a third, or a witness "
+        "(`shepherd`)");
   CheckReport sorted;
   for (const Severity severity : {Severity::error, Severity::warning, Severity::note})
-    std::ranges::copy_if(report.findings, std::back_inserter(sorted.findings), [&](const Finding& finding) { return finding.severity == severity; });
+    std::ranges::copy_if(report.findings, std::back_inserter(sorted.findings),
+                         [&](const Finding& finding) { return finding.severity == severity; });
   return sorted;
 }
 

@@ -5,7 +5,8 @@
 namespace sd::client {
 
 struct Service::Call {
-  static constexpr std::uint64_t zero_step = 64u << 20;  // a long discard is done in steps, so that nothing waits long behind it
+  // a long discard is done in steps, so that nothing waits long behind it
+  static constexpr std::uint64_t zero_step = 64u << 20;
 
   Service& service;
   Backend& backend;
@@ -86,7 +87,7 @@ struct Service::Call {
   bool own() const { return header.proto_ver >= own_version; }
 
   // These answer with an error and say false or nullptr.
-  bool usable();                                    // formatted and not shut down
+  bool usable();  // formatted and not shut down
   const cluster::Vdi* live(Vid vid);
   const cluster::Vdi* live(const std::string& name);
   bool named_well(const std::string& name);

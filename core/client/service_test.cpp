@@ -44,7 +44,9 @@ class ServiceTest : public ::testing::Test {
   std::string sent_back(StreamId stream = 1) {
     std::string out;
     OutQueue& queue = *service.output(stream);
-    queue.peek(SIZE_MAX, [&](std::span<const std::byte> bytes) { out.append(reinterpret_cast<const char*>(bytes.data()), bytes.size()); });
+    queue.peek(SIZE_MAX, [&](std::span<const std::byte> bytes) {
+      out.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    });
     queue.consume(queue.size());
     return out;
   }
@@ -100,7 +102,8 @@ class ServiceTest : public ::testing::Test {
 
   void format(std::uint32_t nodes = 3) {
     for (std::uint32_t i = 1; i <= nodes; ++i) backend.join(i, i);
-    ASSERT_EQ(ask(MakeFs{static_cast<std::uint8_t>(std::min(nodes, 3u)), 0, 0, "plain"}, reference_version), ResponseResult(Success{}));
+    ASSERT_EQ(ask(MakeFs{static_cast<std::uint8_t>(std::min(nodes, 3u)), 0, 0, "plain"}, reference_version),
+              ResponseResult(Success{}));
   }
   Vid create(const std::string& name, std::uint64_t size) {
     const auto result = ask(VdiCreate{name, size, 0});
@@ -135,7 +138,8 @@ TEST_F(ServiceTest, ANodeWithoutALeaderSaysNeitherThatThereIsNoFormatNorThatTher
   EXPECT_EQ(error_of(VdiList{}), SdError::again);
   const auto report = bincode::from_bytes<CheckReport>(data_of(ClusterCheck{}));
   ASSERT_TRUE(report);
-  for (const Finding& finding : report->findings) EXPECT_EQ(finding.text.find("format"), std::string::npos) << finding.text;
+  for (const Finding& finding : report->findings)
+    EXPECT_EQ(finding.text.find("format"), std::string::npos) << finding.text;
   EXPECT_FALSE(report->findings.empty());
 }
 
@@ -182,7 +186,8 @@ TEST_F(ServiceTest, DisksAreCreatedFoundAndDeleted) {
 
 TEST_F(ServiceTest, BadNamesAndSizesAreRefused) {
   format();
-  for (const std::string& name : {std::string(), std::string(256, 'a'), std::string("a\nb"), std::string("a\0b", 3), std::string("\x7f")})
+  for (const std::string& name :
+       {std::string(), std::string(256, 'a'), std::string("a\nb"), std::string("a\0b", 3), std::string("\x7f")})
     EXPECT_EQ(error_of(VdiCreate{name, mb, 0}), SdError::invalid_parms) << name;
   for (const std::uint64_t size : {std::uint64_t{0}, std::uint64_t{1}, mb + 1, limits::max_vdi_size + 512, UINT64_MAX})
     EXPECT_EQ(error_of(VdiCreate{"a", size, 0}), SdError::invalid_parms) << size;
@@ -283,7 +288,8 @@ TEST_F(ServiceTest, AVdiOnlyGrows) {
   EXPECT_EQ(backend.state().find(vid)->size, 6 * mb);
   EXPECT_TRUE(std::holds_alternative<Data>(ask(VdiRead{"a", 4 * mb, 512})));
   EXPECT_EQ(ask(VdiResize{"a", 6 * mb}), ResponseResult(Success{})) << "asked for again, it is done";
-  for (const std::uint64_t size : {std::uint64_t{0}, 4 * mb, 6 * mb + 1, limits::max_vdi_size + 512}) EXPECT_EQ(error_of(VdiResize{"a", size}), SdError::invalid_parms) << size;
+  for (const std::uint64_t size : {std::uint64_t{0}, 4 * mb, 6 * mb + 1, limits::max_vdi_size + 512})
+    EXPECT_EQ(error_of(VdiResize{"a", size}), SdError::invalid_parms) << size;
   EXPECT_EQ(error_of(VdiResize{"b", 8 * mb}), SdError::no_vdi);
   EXPECT_EQ(backend.state().find(vid)->size, 6 * mb);
 }
@@ -343,9 +349,11 @@ TEST_F(ServiceTest, OwnRequestsNeedTheOwnVersion) {
 
 TEST_F(ServiceTest, WhatIsMissingIsRefusedNotIgnored) {
   format();
-  const std::vector<SdRequest> missing = {Snapshot{"a", "t"}, KillNode{}, AlterClusterCopy{2, 0}, AlterVdiCopy{1, 2, 0},
-                                          MdPlug{"/x"}, MdUnplug{"/x"}, Reweight{}, SetLogLevel{7}, Unsupported{24}, Unsupported{65}};
-  for (const auto& request : missing) EXPECT_EQ(error_of(request, reference_version), SdError::no_support) << request.index();
+  const std::vector<SdRequest> missing = {
+      Snapshot{"a", "t"}, KillNode{}, AlterClusterCopy{2, 0}, AlterVdiCopy{1, 2, 0}, MdPlug{"/x"},
+      MdUnplug{"/x"},     Reweight{}, SetLogLevel{7},         Unsupported{24},       Unsupported{65}};
+  for (const auto& request : missing)
+    EXPECT_EQ(error_of(request, reference_version), SdError::no_support) << request.index();
 }
 
 TEST_F(ServiceTest, QueriesOfTheReferenceAreAnswered) {
@@ -357,11 +365,12 @@ TEST_F(ServiceTest, QueriesOfTheReferenceAreAnswered) {
   ASSERT_TRUE(std::holds_alternative<NodeList>(nodes));
   ASSERT_EQ(std::get<NodeList>(nodes).nodes.size(), 2u);
   EXPECT_EQ(std::get<NodeList>(nodes).nodes[1].address, Endpoint::v4(10, 0, 0, 2, 7000));
-  EXPECT_EQ(bincode::from_bytes<std::vector<std::string>>(data_of(GetStoreList{}, reference_version)), std::vector<std::string>{"plain"});
+  EXPECT_EQ(bincode::from_bytes<std::vector<std::string>>(data_of(GetStoreList{}, reference_version)),
+            std::vector<std::string>{"plain"});
   EXPECT_EQ(bincode::from_bytes<std::uint32_t>(data_of(GetRecovery{}, reference_version)), backend.state().epoch());
   EXPECT_EQ(data_of(GetCacheInfo{}, reference_version), "");
-  for (const SdRequest& request : {SdRequest(EnableRecover{}), SdRequest(FlushDelCache{1}), SdRequest(DeleteCache{1}), SdRequest(CachePurge{}),
-                                   SdRequest(Cleanup{})})
+  for (const SdRequest& request : {SdRequest(EnableRecover{}), SdRequest(FlushDelCache{1}), SdRequest(DeleteCache{1}),
+                                   SdRequest(CachePurge{}), SdRequest(Cleanup{})})
     EXPECT_EQ(ask(request, reference_version), ResponseResult(Success{}));
 }
 
@@ -412,7 +421,8 @@ TEST_F(ServiceTest, RecoveryIsSwitchedAndThrottledForAll) {
 
 TEST_F(ServiceTest, ListsComeInPages) {
   format();
-  for (std::uint32_t i = 0; i < max_listed_vdis + 2; ++i) ASSERT_EQ(backend.apply(cluster::CreateVdi{"v" + std::to_string(i), mb, 0}).status, Status::ok);
+  for (std::uint32_t i = 0; i < max_listed_vdis + 2; ++i)
+    ASSERT_EQ(backend.apply(cluster::CreateVdi{"v" + std::to_string(i), mb, 0}).status, Status::ok);
   const auto first = bincode::from_bytes<VdiPage>(data_of(VdiList{}));
   ASSERT_TRUE(first);
   EXPECT_EQ(first->vdis.size(), max_listed_vdis);
@@ -439,18 +449,20 @@ TEST_F(ServiceTest, TheCheckFindsWhatIsWrong) {
   backend.status_.full = true;
   std::string all;
   for (const Finding& finding : check_cluster(backend.state(), backend.status()).findings) all += finding.text + "\n";
-  for (const auto* part : {"10.0.0.3:7000 is down", "no leader", "no lease", "1 VDIs want more copies", "recovery is under way", "is full"})
+  for (const auto* part : {"10.0.0.3:7000 is down", "no leader", "no lease", "1 VDIs want more copies",
+                           "recovery is under way", "is full"})
     EXPECT_THAT(all, HasSubstr(part));
 }
 
-// --- The stream ---------------------------------------------------------------------------------------------------------------------
+// --- The stream
 
 TEST_F(ServiceTest, BytesMayComeInAnyPieces) {
   format();
   create("a", 8 * mb);
   const std::string data(200'000, 'x');
   const std::string bytes = frame(encode_request({own_version, 0, 1}, VdiWrite{"a", 0, false, {}}, data)) +
-                            frame(encode_request({own_version, 0, 2}, VdiFlush{"a"})) + frame(encode_request({own_version, 0, 3}, StatSheep{}));
+                            frame(encode_request({own_version, 0, 2}, VdiFlush{"a"})) +
+                            frame(encode_request({own_version, 0, 3}, StatSheep{}));
   for (const std::size_t step : {std::size_t{1}, std::size_t{7}, std::size_t{70'001}}) {
     EXPECT_EQ(send(bytes, 1, step), bytes.size());
     ASSERT_EQ(backend.requested.size(), 2u);
@@ -492,14 +504,16 @@ TEST_F(ServiceTest, MalformedAndUnknownFramesAreAnsweredAndTheNextOneIsUnderstoo
     const auto answers = responses();
     ASSERT_EQ(answers.size(), 5u);
     EXPECT_EQ(answers[0].result, ResponseResult(Error{SdError::no_support}));
-    for (int i = 1; i <= 3; ++i) EXPECT_EQ(answers[static_cast<std::size_t>(i)].result, ResponseResult(Error{SdError::invalid_parms})) << i;
+    for (int i = 1; i <= 3; ++i)
+      EXPECT_EQ(answers[static_cast<std::size_t>(i)].result, ResponseResult(Error{SdError::invalid_parms})) << i;
     for (std::uint32_t i = 0; i < 5; ++i) EXPECT_EQ(answers[i].id, i + 1);
     EXPECT_TRUE(std::holds_alternative<NodeInfo>(answers[4].result));
   }
 }
 
 TEST_F(ServiceTest, FramesThatCannotBeRequestsCloseTheConnection) {
-  const std::vector<std::string> broken = {std::string(4, '\0'), std::string("\0\0\0\x0c", 4), std::string("\x04\0\0\x01", 4), "\xff\xff\xff\xff"};
+  const std::vector<std::string> broken = {std::string(4, '\0'), std::string("\0\0\0\x0c", 4),
+                                           std::string("\x04\0\0\x01", 4), "\xff\xff\xff\xff"};
   for (const std::string& bytes : broken) {
     service.open(2);
     effects = {};
@@ -551,7 +565,8 @@ TEST_F(ServiceTest, OneClientCannotTakeAllMemoryFromTheOthersForGood) {
   const std::string bytes = frame(encode_request({own_version, 0, 1}, VdiRead{"a", 0, 32u << 20}));
   for (StreamId stream = 10; stream < 20; ++stream) {
     service.open(stream);
-    while (send(bytes, stream) > 0) {}
+    while (send(bytes, stream) > 0) {
+    }
   }
   EXPECT_TRUE(service.receive_buffer(1).empty());
   EXPECT_LE(backend.requested.size() * (32u << 20), Service::max_open_bytes + (32u << 20));

@@ -33,9 +33,7 @@ std::optional<Session::Request> Session::on_received(std::size_t n) {
   SD_ASSERT(n <= receive_buffer().size(), "no more bytes are received than there is room for");
   if (n == 0) return std::nullopt;
   switch (state_) {
-    case State::head:
-      head_have_ += n;
-      return examine();
+    case State::head: head_have_ += n; return examine();
     case State::data:
       slice_have_ += n;
       left_ -= n;
@@ -50,8 +48,8 @@ std::optional<Session::Request> Session::on_received(std::size_t n) {
   return std::nullopt;
 }
 
-// Called with new bytes in the head. A frame's first read asks for its length and the shortest body there is; a shorter frame shows by
-// its length as soon as that is here.
+// Called with new bytes in the head. A frame's first read asks for its length and the shortest body there is; a shorter
+// frame shows by its length as soon as that is here.
 std::optional<Session::Request> Session::examine() {
   if (head_have_ < prefix) return std::nullopt;
   BigEndianReader length(std::span<const std::byte>(head_).first(prefix));
@@ -65,11 +63,8 @@ std::optional<Session::Request> Session::examine() {
   const HeadPlan plan = plan_head(body, body_size_);
   left_ = body_size_ - body.size();
   switch (plan.kind) {
-    case HeadPlan::Kind::need:
-      head_.resize(prefix + plan.size);
-      return std::nullopt;
-    case HeadPlan::Kind::whole:
-      return finish(false);
+    case HeadPlan::Kind::need: head_.resize(prefix + plan.size); return std::nullopt;
+    case HeadPlan::Kind::whole: return finish(false);
     case HeadPlan::Kind::data:
       if (left_ == 0) return finish(false);
       state_ = State::data;
@@ -107,8 +102,10 @@ std::optional<Session::Request> Session::finish(bool malformed) {
     if (!malformed) {
       proven_ = std::clamp(std::max(proven_, total_size(data_)), first_slice, max_slice);
       auto decoded = decode_request(head, std::move(data_));
-      if (decoded) request.request = std::move(decoded->request);
-      else request.malformed = true;
+      if (decoded)
+        request.request = std::move(decoded->request);
+      else
+        request.malformed = true;
     }
   }
   const auto slot = static_cast<Slot>(std::ranges::find(open_, false, &Open::used) - open_.begin());

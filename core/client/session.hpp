@@ -1,10 +1,13 @@
-// The server's side of one client connection: bytes in, requests out; answers in, bytes out. Knows the framing, not the meaning.
+// The server's side of one client connection: bytes in, requests out; answers in, bytes out. Knows the framing, not the
+// meaning.
 //
 // Promises:
 // - Memory for a frame grows with the bytes that came, never with the length that a client claims.
-// - At most max_requests are open at once; past that, or with max_open_bytes of answers and requests in memory, nothing more is read.
-// - A frame whose head is malformed or unsupported is skipped and yields a request that says so; framing survives. A frame that cannot
-//   be a request at all (empty, too short for a header, above 64 MB) breaks the session: `broken` holds and nothing more is read.
+// - At most max_requests are open at once; past that, or with max_open_bytes of answers and requests in memory, nothing
+//   more is read.
+// - A frame whose head is malformed or unsupported is skipped and yields a request that says so; framing survives. A
+//   frame that cannot be a request at all (empty, too short for a header, above 64 MB) breaks the session: `broken`
+//   holds and nothing more is read.
 //
 // States of the receiver: head (gathering the first bytes) -> data or skip -> head.
 #pragma once
@@ -35,7 +38,8 @@ class Session {
 
   // Where the next bytes go; empty while `ready` does not hold.
   std::span<std::byte> receive_buffer();
-  // `n` bytes were put there. Yields a request when they complete one; it must be answered once, by `reply` with its slot.
+  // `n` bytes were put there. Yields a request when they complete one; it must be answered once, by `reply` with its
+  // slot.
   std::optional<Request> on_received(std::size_t n);
 
   void reply(Slot slot, const ResponseResult& result);
@@ -74,16 +78,17 @@ class Session {
 
   State state_ = State::head;
   bool broken_ = false;
-  bool unsupported_ = false;          // in skip: why
+  bool unsupported_ = false;                     // in skip: why
   std::optional<RequestHeader> skipped_header_;  // in skip: of the frame, whose head is overwritten
   std::uint32_t skipped_variant_ = 0;
-  std::vector<std::byte> head_ = std::vector<std::byte>(4 + min_body);  // the length and the body's head, sized to what is wanted
+  // the length and the body's head, sized to what is wanted
+  std::vector<std::byte> head_ = std::vector<std::byte>(4 + min_body);
   std::size_t head_have_ = 0;
   std::size_t body_size_ = 0;
-  std::size_t left_ = 0;              // in data and skip: bytes of the frame still to come
+  std::size_t left_ = 0;  // in data and skip: bytes of the frame still to come
   Payload data_;
-  std::size_t slice_have_ = 0;        // of the last slice
-  std::size_t proven_ = 64u << 10;    // the largest slice that this client may have at once: it has sent as much before
+  std::size_t slice_have_ = 0;      // of the last slice
+  std::size_t proven_ = 64u << 10;  // the largest slice that this client may have at once: it has sent as much before
 };
 
 }  // namespace sd::client

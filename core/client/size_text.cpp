@@ -13,16 +13,25 @@ std::optional<std::uint64_t> parse_size(std::string_view text) {
   unsigned shift = 0;
   if (!suffix.empty()) {
     switch (suffix.front()) {
-      case 'K': case 'k': shift = 10; break;
-      case 'M': case 'm': shift = 20; break;
-      case 'G': case 'g': shift = 30; break;
-      case 'T': case 't': shift = 40; break;
-      case 'P': case 'p': shift = 50; break;
-      case 'B': case 'b': if (suffix.size() == 1) return number; return std::nullopt;
+      case 'K':
+      case 'k': shift = 10; break;
+      case 'M':
+      case 'm': shift = 20; break;
+      case 'G':
+      case 'g': shift = 30; break;
+      case 'T':
+      case 't': shift = 40; break;
+      case 'P':
+      case 'p': shift = 50; break;
+      case 'B':
+      case 'b':
+        if (suffix.size() == 1) return number;
+        return std::nullopt;
       default: return std::nullopt;
     }
     suffix.remove_prefix(1);
-    if (!suffix.empty() && (suffix.front() == 'i' || suffix.front() == 'I') && suffix.size() == 2) suffix.remove_prefix(1);
+    if (!suffix.empty() && (suffix.front() == 'i' || suffix.front() == 'I') && suffix.size() == 2)
+      suffix.remove_prefix(1);
     if (!suffix.empty() && suffix != "B" && suffix != "b") return std::nullopt;
   }
   if (number > UINT64_MAX >> shift) return std::nullopt;

@@ -18,7 +18,8 @@ TEST(SizeText, SuffixesArePowersOf1024) {
 }
 
 TEST(SizeText, AnythingElseIsNoSize) {
-  for (const auto* text : {"", "K", "-1", "+1", " 1", "1 G", "1X", "1Gx", "1Gi", "1GiBs", "1.5G", "0x10", "18446744073709551616", "17179869184G"})
+  for (const auto* text : {"", "K", "-1", "+1", " 1", "1 G", "1X", "1Gx", "1Gi", "1GiBs", "1.5G", "0x10",
+                           "18446744073709551616", "17179869184G"})
     EXPECT_FALSE(parse_size(text)) << text;
   EXPECT_EQ(parse_size("18446744073709551615"), UINT64_MAX);
 }

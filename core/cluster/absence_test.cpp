@@ -65,7 +65,8 @@ TEST_F(Absence, ANewMemberAtItsAddressTakesItsShareAtOnceAndItsPlaceWhenAllIsCop
   cluster(3, 3);
   run(Remove{3, 1, false});
   join(4, 1, 3);
-  for (std::uint32_t i = 0; i < 200; ++i) EXPECT_EQ(acting(i, 3).size(), 3u) << "no slot is kept for a disk that is gone";
+  for (std::uint32_t i = 0; i < 200; ++i)
+    EXPECT_EQ(acting(i, 3).size(), 3u) << "no slot is kept for a disk that is gone";
   EXPECT_EQ(run(Forget{3, 1}).status, Status::stale) << "it may hold what is not copied yet";
   EXPECT_EQ(run(MarkClean{state.epoch()}).status, Status::ok);
   EXPECT_EQ(run(Forget{3, 2}).status, Status::stale) << "of another life";
@@ -99,7 +100,8 @@ TEST_F(Absence, ADrainedMemberThatIsDownLeavesTheList) {
 TEST_F(Absence, AMemberThatHasNoShareAnyMoreCanBeTakenAwayHoweverFewAreLeft) {
   cluster(3, 3);
   run(Remove{3, 1, false});
-  EXPECT_EQ(run(Drain{3, true}).status, Status::not_enough_nodes) << "its share is kept for it, and has nowhere else to go";
+  EXPECT_EQ(run(Drain{3, true}).status, Status::not_enough_nodes)
+      << "its share is kept for it, and has nowhere else to go";
   run(Expel{3, 1});
   EXPECT_EQ(run(Drain{3, true}).status, Status::ok);
   run(MarkClean{state.epoch()});

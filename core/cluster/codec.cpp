@@ -39,56 +39,144 @@ Member read_member(Reader& r) {
 
 struct BodyWriter {
   Writer& w;
-  void operator()(const Format& b) { w.u64(b.uuid); w.u8(b.copies); w.boolean(b.force); }
-  void operator()(const Join& b) { put(w, b.member); w.u64(b.follows); }
-  void operator()(const Remove& b) {
-    w.u64(b.id); w.u64(b.incarnation); w.boolean(b.leave); w.u32(static_cast<std::uint32_t>(b.with.size()));
-    for (const auto& [id, incarnation] : b.with) { w.u64(id); w.u64(incarnation); }
+  void operator()(const Format& b) {
+    w.u64(b.uuid);
+    w.u8(b.copies);
+    w.boolean(b.force);
   }
-  void operator()(const CreateVdi& b) { w.string(b.name); w.u64(b.size); w.u8(b.copies); }
+  void operator()(const Join& b) {
+    put(w, b.member);
+    w.u64(b.follows);
+  }
+  void operator()(const Remove& b) {
+    w.u64(b.id);
+    w.u64(b.incarnation);
+    w.boolean(b.leave);
+    w.u32(static_cast<std::uint32_t>(b.with.size()));
+    for (const auto& [id, incarnation] : b.with) {
+      w.u64(id);
+      w.u64(incarnation);
+    }
+  }
+  void operator()(const CreateVdi& b) {
+    w.string(b.name);
+    w.u64(b.size);
+    w.u8(b.copies);
+  }
   void operator()(const DeleteVdi& b) { w.u32(b.vid); }
   void operator()(const PurgeVdi& b) { w.u32(b.vid); }
-  void operator()(const ResizeVdi& b) { w.u32(b.vid); w.u64(b.size); }
-  void operator()(const TakeOwnership& b) { w.u32(b.vid); w.u64(b.node); w.u64(b.incarnation); w.u64(b.expected_owner_index); }
+  void operator()(const ResizeVdi& b) {
+    w.u32(b.vid);
+    w.u64(b.size);
+  }
+  void operator()(const TakeOwnership& b) {
+    w.u32(b.vid);
+    w.u64(b.node);
+    w.u64(b.incarnation);
+    w.u64(b.expected_owner_index);
+  }
   void operator()(const MarkClean& b) { w.u32(b.epoch); }
   void operator()(const Shutdown&) {}
-  void operator()(const SetThrottle& b) { w.u64(b.rates.busy); w.u64(b.rates.idle); }
+  void operator()(const SetThrottle& b) {
+    w.u64(b.rates.busy);
+    w.u64(b.rates.idle);
+  }
   void operator()(const SetGrace& b) { w.u32(b.milliseconds); }
-  void operator()(const Expel& b) { w.u64(b.id); w.u64(b.incarnation); }
-  void operator()(const Drain& b) { w.u64(b.id); w.boolean(b.on); }
+  void operator()(const Expel& b) {
+    w.u64(b.id);
+    w.u64(b.incarnation);
+  }
+  void operator()(const Drain& b) {
+    w.u64(b.id);
+    w.boolean(b.on);
+  }
   void operator()(const GiveUp&) {}
   void operator()(const SwitchRecovery& b) { w.boolean(b.enabled); }
-  void operator()(const Forget& b) { w.u64(b.id); w.u64(b.incarnation); }
+  void operator()(const Forget& b) {
+    w.u64(b.id);
+    w.u64(b.incarnation);
+  }
 };
 
 // The variant's index is the wire value, so alternatives are only ever appended.
 std::optional<CommandBody> body(Reader& r, std::uint8_t kind) {
   switch (kind) {
-    case 0: { Format b; b.uuid = r.u64(); b.copies = r.u8(); b.force = r.boolean(); return b; }
-    case 1: { Join b; b.member = read_member(r); b.follows = r.u64(); return b; }
+    case 0: {
+      Format b;
+      b.uuid = r.u64();
+      b.copies = r.u8();
+      b.force = r.boolean();
+      return b;
+    }
+    case 1: {
+      Join b;
+      b.member = read_member(r);
+      b.follows = r.u64();
+      return b;
+    }
     case 2: {
       Remove b;
-      b.id = r.u64(); b.incarnation = r.u64(); b.leave = r.boolean();
+      b.id = r.u64();
+      b.incarnation = r.u64();
+      b.leave = r.boolean();
       for (auto n = r.count(limits::max_members); n > 0 && !r.failed(); --n) {
         const NodeId id = r.u64();
         b.with.emplace_back(id, r.u64());
       }
       return b;
     }
-    case 3: { CreateVdi b; b.name = r.string(limits::max_command); b.size = r.u64(); b.copies = r.u8(); return b; }
+    case 3: {
+      CreateVdi b;
+      b.name = r.string(limits::max_command);
+      b.size = r.u64();
+      b.copies = r.u8();
+      return b;
+    }
     case 4: return DeleteVdi{r.u32()};
     case 5: return PurgeVdi{r.u32()};
-    case 6: { ResizeVdi b; b.vid = r.u32(); b.size = r.u64(); return b; }
-    case 7: { TakeOwnership b; b.vid = r.u32(); b.node = r.u64(); b.incarnation = r.u64(); b.expected_owner_index = r.u64(); return b; }
+    case 6: {
+      ResizeVdi b;
+      b.vid = r.u32();
+      b.size = r.u64();
+      return b;
+    }
+    case 7: {
+      TakeOwnership b;
+      b.vid = r.u32();
+      b.node = r.u64();
+      b.incarnation = r.u64();
+      b.expected_owner_index = r.u64();
+      return b;
+    }
     case 8: return MarkClean{r.u32()};
     case 9: return Shutdown{};
-    case 10: { SetThrottle b; b.rates.busy = r.u64(); b.rates.idle = r.u64(); return b; }
+    case 10: {
+      SetThrottle b;
+      b.rates.busy = r.u64();
+      b.rates.idle = r.u64();
+      return b;
+    }
     case 11: return SetGrace{r.u32()};
-    case 12: { Expel b; b.id = r.u64(); b.incarnation = r.u64(); return b; }
-    case 13: { Drain b; b.id = r.u64(); b.on = r.boolean(); return b; }
+    case 12: {
+      Expel b;
+      b.id = r.u64();
+      b.incarnation = r.u64();
+      return b;
+    }
+    case 13: {
+      Drain b;
+      b.id = r.u64();
+      b.on = r.boolean();
+      return b;
+    }
     case 14: return GiveUp{};
     case 15: return SwitchRecovery{r.boolean()};
-    case 16: { Forget b; b.id = r.u64(); b.incarnation = r.u64(); return b; }
+    case 16: {
+      Forget b;
+      b.id = r.u64();
+      b.incarnation = r.u64();
+      return b;
+    }
     default: return {};
   }
 }

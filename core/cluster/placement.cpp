@@ -11,7 +11,8 @@ void Placement::follow(const State& state) {
   std::vector<RingNode> nodes;
   auto old = before.begin();
   for (const EpochRecord& record : state.epochs) {
-    // Both lists are in order. A snapshot may bring other epochs under the same numbers, and an operator's word changes past ones.
+    // Both lists are in order. A snapshot may bring other epochs under the same numbers, and an operator's word changes
+    // past ones.
     while (old != before.end() && old->record.epoch < record.epoch) ++old;
     if (old != before.end() && old->record == record) {
       periods_.push_back(std::move(*old++));
@@ -21,7 +22,9 @@ void Placement::follow(const State& state) {
     period.record = record;
     period.all_up = std::ranges::all_of(record.members, &RingMember::up);
     // Most epochs only say who is up; the shares, and so the ring, are those of the epoch before.
-    const auto same_share = [](const RingMember& a, const RingMember& b) { return a.id == b.id && a.zone == b.zone && a.vnodes == b.vnodes; };
+    const auto same_share = [](const RingMember& a, const RingMember& b) {
+      return a.id == b.id && a.zone == b.zone && a.vnodes == b.vnodes;
+    };
     if (!periods_.empty() && std::ranges::equal(periods_.back().record.members, record.members, same_share)) {
       period.ring = periods_.back().ring;
     } else {
@@ -50,7 +53,9 @@ bool Placement::Period::given_up(NodeId id) const {
 
 ActingSet Placement::Period::acting(Oid oid, std::size_t copies) const {
   ActingSet members = ring.locate(oid, copies);
-  if (!all_up) members.erase(std::remove_if(members.begin(), members.end(), [&](NodeId id) { return !find(id)->up; }), members.end());
+  if (!all_up)
+    members.erase(std::remove_if(members.begin(), members.end(), [&](NodeId id) { return !find(id)->up; }),
+                  members.end());
   return members;
 }
 

@@ -15,7 +15,8 @@ class Placement {
     Ring ring;
     // The life of a member in that epoch; 0: it was not part of it.
     Incarnation incarnation(NodeId id) const;
-    // Who took part in every write to the object in that epoch: those of its members that were up. Empty: it could not be written.
+    // Who took part in every write to the object in that epoch: those of its members that were up. Empty: it could not
+    // be written.
     ActingSet acting(Oid oid, std::size_t copies) const;
     // Nobody is to wait for what this member alone may hold.
     bool given_up(NodeId id) const;
@@ -28,7 +29,8 @@ class Placement {
 
   Placement() = default;
   explicit Placement(const State& state) { follow(state); }
-  // Makes it that of `state`, keeping what it has already: the cost is one ring for each epoch that is new and moved data.
+  // Makes it that of `state`, keeping what it has already: the cost is one ring for each epoch that is new and moved
+  // data.
   void follow(const State& state);
 
   bool empty() const { return periods_.empty(); }
@@ -36,7 +38,8 @@ class Placement {
   const std::vector<Period>& periods() const { return periods_; }
   const Period& current() const { return periods_.back(); }
   ActingSet acting(Oid oid, std::size_t copies) const { return empty() ? ActingSet{} : current().acting(oid, copies); }
-  // Who is up now by `state` and may have a copy of the object, however old: whose share it was in any of these epochs, up then or not. Each once.
+  // Who is up now by `state` and may have a copy of the object, however old: whose share it was in any of these epochs,
+  // up then or not. Each once.
   ActingSet holders(const State& state, Oid oid, std::size_t copies) const;
 
  private:

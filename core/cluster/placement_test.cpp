@@ -33,7 +33,8 @@ class FollowedPlacement : public testing::Test {
       const auto& a = anew.periods()[i];
       const auto& b = followed.periods()[i];
       EXPECT_EQ(b.record, state.epochs[i]);
-      for (std::uint32_t object = 0; object < 50; ++object) ASSERT_EQ(b.acting(Oid::data(7, object), 2), a.acting(Oid::data(7, object), 2)) << "epoch " << a.record.epoch;
+      for (std::uint32_t object = 0; object < 50; ++object)
+        ASSERT_EQ(b.acting(Oid::data(7, object), 2), a.acting(Oid::data(7, object), 2)) << "epoch " << a.record.epoch;
       for (NodeId id = 1; id <= 5; ++id) {
         EXPECT_EQ(b.incarnation(id), a.incarnation(id));
         EXPECT_EQ(b.given_up(id), a.given_up(id));
@@ -47,13 +48,13 @@ TEST_F(FollowedPlacement, IsThatOfTheState) {
   run(Format{1, 2, false});
   run(Remove{3, 1, false});  // keeps its share
   join(3, 2);
-  join(5);                   // takes a share of its own
+  join(5);  // takes a share of its own
   run(MarkClean{state.epoch()});
   run(Drain{2, true});
   run(Remove{4, 1, false});
   run(Expel{4, 1});
   run(Remove{5, 1, false});
-  run(GiveUp{});             // changes what past epochs say
+  run(GiveUp{});  // changes what past epochs say
   run(MarkClean{state.epoch()});
 }
 

@@ -27,7 +27,9 @@ bool name_is_valid(std::string_view name) {
   return std::ranges::all_of(name, [](char c) { return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f; });
 }
 
-bool size_is_valid(std::uint64_t size) { return size > 0 && size <= limits::max_vdi_size && size % limits::sector_size == 0; }
+bool size_is_valid(std::uint64_t size) {
+  return size > 0 && size <= limits::max_vdi_size && size % limits::sector_size == 0;
+}
 
 }  // namespace
 
@@ -41,7 +43,8 @@ Result State::apply(std::uint64_t index, const Command& command) {
     for (const auto& known : proposer.outcomes)
       if (known.number == command.number) return known.result;
     // A command so old that its outcome is forgotten must not take effect again.
-    if (!proposer.outcomes.empty() && proposer.outcomes.size() == remembered_outcomes && command.number < proposer.outcomes.front().number)
+    if (!proposer.outcomes.empty() && proposer.outcomes.size() == remembered_outcomes &&
+        command.number < proposer.outcomes.front().number)
       return {Status::stale};
   }
   const Result result = std::visit([&](const auto& body) { return perform(index, body); }, command.body);
@@ -109,7 +112,8 @@ Result State::perform(std::uint64_t, const Format& format) {
   shut_down = false;
   uuid = format.uuid;
   copies = static_cast<std::uint8_t>(wanted);
-  // What an earlier format left is removed in the background; until then its numbers stay taken, so nothing old can show through.
+  // What an earlier format left is removed in the background; until then its numbers stay taken, so nothing old can
+  // show through.
   for (auto& [vid, vdi] : vdis) vdi.deleting = true;
   return {};
 }
@@ -122,7 +126,8 @@ Result State::perform(std::uint64_t index, const Join& join) {
     if (members.size() >= limits::max_members) return {Status::busy};
   } else {
     // Its disk must have been there in the life that it had last, or it is an old one.
-    if (wanted.incarnation != found->second.incarnation && join.follows != found->second.incarnation) return {Status::stale};
+    if (wanted.incarnation != found->second.incarnation && join.follows != found->second.incarnation)
+      return {Status::stale};
   }
   Member joined = wanted;
   joined.up = joined.placed = true;
@@ -130,7 +135,8 @@ Result State::perform(std::uint64_t index, const Join& join) {
   joined.draining = found != members.end() && found->second.draining;
   if (found != members.end() && found->second == joined) return {};
   members[wanted.id] = joined;
-  // A new node at the address of one that is down: that one's disk is gone, so nobody waits for it. A known one may only have moved.
+  // A new node at the address of one that is down: that one's disk is gone, so nobody waits for it. A known one may
+  // only have moved.
   if (found == members.end())
     for (auto& [id, member] : members)
       if (is_replaced(member)) member.placed = false;
@@ -158,7 +164,8 @@ Result State::perform(std::uint64_t index, const Remove& remove) {
 
 Result State::perform(std::uint64_t index, const CreateVdi& create) {
   if (!formatted) return {Status::not_formatted};
-  if (!name_is_valid(create.name) || !size_is_valid(create.size) || create.copies > limits::max_copies) return {Status::invalid};
+  if (!name_is_valid(create.name) || !size_is_valid(create.size) || create.copies > limits::max_copies)
+    return {Status::invalid};
   if (const Vdi* existing = find(create.name)) return {Status::exists, existing->vid};
   if (vdis.size() >= limits::max_vdis) return {Status::no_space};
   const std::uint8_t wanted = create.copies == 0 ? copies : create.copies;
@@ -234,7 +241,7 @@ Result State::perform(std::uint64_t, const SetThrottle& set) {
   return {};
 }
 
-// --- Absence ------------------------------------------------------------------------------------------------------------------------------
+// --- Absence
 
 bool State::is_drained(NodeId id) const {
   const Member* m = member(id);
@@ -242,11 +249,14 @@ bool State::is_drained(NodeId id) const {
 }
 
 bool State::is_replaced(const Member& member) const {
-  return !member.up && std::ranges::any_of(members, [&](const auto& other) { return other.second.up && other.second.address == member.address; });
+  return !member.up && std::ranges::any_of(members, [&](const auto& other) {
+    return other.second.up && other.second.address == member.address;
+  });
 }
 
 bool State::is_forgettable(const Member& member) const {
-  return !member.up && (epochs.size() == 1 || SD_BUG(forget_early)) && (member.draining || (!member.placed && is_replaced(member)));
+  return !member.up && (epochs.size() == 1 || SD_BUG(forget_early)) &&
+         (member.draining || (!member.placed && is_replaced(member)));
 }
 
 std::vector<NodeId> State::missing() const {

@@ -1,9 +1,12 @@
-// The cluster's replicated state: what every node agrees on, because each applies the same commands in the order of the Raft log.
+// The cluster's replicated state: what every node agrees on, because each applies the same commands in the order of the
+// Raft log.
 //
 // Promises:
-// - `apply` is a pure function of state and command: every node that applied the same log holds the same bytes (see `encode`).
+// - `apply` is a pure function of state and command: every node that applied the same log holds the same bytes (see
+//   `encode`).
 // - Each change of the data ring (a member up, down, or restarted under a new incarnation) is one new epoch.
-// - A member that goes down keeps its place on the ring until it is expelled: its objects go on with their other members, and no data moves.
+// - A member that goes down keeps its place on the ring until it is expelled: its objects go on with their other
+//   members, and no data moves.
 // - A command carries its proposer and a number; it takes effect at most once however often it is proposed.
 //
 // Nothing here knows of Raft, networks or time.
@@ -43,61 +46,116 @@ struct RingMember {
   Incarnation incarnation = 0;
   std::uint32_t zone = 0;
   std::uint16_t vnodes = 0;
-  bool up = false;           // it takes part in every write of this epoch to the objects of its share
-  bool given_up = false;     // an operator has said that nobody is to wait for what it alone may hold
+  bool up = false;        // it takes part in every write of this epoch to the objects of its share
+  bool given_up = false;  // an operator has said that nobody is to wait for what it alone may hold
   friend bool operator==(const RingMember&, const RingMember&) = default;
 };
 struct EpochRecord {
   Epoch epoch = 0;
-  std::uint64_t log_index = 0;       // of the command that began it
-  std::vector<RingMember> members;   // all that have a share of the data, ordered by id; those that are not up only keep their place
+  std::uint64_t log_index = 0;  // of the command that began it
+  // all that have a share of the data, ordered by id; those that are not up only keep their place
+  std::vector<RingMember> members;
   friend bool operator==(const EpochRecord&, const EpochRecord&) = default;
 };
 
 struct Vdi {
   Vid vid = 0;
   std::string name;
-  std::uint64_t size = 0;            // bytes
+  std::uint64_t size = 0;  // bytes
   std::uint8_t copies = 0;
-  std::uint64_t created_index = 0;   // log index of its creation
-  NodeId owner = 0;                  // the one gateway that serves it; 0: nobody yet
-  std::uint64_t owner_index = 0;     // log index of the grant
-  bool deleting = false;             // the name is free again; objects are being removed
-  std::uint64_t objects() const { return (size + limits::object_size - 1) / limits::object_size; }  // data objects that it may have
+  std::uint64_t created_index = 0;  // log index of its creation
+  NodeId owner = 0;                 // the one gateway that serves it; 0: nobody yet
+  std::uint64_t owner_index = 0;    // log index of the grant
+  bool deleting = false;            // the name is free again; objects are being removed
+  // data objects that it may have
+  std::uint64_t objects() const { return (size + limits::object_size - 1) / limits::object_size; }
   friend bool operator==(const Vdi&, const Vdi&) = default;
 };
 
 // How fast each member may copy in the background: bytes per second, 0: no limit.
 struct RecoveryRates {
-  std::uint64_t busy = 32u << 20;    // while requests of clients pass through it
-  std::uint64_t idle = 0;            // while none do
+  std::uint64_t busy = 32u << 20;  // while requests of clients pass through it
+  std::uint64_t idle = 0;          // while none do
   friend bool operator==(const RecoveryRates&, const RecoveryRates&) = default;
 };
 
-// --- Commands -----------------------------------------------------------------------------------------------------------------------
+// --- Commands
 
-struct Format { std::uint64_t uuid = 0; std::uint8_t copies = 0; bool force = false; };
-struct Join { Member member; Incarnation follows = 0; };                     // also: a restart of a known member, whose disk has seen that life of it
-// Down; `leave`: it said so itself. `with`: others that are silent too, in the same epoch: one in between, in which only they are up, would be one
-// in which they alone may hold what was written.
-struct Remove { NodeId id = 0; Incarnation incarnation = 0; bool leave = false; std::vector<std::pair<NodeId, Incarnation>> with = {}; };
-struct CreateVdi { std::string name; std::uint64_t size = 0; std::uint8_t copies = 0; };  // copies 0: the cluster's
-struct DeleteVdi { Vid vid = 0; };
-struct PurgeVdi { Vid vid = 0; };                                            // all objects of a deleted VDI are gone
-struct ResizeVdi { Vid vid = 0; std::uint64_t size = 0; };                   // never smaller
-struct TakeOwnership { Vid vid = 0; NodeId node = 0; Incarnation incarnation = 0; std::uint64_t expected_owner_index = 0; };
-struct MarkClean { Epoch epoch = 0; };                                       // every object is redundant in this epoch: older ones are history
-struct Shutdown {};                                                           // until somebody joins
-struct SetGrace { std::uint32_t milliseconds = 0; };                         // how long a member that is down keeps its share
-struct Expel { NodeId id = 0; Incarnation incarnation = 0; };                // its grace is over: others take its share
-struct Drain { NodeId id = 0; bool on = false; };                            // planned: its share moves away while it serves; or back
-struct GiveUp {};                                                            // an operator's: whoever is down now is not waited for
-struct SetThrottle { RecoveryRates rates; };                                  // of every node
-struct SwitchRecovery { bool enabled = true; };                              // off: objects are made redundant only when clients touch them
-struct Forget { NodeId id = 0; Incarnation incarnation = 0; };               // it is gone for good, and nothing waits for it: see is_forgettable
+struct Format {
+  std::uint64_t uuid = 0;
+  std::uint8_t copies = 0;
+  bool force = false;
+};
+// also: a restart of a known member, whose disk has seen that life of it
+struct Join {
+  Member member;
+  Incarnation follows = 0;
+};
+// Down; `leave`: it said so itself. `with`: others that are silent too, in the same epoch: one in between, in which
+// only they are up, would be one in which they alone may hold what was written.
+struct Remove {
+  NodeId id = 0;
+  Incarnation incarnation = 0;
+  bool leave = false;
+  std::vector<std::pair<NodeId, Incarnation>> with = {};
+};
+struct CreateVdi {
+  std::string name;
+  std::uint64_t size = 0;
+  std::uint8_t copies = 0;
+};  // copies 0: the cluster's
+struct DeleteVdi {
+  Vid vid = 0;
+};
+struct PurgeVdi {
+  Vid vid = 0;
+};  // all objects of a deleted VDI are gone
+struct ResizeVdi {
+  Vid vid = 0;
+  std::uint64_t size = 0;
+};  // never smaller
+struct TakeOwnership {
+  Vid vid = 0;
+  NodeId node = 0;
+  Incarnation incarnation = 0;
+  std::uint64_t expected_owner_index = 0;
+};
+// every object is redundant in this epoch: older ones are history
+struct MarkClean {
+  Epoch epoch = 0;
+};
+struct Shutdown {};  // until somebody joins
+// how long a member that is down keeps its share
+struct SetGrace {
+  std::uint32_t milliseconds = 0;
+};
+struct Expel {
+  NodeId id = 0;
+  Incarnation incarnation = 0;
+};  // its grace is over: others take its share
+// planned: its share moves away while it serves; or back
+struct Drain {
+  NodeId id = 0;
+  bool on = false;
+};
+// an operator's: whoever is down now is not waited for
+struct GiveUp {};
+struct SetThrottle {
+  RecoveryRates rates;
+};  // of every node
+// off: objects are made redundant only when clients touch them
+struct SwitchRecovery {
+  bool enabled = true;
+};
+// it is gone for good, and nothing waits for it: see is_forgettable
+struct Forget {
+  NodeId id = 0;
+  Incarnation incarnation = 0;
+};
 
-using CommandBody = std::variant<Format, Join, Remove, CreateVdi, DeleteVdi, PurgeVdi, ResizeVdi, TakeOwnership, MarkClean, Shutdown,
-                                 SetThrottle, SetGrace, Expel, Drain, GiveUp, SwitchRecovery, Forget>;
+using CommandBody =
+    std::variant<Format, Join, Remove, CreateVdi, DeleteVdi, PurgeVdi, ResizeVdi, TakeOwnership, MarkClean, Shutdown,
+                 SetThrottle, SetGrace, Expel, Drain, GiveUp, SwitchRecovery, Forget>;
 
 struct Command {
   NodeId proposer = 0;
@@ -119,10 +177,11 @@ class State {
   bool formatted = false;
   bool shut_down = false;
   bool recovery_off = false;
-  std::uint64_t uuid = 0;     // drawn at format
+  std::uint64_t uuid = 0;            // drawn at format
   std::uint64_t replaced_group = 0;  // the log's group before an operator replaced it; 0: never
-  std::uint8_t copies = 0;    // default for new VDIs
-  std::uint32_t grace_ms = 600'000;  // long enough for a machine to restart, short against the time in which a second one fails
+  std::uint8_t copies = 0;           // default for new VDIs
+  // long enough for a machine to restart, short against the time in which a second one fails
+  std::uint32_t grace_ms = 600'000;
   RecoveryRates recovery_rates;
   std::uint64_t applied = 0;  // log index of the last entry seen (also of entries that are not commands)
   std::map<NodeId, Member> members;
@@ -131,16 +190,19 @@ class State {
 
   // Applies the command at log index `index`, which must be above `applied`.
   Result apply(std::uint64_t index, const Command& command);
-  // The log goes on as another, founded by this member alone, whose first entry has this index; every other member is gone for good.
+  // The log goes on as another, founded by this member alone, whose first entry has this index; every other member is
+  // gone for good.
   void found_anew(std::uint64_t index, NodeId survivor, std::uint64_t old_group);
   // An entry that is no command (an empty or configuration entry).
   void skip(std::uint64_t index) { applied = index; }
 
-  // The outcome of the proposer's command, if it was applied and is still remembered (the last 64 of each proposer are).
+  // The outcome of the proposer's command, if it was applied and is still remembered (the last 64 of each proposer
+  // are).
   std::optional<Result> outcome(NodeId proposer, Incarnation incarnation, std::uint64_t number) const;
 
   Epoch epoch() const { return epochs.empty() ? 0 : epochs.back().epoch; }
-  // The fencing number of a VDI: the log index from which its current owner and acting sets are in force. 0 if nobody owns it.
+  // The fencing number of a VDI: the log index from which its current owner and acting sets are in force. 0 if nobody
+  // owns it.
   std::uint64_t generation(Vid vid) const;
   const Vdi* find(Vid vid) const;
   const Vdi* find(std::string_view name) const;  // live ones only
@@ -148,20 +210,28 @@ class State {
   bool is_up(NodeId id, Incarnation incarnation) const;
   // Whether every object has all its copies without this member: it was drained, and what it held is elsewhere.
   bool is_drained(NodeId id) const;
-  // Whether it is down and another member is up at its address: it has lost its disk and will not come back as who it was.
+  // Whether it is down and another member is up at its address: it has lost its disk and will not come back as who it
+  // was.
   bool is_replaced(const Member& member) const;
-  // Whether a member may leave the list: it is down, was drained or replaced, and every object has all its copies without it.
+  // Whether a member may leave the list: it is down, was drained or replaced, and every object has all its copies
+  // without it.
   bool is_forgettable(const Member& member) const;
-  // Those that are down and may hold what no other member has: so many of those who took part in some epoch that is not yet clean are
-  // down, or have restarted since, that they may have been all the members of an object. Ordered by id.
+  // Those that are down and may hold what no other member has: so many of those who took part in some epoch that is not
+  // yet clean are down, or have restarted since, that they may have been all the members of an object. Ordered by id.
   std::vector<NodeId> missing() const;
 
-  void encode(std::string& out) const;                         // the whole state, for snapshots and comparisons
+  void encode(std::string& out) const;  // the whole state, for snapshots and comparisons
   static std::optional<State> decode(std::string_view bytes);
 
  private:
-  struct Outcome { std::uint64_t number = 0; Result result; };
-  struct Proposer { Incarnation incarnation = 0; std::deque<Outcome> outcomes; };
+  struct Outcome {
+    std::uint64_t number = 0;
+    Result result;
+  };
+  struct Proposer {
+    Incarnation incarnation = 0;
+    std::deque<Outcome> outcomes;
+  };
   std::map<NodeId, Proposer> proposers_;
 
   void begin_epoch(std::uint64_t index);

@@ -12,7 +12,9 @@ class ClusterState : public testing::Test {
   State state;
   std::uint64_t index = 0;
 
-  Result run(CommandBody body, NodeId proposer = 0, std::uint64_t number = 0) { return state.apply(++index, {proposer, 1, number, std::move(body)}); }
+  Result run(CommandBody body, NodeId proposer = 0, std::uint64_t number = 0) {
+    return state.apply(++index, {proposer, 1, number, std::move(body)});
+  }
   Member node(NodeId id, Incarnation incarnation = 1) {
     Member m;
     m.id = id;
@@ -40,7 +42,7 @@ TEST_F(ClusterState, EachChangeOfTheRingIsOneEpoch) {
   EXPECT_EQ(run(Join{node(2, 2)}).status, Status::stale);  // on a disk that knows nothing of its last life
   run(Join{node(2, 2), 1});                                // restarted
   EXPECT_EQ(state.epoch(), 4u);
-  EXPECT_EQ(run(Join{node(2, 1)}).status, Status::stale);  // asked for before it restarted
+  EXPECT_EQ(run(Join{node(2, 1)}).status, Status::stale);     // asked for before it restarted
   EXPECT_EQ(run(Remove{2, 1, false}).status, Status::stale);  // of a life that is over
   EXPECT_EQ(state.epoch(), 4u);
   run(Remove{2, 2, false});
@@ -138,12 +140,29 @@ TEST_F(ClusterState, TheSameLogGivesTheSameBytesAndASnapshotGivesThemBack) {
   const auto copy = State::decode(bytes(state));
   ASSERT_TRUE(copy);
   EXPECT_EQ(bytes(*copy), bytes(state));
-  for (std::size_t cut = 0; cut < bytes(state).size(); ++cut) EXPECT_FALSE(State::decode(bytes(state).substr(0, cut))) << cut;
+  for (std::size_t cut = 0; cut < bytes(state).size(); ++cut)
+    EXPECT_FALSE(State::decode(bytes(state).substr(0, cut))) << cut;
 }
 
 TEST_F(ClusterState, EveryCommandSurvivesItsEncoding) {
-  const CommandBody bodies[] = {Format{1, 2, true}, Join{node(4), 3}, Remove{1, 2, true}, Remove{1, 2, false, {{3, 4}, {5, 6}}}, CreateVdi{"x", 512, 3}, DeleteVdi{7}, PurgeVdi{8},
-                                ResizeVdi{9, 1024}, TakeOwnership{1, 2, 3, 4}, MarkClean{5}, Shutdown{}, SetGrace{7}, Expel{8, 9}, Drain{10, true}, GiveUp{}, SwitchRecovery{true}, Forget{11, 12}, SetThrottle{{13, 14}}};
+  const CommandBody bodies[] = {Format{1, 2, true},
+                                Join{node(4), 3},
+                                Remove{1, 2, true},
+                                Remove{1, 2, false, {{3, 4}, {5, 6}}},
+                                CreateVdi{"x", 512, 3},
+                                DeleteVdi{7},
+                                PurgeVdi{8},
+                                ResizeVdi{9, 1024},
+                                TakeOwnership{1, 2, 3, 4},
+                                MarkClean{5},
+                                Shutdown{},
+                                SetGrace{7},
+                                Expel{8, 9},
+                                Drain{10, true},
+                                GiveUp{},
+                                SwitchRecovery{true},
+                                Forget{11, 12},
+                                SetThrottle{{13, 14}}};
   for (const auto& body : bodies) {
     std::string encoded, again;
     encode({1, 2, 3, body}, encoded);

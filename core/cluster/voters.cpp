@@ -10,13 +10,15 @@ bool fit(const VoterCandidate& m) { return m.up && !m.draining; }
 
 // How many voters each zone has that are to stay.
 std::size_t voters_in(std::span<const VoterCandidate> members, std::uint32_t zone) {
-  return static_cast<std::size_t>(std::ranges::count_if(members, [&](const auto& m) { return m.voter && m.zone == zone && !m.gone && !m.draining; }));
+  return static_cast<std::size_t>(std::ranges::count_if(
+      members, [&](const auto& m) { return m.voter && m.zone == zone && !m.gone && !m.draining; }));
 }
 
 const VoterCandidate* best_learner(std::span<const VoterCandidate> members) {
   const VoterCandidate* best = nullptr;
   for (const VoterCandidate& m : members)
-    if (!m.voter && fit(m) && m.ready && (!best || voters_in(members, m.zone) < voters_in(members, best->zone))) best = &m;
+    if (!m.voter && fit(m) && m.ready && (!best || voters_in(members, m.zone) < voters_in(members, best->zone)))
+      best = &m;
   return best;
 }
 
@@ -40,7 +42,8 @@ VoterChange put_out(const VoterCandidate* m) { return {m->id, false}; }
 // What would be best; it may ask for too much.
 std::optional<VoterChange> best_change(std::span<const VoterCandidate> members) {
   const auto voters = static_cast<std::size_t>(std::ranges::count_if(members, &VoterCandidate::voter));
-  const auto live = static_cast<std::size_t>(std::ranges::count_if(members, [](const auto& m) { return m.voter && m.up; }));
+  const auto live =
+      static_cast<std::size_t>(std::ranges::count_if(members, [](const auto& m) { return m.voter && m.up; }));
   std::size_t wanted = std::min(static_cast<std::size_t>(std::ranges::count_if(members, fit)), most_voters);
   if (wanted > 2 && wanted % 2 == 0) --wanted;
   const VoterCandidate* learner = best_learner(members);

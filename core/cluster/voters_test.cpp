@@ -33,8 +33,11 @@ class Voters : public testing::Test {
         break;
       }
   }
-  std::size_t voters() const { return static_cast<std::size_t>(std::ranges::count_if(members, &VoterCandidate::voter)); }
-  // Makes changes until there are none, and gives the kinds; each change leaves a majority of the voters up if it found one.
+  std::size_t voters() const {
+    return static_cast<std::size_t>(std::ranges::count_if(members, &VoterCandidate::voter));
+  }
+  // Makes changes until there are none, and gives the kinds; each change leaves a majority of the voters up if it found
+  // one.
   std::string settle() {
     for (int steps = 0; steps < 40; ++steps) {
       const auto change = next_voter_change(members);
@@ -44,7 +47,8 @@ class Voters : public testing::Test {
       EXPECT_FALSE(m.leads && !change->promote);
       m.voter = change->promote;
       EXPECT_LE(voters(), most_voters);
-      const auto live = static_cast<std::size_t>(std::ranges::count_if(members, [](const auto& c) { return c.voter && c.up; }));
+      const auto live =
+          static_cast<std::size_t>(std::ranges::count_if(members, [](const auto& c) { return c.voter && c.up; }));
       EXPECT_GE(live, voters() / 2 + 1) << kinds();
     }
     ADD_FAILURE() << "no end of changes: " << kinds();
@@ -58,7 +62,8 @@ class Voters : public testing::Test {
 };
 
 TEST_F(Voters, AnOddNumberUpToFiveAndTwoIfThereAreTwo) {
-  const std::pair<std::string, std::string> cases[] = {{"V", "V"}, {"VL", "VV"}, {"VLL", "VVV"}, {"VLLL", "VVVL"}, {"VLLLL", "VVVVV"}, {"VLLLLLLL", "VVVVVLLL"}};
+  const std::pair<std::string, std::string> cases[] = {{"V", "V"},       {"VL", "VV"},       {"VLL", "VVV"},
+                                                       {"VLLL", "VVVL"}, {"VLLLL", "VVVVV"}, {"VLLLLLLL", "VVVVVLLL"}};
   for (const auto& [before, after] : cases) {
     make(before);
     EXPECT_EQ(settle(), after);

@@ -1,4 +1,5 @@
-// What a check of a disk has found, and done about it; see volume_check.cpp. CheckAnswer is the answer to IoRequest::Kind::check.
+// What a check of a disk has found, and done about it; see volume_check.cpp. CheckAnswer is the answer to
+// IoRequest::Kind::check.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -12,8 +13,8 @@ namespace sd {
 inline constexpr std::uint32_t max_checked_objects = 65536;  // that one request may name, whether they exist or not
 
 struct CheckCounts {
-  std::uint64_t objects = 0;    // that exist, the objects of the index among them
-  std::uint64_t copies = 0;     // of those that were read, each block of each
+  std::uint64_t objects = 0;  // that exist, the objects of the index among them
+  std::uint64_t copies = 0;   // of those that were read, each block of each
   std::uint64_t bytes = 0;
   std::uint64_t damaged = 0;    // blocks found damaged, over all copies ...
   std::uint64_t mended = 0;     // ... and replaced by good ones; the others are lost, or were overwritten meanwhile
@@ -22,7 +23,9 @@ struct CheckCounts {
   std::uint64_t absent = 0;     // copies that ought to be, and whose member is down
   std::uint64_t unchecked = 0;  // objects that could not be checked, or not be made whole
 
-  static void fields(auto& c, auto&& f) { f(c.objects, c.copies, c.bytes, c.damaged, c.mended, c.lost, c.restored, c.absent, c.unchecked); }
+  static void fields(auto& c, auto&& f) {
+    f(c.objects, c.copies, c.bytes, c.damaged, c.mended, c.lost, c.restored, c.absent, c.unchecked);
+  }
   CheckCounts& operator+=(const CheckCounts& more) {
     fields(*this, [&](auto&... sum) { fields(more, [&](const auto&... one) { ((sum += one), ...); }); });
     return *this;
@@ -30,7 +33,7 @@ struct CheckCounts {
 };
 
 struct CheckAnswer {
-  std::uint64_t next = 0;       // data object to go on from: those before it are done
+  std::uint64_t next = 0;  // data object to go on from: those before it are done
   CheckCounts counts;
 
   static void fields(auto& a, auto&& f) {

@@ -17,7 +17,8 @@ constexpr Time ask_again_after = seconds(1);
 bool counts_objects(IoRequest::Kind kind) { return kind == IoRequest::Kind::map || kind == IoRequest::Kind::check; }
 }  // namespace
 
-Gateway::Gateway(NodeId self, Incarnation incarnation, BufferPool& pool, const cluster::State& state, const cluster::Placement& placement)
+Gateway::Gateway(NodeId self, Incarnation incarnation, BufferPool& pool, const cluster::State& state,
+                 const cluster::Placement& placement)
     : self_(self), pool_(pool), state_(state), placement_(placement), next_number_(starts_of(incarnation) << 40 | 1) {}
 
 void Gateway::submit(Time now, std::uint64_t ticket, IoRequest&& request, GatewayEffects& out) {
@@ -76,7 +77,8 @@ void Gateway::route(Time now, std::uint64_t id, GatewayEffects& out) {
     auto& asked = asked_[r.vid];
     if (asked == 0 || now - asked >= ask_again_after) {
       asked = now;
-      out.proposals.push_back(cluster::TakeOwnership{r.vid, self_, state_.member(self_)->incarnation, vdi->owner_index});
+      out.proposals.push_back(
+          cluster::TakeOwnership{r.vid, self_, state_.member(self_)->incarnation, vdi->owner_index});
     }
   }
   waiting_.insert(id);
@@ -131,11 +133,15 @@ void Gateway::on_request(Time now, NodeId from, peer::GatewayRequest&& message, 
   pending.request.origin = {from, message.origin};
   pending.request.keep_allocated = message.keep_allocated && pending.request.kind == IoRequest::Kind::zero;
   pending.request.payload = std::move(message.payload);
-  const bool bad = (pending.request.kind == IoRequest::Kind::write && total_size(pending.request.payload) != message.length) ||
-                   (counts_objects(pending.request.kind) && (message.length > max_checked_objects || message.offset % limits::object_size != 0));
+  const bool bad =
+      (pending.request.kind == IoRequest::Kind::write && total_size(pending.request.payload) != message.length) ||
+      (counts_objects(pending.request.kind) &&
+       (message.length > max_checked_objects || message.offset % limits::object_size != 0));
   const std::uint64_t id = pending_.insert(std::move(pending));
-  if (bad) finish(now, id, Status::invalid, {}, out);
-  else route(now, id, out);
+  if (bad)
+    finish(now, id, Status::invalid, {}, out);
+  else
+    route(now, id, out);
   collect(now, out);
 }
 
@@ -148,8 +154,10 @@ void Gateway::finish(Time, std::uint64_t id, Status status, Payload&& payload, G
       // A refusal is no effect: the same request may come again when this node owns the disk.
       // And what changes nothing may be done again.
       const bool changes = p.request.kind == IoRequest::Kind::write || p.request.kind == IoRequest::Kind::zero;
-      if (status == Status::stale || !changes) known.erase(p.from_id);
-      else known[p.from_id] = {true, status};
+      if (status == Status::stale || !changes)
+        known.erase(p.from_id);
+      else
+        known[p.from_id] = {true, status};
     }
     out.messages.emplace_back(p.from, peer::GatewayReply{p.from_id, status, std::move(payload)});
   }
@@ -169,7 +177,9 @@ void Gateway::on_reply(Time now, NodeId from, peer::GatewayReply&& reply, Gatewa
     p.sent = now - repeat_after + tick_interval;
     return;
   }
-  if (p.request.kind == IoRequest::Kind::read && reply.status == Status::ok && total_size(reply.payload) != p.request.length) return;
+  if (p.request.kind == IoRequest::Kind::read && reply.status == Status::ok &&
+      total_size(reply.payload) != p.request.length)
+    return;
   finish(now, id, reply.status, std::move(reply.payload), out);
 }
 
@@ -194,8 +204,10 @@ void Gateway::collect(Time now, GatewayEffects& out) {
     auto batch = std::move(batch_);
     for (IoDone& done : batch) {
       if (done.status == Status::stale) {
-        if (Pending* p = pending_.find(done.ticket); p && p->from != 0) finish(now, done.ticket, Status::stale, {}, out);
-        else if (p && p->abandoned) finish(now, done.ticket, Status::unavailable, {}, out);
+        if (Pending* p = pending_.find(done.ticket); p && p->from != 0)
+          finish(now, done.ticket, Status::stale, {}, out);
+        else if (p && p->abandoned)
+          finish(now, done.ticket, Status::unavailable, {}, out);
         else if (p) {
           p->where = Pending::Where::waiting;
           waiting_.insert(done.ticket);

@@ -14,17 +14,21 @@ struct IoRequest {
     write,
     zero,   // trim and write-zeroes: the range reads as zeros afterwards, and whole blocks give their space back
     flush,  // every write acknowledged before survives loss of power
-    map,    // answer: one bit for each object of [offset, offset + length * object size), set if it may hold data; offset is aligned
-    check,  // reads every copy of the same objects, or of the first of them, and mends what is wrong; answer: CheckAnswer (check.hpp)
+    // answer: one bit for each object of [offset, offset + length * object size), set if it may hold data; offset is
+    // aligned
+    map,
+    // reads every copy of the same objects, or of the first of them, and mends what is wrong; answer: CheckAnswer
+    // (check.hpp)
+    check,
   };
   Kind kind{};
   Vid vid = 0;
   std::uint64_t offset = 0;
-  std::uint64_t length = 0;  // bytes; of a map or check: objects
+  std::uint64_t length = 0;     // bytes; of a map or check: objects
   bool keep_allocated = false;  // of a zero: write zeros instead of giving space back
-  Origin origin;             // of a write or zero
-  bool fua = false;          // durable before the answer, like a flush of just this request
-  Payload payload;           // of a write: `length` bytes
+  Origin origin;                // of a write or zero
+  bool fua = false;             // durable before the answer, like a flush of just this request
+  Payload payload;              // of a write: `length` bytes
 };
 
 struct IoDone {

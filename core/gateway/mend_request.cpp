@@ -4,7 +4,8 @@
 
 namespace sd {
 
-peer::ObjectRequest whole_mend(const cluster::State& state, const cluster::Placement& placement, NodeId member, Oid oid) {
+peer::ObjectRequest whole_mend(const cluster::State& state, const cluster::Placement& placement, NodeId member,
+                               Oid oid) {
   peer::ObjectRequest request;
   request.op = peer::ObjectRequest::Op::mend;
   request.vid = oid.vid();

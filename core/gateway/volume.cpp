@@ -16,18 +16,25 @@ using member_set::take;
 
 namespace {
 
-constexpr std::size_t max_objects = 16384;       // remembered as ready; beyond it idle ones are forgotten and peered again when touched
+// remembered as ready; beyond it idle ones are forgotten and peered again when touched
+constexpr std::size_t max_objects = 16384;
 constexpr std::size_t max_writes_per_object = 256;
 constexpr std::uint32_t zero_block_size = 64u << 10;
 constexpr Time tick_interval = milliseconds(250);
 constexpr Time resend_interval = milliseconds(20);
-constexpr Time repeat_after = seconds(1);        // a request without an answer is sent again
-constexpr Time repeat_slow_after = seconds(3);   // ... one that may take long
+constexpr Time repeat_after = seconds(1);       // a request without an answer is sent again
+constexpr Time repeat_slow_after = seconds(3);  // ... one that may take long
 
 }  // namespace
 
-Volume::Volume(Time now, NodeId self, Vid vid, BufferPool& pool, const cluster::State& state, const cluster::Placement& placement)
-    : self_(self), vid_(vid), pool_(pool), state_(state), placement_(placement), zero_block_(pool.zeros(zero_block_size)) {
+Volume::Volume(Time now, NodeId self, Vid vid, BufferPool& pool, const cluster::State& state,
+               const cluster::Placement& placement)
+    : self_(self),
+      vid_(vid),
+      pool_(pool),
+      state_(state),
+      placement_(placement),
+      zero_block_(pool.zeros(zero_block_size)) {
   const auto* vdi = state_.find(vid);
   SD_ASSERT(vdi && vdi->owner == self, "a volume is made for a disk that this node owns");
   generation_ = state_.generation(vid);
@@ -58,7 +65,7 @@ Volume::Request Volume::make(Request::Op op, std::uint64_t id, Oid oid) const {
   return request;
 }
 
-// --- Requests of clients -------------------------------------------------------------------------------------------------------------
+// --- Requests of clients
 
 void Volume::submit(Time now, std::uint64_t ticket, IoRequest&& request, VolumeEffects& out) {
   if (!owner_) {
@@ -73,17 +80,10 @@ void Volume::submit(Time now, std::uint64_t ticket, IoRequest&& request, VolumeE
   fresh.length = request.length;
   const std::uint64_t io = ios_.insert(std::move(fresh));
   switch (request.kind) {
-    case IoRequest::Kind::flush:
-      start_flush(now, io, out);
-      return;
-    case IoRequest::Kind::map:
-      try_map(now, io, out);
-      return;
-    case IoRequest::Kind::check:
-      submit_check(now, io, out);
-      return;
-    default:
-      break;
+    case IoRequest::Kind::flush: start_flush(now, io, out); return;
+    case IoRequest::Kind::map: try_map(now, io, out); return;
+    case IoRequest::Kind::check: submit_check(now, io, out); return;
+    default: break;
   }
   if (request.length == 0) {
     finish_io(now, io, out);
@@ -97,13 +97,15 @@ void Volume::submit(Time now, std::uint64_t ticket, IoRequest&& request, VolumeE
     data = joined(request.payload, pool_);
     SD_ASSERT(data.size() == request.length, "a write carries as many bytes as it says");
   }
-  const std::uint64_t first = request.offset / limits::object_size, last = (request.offset + request.length - 1) / limits::object_size;
+  const std::uint64_t first = request.offset / limits::object_size,
+                      last = (request.offset + request.length - 1) / limits::object_size;
   Io& made = *ios_.find(io);
   made.parts_left = static_cast<std::uint32_t>(last - first + 1);
   if (request.kind == IoRequest::Kind::read && made.parts_left > 1) made.parts.resize(made.parts_left);
   for (std::uint64_t index = first; index <= last; ++index) {
     const std::uint64_t start = index * limits::object_size;
-    const std::uint64_t from = std::max(request.offset, start), to = std::min(request.offset + request.length, start + limits::object_size);
+    const std::uint64_t from = std::max(request.offset, start),
+                        to = std::min(request.offset + request.length, start + limits::object_size);
     Op op;
     op.kind = request.kind == IoRequest::Kind::read ? Op::Kind::read : writes ? Op::Kind::write : Op::Kind::zero;
     op.io = io;
@@ -112,8 +114,10 @@ void Volume::submit(Time now, std::uint64_t ticket, IoRequest&& request, VolumeE
     op.length = static_cast<std::uint32_t>(to - from);
     op.entry = static_cast<std::uint32_t>(index);
     op.origin = request.origin;
-    if (request.keep_allocated) op.payload.push_back(zeros_to_write.part(0, to - from));
-    else if (op.kind == Op::Kind::write) op.payload.push_back(first == last ? std::move(data) : data.part(from - request.offset, to - from));
+    if (request.keep_allocated)
+      op.payload.push_back(zeros_to_write.part(0, to - from));
+    else if (op.kind == Op::Kind::write)
+      op.payload.push_back(first == last ? std::move(data) : data.part(from - request.offset, to - from));
     admit(now, ops_.insert(std::move(op)), out);
   }
 }
@@ -167,8 +171,10 @@ Volume::Object& Volume::object_for(Oid oid) {
     if (objects_.size() > max_objects) {
       std::size_t looked_at = 0;
       for (auto at = objects_.begin(); at != objects_.end() && looked_at < 64; ++looked_at) {
-        if (at->first != oid && can_forget(*at->second)) at = objects_.erase(at);
-        else ++at;
+        if (at->first != oid && can_forget(*at->second))
+          at = objects_.erase(at);
+        else
+          ++at;
       }
     }
   }
@@ -179,7 +185,10 @@ bool Volume::has_work(const Object& object) const {
   return !object.writes.empty() || !object.waiting.empty() || object.reads > 0 || object.peering != 0;
 }
 
-bool Volume::can_forget(const Object& object) const { return !has_work(object) && object.retry_at == never && object.damaged.empty() && object.known.empty() && object.forgotten.empty(); }
+bool Volume::can_forget(const Object& object) const {
+  return !has_work(object) && object.retry_at == never && object.damaged.empty() && object.known.empty() &&
+         object.forgotten.empty();
+}
 
 void Volume::enqueue(Time now, Object& object, std::uint64_t id, VolumeEffects& out) {
   ops_.find(id)->object = &object;
@@ -211,21 +220,26 @@ void Volume::pump(Time now, Object& object, VolumeEffects& out) {
       if (!serving_ && !SD_BUG(serve_without_lease)) return;
       if (overlaps_write(object, op) && !SD_BUG(read_past_write)) return;
       object.waiting.pop_front();
-      if (object.version == Version{}) finish_op(now, id, Status::ok, zeros(op.length), out);
-      else start_read(now, object, id, out);
+      if (object.version == Version{})
+        finish_op(now, id, Status::ok, zeros(op.length), out);
+      else
+        start_read(now, object, id, out);
       continue;
     }
     if (object.writes.size() >= max_writes_per_object) return;
     object.waiting.pop_front();
     if (!object.known.empty() && std::ranges::binary_search(object.known, op.origin) && !SD_BUG(repeat_writes)) {
       SD_SOMETIMES(true, repeated_write_known);
-      // An earlier owner carried it out, and others may have seen that: doing it again could undo what was written since.
+      // An earlier owner carried it out, and others may have seen that: doing it again could undo what was written
+      // since.
       finish_op(now, id, Status::ok, {}, out);
       continue;
     }
     if (peer::may_be_forgotten(object.forgotten, op.origin)) {
-      // So late that nobody can say whether it was. An error leaves that open, as it is; carrying it out could undo what was written since.
-      out.notices.push_back("object " + to_string(object.oid) + ": a write came too late to know whether it was carried out before; it fails");
+      // So late that nobody can say whether it was. An error leaves that open, as it is; carrying it out could undo
+      // what was written since.
+      out.notices.push_back("object " + to_string(object.oid) +
+                            ": a write came too late to know whether it was carried out before; it fails");
       finish_op(now, id, Status::io_error, {}, out);
       continue;
     }
@@ -233,8 +247,10 @@ void Volume::pump(Time now, Object& object, VolumeEffects& out) {
       finish_op(now, id, Status::ok, {}, out);
       continue;
     }
-    if (op.kind == Op::Kind::write && std::ranges::any_of(object.acting, [&](NodeId m) { return contains(full_, m); })) {
-      // Refused here, before any member changed: a member that is really full could only be left behind. Ask whether space came back.
+    if (op.kind == Op::Kind::write &&
+        std::ranges::any_of(object.acting, [&](NodeId m) { return contains(full_, m); })) {
+      // Refused here, before any member changed: a member that is really full could only be left behind. Ask whether
+      // space came back.
       for (const NodeId member : object.acting)
         if (contains(full_, member)) out.requests.emplace_back(member, make(Request::Op::query, 0, object.oid));
       finish_op(now, id, Status::no_space, {}, out);
@@ -276,7 +292,8 @@ void Volume::start_read(Time now, Object& object, std::uint64_t id, VolumeEffect
   for (const NodeId member : members)
     if (target == 0 && !contains(op.tried, member)) target = member;
   if (target == 0 && op.bad_copy && !op.mended) {
-    // Each copy is damaged somewhere in the range, not necessarily in the same place; and members of earlier epochs may have good blocks.
+    // Each copy is damaged somewhere in the range, not necessarily in the same place; and members of earlier epochs may
+    // have good blocks.
     op.mended = true;
     op.bad_copy = false;
     op.tried.clear();
@@ -287,7 +304,8 @@ void Volume::start_read(Time now, Object& object, std::uint64_t id, VolumeEffect
     return;
   }
   if (target == 0) {
-    out.notices.push_back("object " + to_string(object.oid) + ": no member returned good data for a read; the read fails");
+    out.notices.push_back("object " + to_string(object.oid) +
+                          ": no member returned good data for a read; the read fails");
     finish_op(now, id, Status::io_error, {}, out);
     return;
   }
@@ -301,11 +319,13 @@ void Volume::start_read(Time now, Object& object, std::uint64_t id, VolumeEffect
   out.requests.emplace_back(target, std::move(request));
 }
 
-// --- Answers of members --------------------------------------------------------------------------------------------------------------
+// --- Answers of members
 
 void Volume::note_full(NodeId member, bool full) {
-  if (full) add_sorted(full_, member);
-  else take(full_, member);
+  if (full)
+    add_sorted(full_, member);
+  else
+    take(full_, member);
 }
 
 void Volume::on_reply(Time now, NodeId from, Reply&& reply, VolumeEffects& out) {
@@ -315,21 +335,11 @@ void Volume::on_reply(Time now, NodeId from, Reply&& reply, VolumeEffects& out) 
   const std::uint64_t id = reply.id;
   switch (op->kind) {
     case Op::Kind::write:
-    case Op::Kind::zero:
-      on_write_reply(now, id, *op, from, std::move(reply), out);
-      break;
-    case Op::Kind::read:
-      on_read_reply(now, id, *op, from, std::move(reply), out);
-      break;
-    case Op::Kind::query:
-      on_query_reply(now, id, *op, from, std::move(reply), out);
-      break;
-    case Op::Kind::pull:
-      on_pull_reply(now, id, *op, from, std::move(reply), out);
-      break;
-    case Op::Kind::establish:
-      on_establish_reply(now, *op, from, std::move(reply), out);
-      break;
+    case Op::Kind::zero: on_write_reply(now, id, *op, from, std::move(reply), out); break;
+    case Op::Kind::read: on_read_reply(now, id, *op, from, std::move(reply), out); break;
+    case Op::Kind::query: on_query_reply(now, id, *op, from, std::move(reply), out); break;
+    case Op::Kind::pull: on_pull_reply(now, id, *op, from, std::move(reply), out); break;
+    case Op::Kind::establish: on_establish_reply(now, *op, from, std::move(reply), out); break;
     case Op::Kind::flush:
       if (reply.status != Status::ok || reply.generation != generation_) break;  // repeated by tick
       take(op->waiting_for, from);
@@ -340,16 +350,15 @@ void Volume::on_reply(Time now, NodeId from, Reply&& reply, VolumeEffects& out) 
         finish_part(now, io, 0, Status::ok, {}, out);
       }
       break;
-    case Op::Kind::check:
-      on_check_reply(now, id, *op, from, reply, out);
-      break;
+    case Op::Kind::check: on_check_reply(now, id, *op, from, reply, out); break;
   }
   run_checks(now, out);
 }
 
 void Volume::on_write_reply(Time now, std::uint64_t id, Op& op, NodeId from, Reply&& reply, VolumeEffects& out) {
   Object& object = *op.object;
-  // While the object is being peered the answer may concern what peering is about to redo; it asks again for what it needs.
+  // While the object is being peered the answer may concern what peering is about to redo; it asks again for what it
+  // needs.
   if (object.state != Object::State::ready || reply.generation != generation_) return;
   switch (reply.status) {
     case Status::ok:
@@ -368,9 +377,10 @@ void Volume::on_write_reply(Time now, std::uint64_t id, Op& op, NodeId from, Rep
       pump(now, object, out);
       return;
     case Status::behind: {
-      // It lacks a write before this one. If that is still under way its message was lost with a connection: send it again, and what
-      // follows it. If not, the two have parted.
-      const auto lost = std::ranges::find_if(object.writes, [&](std::uint64_t w) { return contains(ops_.find(w)->waiting_for, from); });
+      // It lacks a write before this one. If that is still under way its message was lost with a connection: send it
+      // again, and what follows it. If not, the two have parted.
+      const auto lost = std::ranges::find_if(
+          object.writes, [&](std::uint64_t w) { return contains(ops_.find(w)->waiting_for, from); });
       if (lost == object.writes.end() || *lost == id) {
         demote(now, object, out);
         return;
@@ -378,7 +388,8 @@ void Volume::on_write_reply(Time now, std::uint64_t id, Op& op, NodeId from, Rep
       if (now - object.resent_at < resend_interval) return;
       object.resent_at = now;
       for (auto at = lost; at != object.writes.end(); ++at)
-        if (Op& again = *ops_.find(*at); contains(again.waiting_for, from)) send_write(now, object, *at, again, from, out);
+        if (Op& again = *ops_.find(*at); contains(again.waiting_for, from))
+          send_write(now, object, *at, again, from, out);
       return;
     }
     case Status::damaged:
@@ -386,7 +397,8 @@ void Volume::on_write_reply(Time now, std::uint64_t id, Op& op, NodeId from, Rep
     case Status::no_space: {
       if (reply.status == Status::damaged && !op.mended) {
         op.mended = true;
-        if (!contains(object.damaged, from)) object.damaged.push_back(from);  // mended by peering, which then sends the write again
+        // mended by peering, which then sends the write again
+        if (!contains(object.damaged, from)) object.damaged.push_back(from);
         demote(now, object, out);
         return;
       }
@@ -396,8 +408,7 @@ void Volume::on_write_reply(Time now, std::uint64_t id, Op& op, NodeId from, Rep
       demote(now, object, out);
       return;
     }
-    default:
-      return;  // repeated by tick, or redone in the next generation
+    default: return;  // repeated by tick, or redone in the next generation
   }
 }
 
@@ -415,7 +426,8 @@ void Volume::on_read_reply(Time now, std::uint64_t id, Op& op, NodeId from, Repl
   Object& object = *op.object;
   if (reply.generation != generation_) return;
   // Its disk kept an older state of the object than the one it answered for, and it does not know.
-  const bool older = (reply.status == Status::ok || reply.status == Status::damaged) && reply.version < op.version && !SD_BUG(believe_old_reads);
+  const bool older = (reply.status == Status::ok || reply.status == Status::damaged) && reply.version < op.version &&
+                     !SD_BUG(believe_old_reads);
   SD_SOMETIMES(older, read_from_older_copy);
   switch (older ? Status::behind : reply.status) {
     case Status::ok: {
@@ -427,14 +439,13 @@ void Volume::on_read_reply(Time now, std::uint64_t id, Op& op, NodeId from, Repl
       --object.reads;
       if (op.bad_copy) {
         for (const NodeId member : op.tried) ask_to_mend(object, member, op, out);
-        out.notices.push_back("object " + to_string(object.oid) + ": damaged blocks are being replaced from another member");
+        out.notices.push_back("object " + to_string(object.oid) +
+                              ": damaged blocks are being replaced from another member");
       }
       finish_op(now, id, Status::ok, std::move(reply.payload), out);
       return;
     }
-    case Status::damaged:
-      op.bad_copy = true;
-      [[fallthrough]];
+    case Status::damaged: op.bad_copy = true; [[fallthrough]];
     case Status::io_error:
       op.tried.push_back(from);
       requeue_read(now, id, op, out);
@@ -447,12 +458,12 @@ void Volume::on_read_reply(Time now, std::uint64_t id, Op& op, NodeId from, Repl
       object.readable.clear();
       if (object.state == Object::State::ready) demote(now, object, out);
       return;
-    default:
-      return;
+    default: return;
   }
 }
 
-// Puts a read that was sent back in line, under a new number: an answer to the old one might show a write that came in between.
+// Puts a read that was sent back in line, under a new number: an answer to the old one might show a write that came in
+// between.
 void Volume::requeue_read(Time now, std::uint64_t id, Op& op, VolumeEffects& out) {
   Object& object = *op.object;
   op.waiting_for.clear();
@@ -474,12 +485,15 @@ void Volume::finish_op(Time now, std::uint64_t id, Status status, Payload&& payl
   }
 }
 
-void Volume::finish_part(Time now, std::uint64_t id, std::uint32_t part, Status status, Payload&& payload, VolumeEffects& out) {
+void Volume::finish_part(Time now, std::uint64_t id, std::uint32_t part, Status status, Payload&& payload,
+                         VolumeEffects& out) {
   Io* io = ios_.find(id);
   if (!io) return;
   if (status != Status::ok && io->status == Status::ok) io->status = status;
-  if (io->parts.empty()) io->payload = std::move(payload);
-  else io->parts[part] = std::move(payload);
+  if (io->parts.empty())
+    io->payload = std::move(payload);
+  else
+    io->parts[part] = std::move(payload);
   SD_ASSERT(io->parts_left > 0, "each part of a request ends once");
   if (--io->parts_left > 0) return;
   if (io->fua && io->status == Status::ok) {
@@ -505,7 +519,9 @@ void Volume::finish_io(Time, std::uint64_t id, VolumeEffects& out) {
     if (io.parts.empty()) {
       done.payload = std::move(io.payload);
     } else {
-      for (auto& part : io.parts) done.payload.insert(done.payload.end(), std::make_move_iterator(part.begin()), std::make_move_iterator(part.end()));
+      for (auto& part : io.parts)
+        done.payload.insert(done.payload.end(), std::make_move_iterator(part.begin()),
+                            std::make_move_iterator(part.end()));
     }
   } else if (io.kind == IoRequest::Kind::map || io.kind == IoRequest::Kind::check) {
     done.payload = std::move(io.payload);
@@ -514,7 +530,7 @@ void Volume::finish_io(Time, std::uint64_t id, VolumeEffects& out) {
   out.done.push_back(std::move(done));
 }
 
-// --- Flush ------------------------------------------------------------------------------------------------------------------------------
+// --- Flush
 
 void Volume::start_flush(Time now, std::uint64_t io, VolumeEffects& out) {
   ios_.find(io)->parts_left = 1;
@@ -543,10 +559,11 @@ void Volume::start_flush(Time now, std::uint64_t io, VolumeEffects& out) {
 
 void Volume::send_flush(Time now, std::uint64_t id, Op& op, VolumeEffects& out) {
   op.sent = now;
-  for (const NodeId member : op.waiting_for) out.requests.emplace_back(member, make(Request::Op::flush, id, Oid::inode(vid_)));
+  for (const NodeId member : op.waiting_for)
+    out.requests.emplace_back(member, make(Request::Op::flush, id, Oid::inode(vid_)));
 }
 
-// --- The cluster changed; time passed --------------------------------------------------------------------------------------------------
+// --- The cluster changed; time passed
 
 void Volume::give_up(VolumeEffects& out) {
   owner_ = false;
@@ -639,7 +656,9 @@ void Volume::set_serving(Time now, bool serving, VolumeEffects& out) {
     if (const auto at = objects_.find(oid); at != objects_.end()) pump(now, *at->second, out);
 }
 
-Time Volume::next_deadline() const { return ops_.size() > 0 || !recovering_.empty() || !checks_.empty() ? (next_tick_ == never ? 0 : next_tick_) : never; }
+Time Volume::next_deadline() const {
+  return ops_.size() > 0 || !recovering_.empty() || !checks_.empty() ? (next_tick_ == never ? 0 : next_tick_) : never;
+}
 
 void Volume::tick(Time now, VolumeEffects& out) {
   if (!owner_ || (next_tick_ != never && now < next_tick_)) return;
@@ -668,8 +687,7 @@ void Volume::tick(Time now, VolumeEffects& out) {
       case Op::Kind::check:
         if (age >= repeat_after) repeat_check(now, id, op, out);
         break;
-      default:
-        break;
+      default: break;
     }
   });
   for (const std::uint64_t id : late_reads) {

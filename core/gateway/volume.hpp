@@ -1,32 +1,38 @@
 // One virtual disk at its owner: turns the requests of clients into versioned operations on the members of each object.
 //
-// The problem: copies on several nodes, any of which may die, stall or lose what it had not flushed, must look like one disk. Writing to
-// all and reading from any is not enough: a gateway that dies between two sends leaves copies different, and then two reads can give two
-// answers. The sketch of the answer:
-// - All writes of a disk go through one owner at a time, which numbers each object's writes. Members take them in that order only.
-// - A write is acknowledged when all acting members hold it. A read comes from one member and waits behind overlapping writes under
-//   way, so nothing is shown that could still vanish.
-// - Each change of the owner or of the members begins a new generation. The first time an object is touched in a generation the owner
-//   asks the members of every epoch that may still matter for their version ("peering"), which also fences older generations; the
-//   newest complete copy wins, the others are made equal to it, and only then is the object ready.
+// The problem: copies on several nodes, any of which may die, stall or lose what it had not flushed, must look like one
+// disk. Writing to all and reading from any is not enough: a gateway that dies between two sends leaves copies
+// different, and then two reads can give two answers. The sketch of the answer:
+// - All writes of a disk go through one owner at a time, which numbers each object's writes. Members take them in that
+//   order only.
+// - A write is acknowledged when all acting members hold it. A read comes from one member and waits behind overlapping
+//   writes under way, so nothing is shown that could still vanish.
+// - Each change of the owner or of the members begins a new generation. The first time an object is touched in a
+//   generation the owner asks the members of every epoch that may still matter for their version ("peering"), which
+//   also fences older generations; the newest complete copy wins, the others are made equal to it, and only then is the
+//   object ready.
 // - An object whose index entry was never set was never written: no peering, reads are zeros.
 //
-// - The decision is then written down, as a version of the new generation, unless every member that could ever object has agreed: one
-//   that was away may hold a history of its own with a version above the winner's, which must not win later over what was seen.
+// - The decision is then written down, as a version of the new generation, unless every member that could ever object
+//   has agreed: one that was away may hold a history of its own with a version above the winner's, which must not win
+//   later over what was seen.
 //
-// - A member that has no room to be made equal keeps nobody from reading: once it has marked what it has as no copy, the others are as good as
-//   all, until the next attempt succeeds. Only reads: what is acknowledged is held by all acting members.
+// - A member that has no room to be made equal keeps nobody from reading: once it has marked what it has as no copy,
+//   the others are as good as all, until the next attempt succeeds. Only reads: what is acknowledged is held by all
+//   acting members.
 //
-// States of an object: unpeered -> querying -> pulling -> establishing -> ready, and back to unpeered with every generation and after a member's error.
+// States of an object: unpeered -> querying -> pulling -> establishing -> ready, and back to unpeered with every
+// generation and after a member's error.
 //
 // Invariants (see check_invariants):
-// - ready: every acting member holds `version` minus what is in `writes`, a run of consecutive versions that ends in `version`.
+// - ready: every acting member holds `version` minus what is in `writes`, a run of consecutive versions that ends in
+//   `version`.
 // - a write is in `writes` from its sending until every acting member has acknowledged it.
 #pragma once
 #include <deque>
-#include <string>
 #include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/base/slot_table.hpp"
@@ -48,7 +54,8 @@ struct VolumeEffects {
 class Volume {
  public:
   // state and placement are the node's, kept up to date by it; the volume must be told of each change by on_state.
-  Volume(Time now, NodeId self, Vid vid, BufferPool& pool, const cluster::State& state, const cluster::Placement& placement);
+  Volume(Time now, NodeId self, Vid vid, BufferPool& pool, const cluster::State& state,
+         const cluster::Placement& placement);
 
   // The request must lie inside the disk. Zero lengths are answered at once.
   void submit(Time now, std::uint64_t ticket, IoRequest&& request, VolumeEffects& out);
@@ -64,7 +71,8 @@ class Volume {
   // Makes every object redundant in the current generation, `budget` at a time, then says so: `recovered_generation`.
   void recover(Time now, std::size_t budget, VolumeEffects& out);
   std::uint64_t recovered_generation() const { return recovered_generation_; }
-  // Of the sweep under way: objects found so far, those of them that are being seen to, and how much of the disk was gone through.
+  // Of the sweep under way: objects found so far, those of them that are being seen to, and how much of the disk was
+  // gone through.
   struct SweepProgress {
     std::uint64_t found = 0, open = 0;
     std::uint64_t at = 0, end = 0;  // data objects
@@ -87,11 +95,11 @@ class Volume {
     std::uint64_t ticket = 0;
     IoRequest::Kind kind{};
     bool fua = false;
-    bool internal = false;           // nobody to answer
+    bool internal = false;  // nobody to answer
     std::uint32_t parts_left = 0;
     Status status = Status::ok;
-    std::vector<Payload> parts;      // of a read over several objects, in order
-    Payload payload;                 // of a read of one object
+    std::vector<Payload> parts;            // of a read over several objects, in order
+    Payload payload;                       // of a read of one object
     std::uint64_t offset = 0, length = 0;  // of a map
   };
 
@@ -109,14 +117,15 @@ class Volume {
     std::uint32_t offset = 0, length = 0;
     Payload payload;
     Origin origin;
-    Version version, previous;       // read, check: `version` is the least that its answer must be of
+    Version version, previous;  // read, check: `version` is the least that its answer must be of
     Time sent = 0;
     unsigned repeats = 0;
-    ActingSet waiting_for;           // members that have not answered
-    ActingSet tried;                 // read: members that failed
-    bool bad_copy = false;           // read: a member's copy turned out damaged
-    bool mended = false;             // read, write: damage stood in its way once, and everybody was asked for good blocks
-    std::uint32_t entry = 0;         // load_page: the page; set_entry: the data object's index
+    ActingSet waiting_for;  // members that have not answered
+    ActingSet tried;        // read: members that failed
+    bool bad_copy = false;  // read: a member's copy turned out damaged
+    // read, write: damage stood in its way once, and everybody was asked for good blocks
+    bool mended = false;
+    std::uint32_t entry = 0;  // load_page: the page; set_entry: the data object's index
   };
 
   struct Answer {
@@ -128,71 +137,78 @@ class Volume {
     enum class State : std::uint8_t { unpeered, querying, pulling, establishing, ready };
     Oid oid;
     State state = State::unpeered;
-    std::uint64_t generation = 0;    // in which it was peered, or is being
+    std::uint64_t generation = 0;  // in which it was peered, or is being
     ActingSet acting;
-    Version version;                 // the newest given out
-    std::uint32_t round = 0;         // of peering in this generation ...
-    bool round_used = false;         // ... in which writes were sent: the next peering needs a new one, or a late write could slip in
-    std::deque<std::uint64_t> writes;     // sent, not yet acknowledged by all; in version order
-    std::deque<std::uint64_t> waiting;    // not yet sent, in order of arrival
-    std::uint32_t reads = 0;              // sent
-    Time resent_at = 0;                   // writes, to a member that lacked some
-    std::uint64_t peering = 0;            // the op of the query or pull
+    Version version;          // the newest given out
+    std::uint32_t round = 0;  // of peering in this generation ...
+    // ... in which writes were sent: the next peering needs a new one, or a late write could slip in
+    bool round_used = false;
+    std::deque<std::uint64_t> writes;   // sent, not yet acknowledged by all; in version order
+    std::deque<std::uint64_t> waiting;  // not yet sent, in order of arrival
+    std::uint32_t reads = 0;            // sent
+    Time resent_at = 0;                 // writes, to a member that lacked some
+    std::uint64_t peering = 0;          // the op of the query or pull
     std::vector<Answer> answers;
-    std::vector<Origin> known;            // writes that the winner holds already, ordered: asked for again, they are done
-    std::vector<Origin> forgotten;        // others that it may hold: nobody remembers
-    ActingSet damaged;                    // members whose damaged blocks are to be replaced
-    ActingSet without_room;               // of those that pull: they cannot, and have marked what they hold as no copy
-    ActingSet readable;                   // not ready in this generation, but these members hold what counts, and no other can
-    ActingSet bad_sources;                // a pull from them failed: they cannot read their copy
+    // writes that the winner holds already, ordered: asked for again, they are done
+    std::vector<Origin> known;
+    std::vector<Origin> forgotten;  // others that it may hold: nobody remembers
+    ActingSet damaged;              // members whose damaged blocks are to be replaced
+    ActingSet without_room;         // of those that pull: they cannot, and have marked what they hold as no copy
+    // not ready in this generation, but these members hold what counts, and no other can
+    ActingSet readable;
+    ActingSet bad_sources;  // a pull from them failed: they cannot read their copy
     NodeId source = 0;
-    bool background = false;              // the pull: nobody waits for the object
-    bool waits = false;                   // said so in the log
-    bool dropped = false;                 // a version that was never acknowledged: the decision is written down above it
-    Version winner;                       // what the members are made equal to, and the version that this is given
-    Version adopted;                      // the version it had: tells which writes it includes
-    // Versions that were given to winners and not by all members taken yet, each with its `adopted`: being above the writes under way
-    // does not mean including them.
+    bool background = false;  // the pull: nobody waits for the object
+    bool waits = false;       // said so in the log
+    // a version that was never acknowledged: the decision is written down above it
+    bool dropped = false;
+    Version winner;   // what the members are made equal to, and the version that this is given
+    Version adopted;  // the version it had: tells which writes it includes
+    // Versions that were given to winners and not by all members taken yet, each with its `adopted`: being above the
+    // writes under way does not mean including them.
     std::vector<std::pair<Version, Version>> established;
-    Time retry_at = never;                // of peering that could not go on
+    Time retry_at = never;  // of peering that could not go on
   };
 
   struct Page {
     bool loaded = false, loading = false;
-    std::vector<std::uint8_t> set;        // one for each entry
-    std::vector<std::uint64_t> waiting;   // ops for objects whose entry is on this page
-    std::vector<std::uint64_t> maps;      // ios
+    std::vector<std::uint8_t> set;       // one for each entry
+    std::vector<std::uint64_t> waiting;  // ops for objects whose entry is on this page
+    std::vector<std::uint64_t> maps;     // ios
   };
 
   // An object whose copies are being read.
   struct Checked {
     Oid oid;
-    std::uint64_t op = 0;                 // of the question to its members, if one is under way
-    Time since = 0;                       // the last sign of progress
-    unsigned rounds = 0;                  // of peering for members that were found without a whole copy
-    bool old_copy = false;                // such a member answered
-    ActingSet read;                       // members whose copy was read to the end
+    std::uint64_t op = 0;   // of the question to its members, if one is under way
+    Time since = 0;         // the last sign of progress
+    unsigned rounds = 0;    // of peering for members that were found without a whole copy
+    bool old_copy = false;  // such a member answered
+    ActingSet read;         // members whose copy was read to the end
     CheckCounts counts;
   };
   // The check that a client asked for.
   struct Check {
     std::uint64_t io = 0;
     std::uint64_t first = 0, next = 0, end = 0;  // data objects
-    std::uint64_t begun = 0;              // objects
-    Time since = never, load_at = 0;      // begun; when to ask for a page of the index again
-    std::uint64_t index_begun = ~0ull;    // the last data object before which an object of the index was checked
+    std::uint64_t begun = 0;                     // objects
+    Time since = never, load_at = 0;             // begun; when to ask for a page of the index again
+    std::uint64_t index_begun = ~0ull;           // the last data object before which an object of the index was checked
     std::vector<Checked> open;
     CheckCounts counts;
   };
 
   // volume.cpp: requests in, answers out.
-  void finish_part(Time now, std::uint64_t io, std::uint32_t part, Status status, Payload&& payload, VolumeEffects& out);
+  void finish_part(Time now, std::uint64_t io, std::uint32_t part, Status status, Payload&& payload,
+                   VolumeEffects& out);
   void finish_io(Time now, std::uint64_t id, VolumeEffects& out);
   void admit(Time now, std::uint64_t id, VolumeEffects& out);
   void enqueue(Time now, Object& object, std::uint64_t id, VolumeEffects& out);
   void pump(Time now, Object& object, VolumeEffects& out);
   bool overlaps_write(const Object& object, const Op& op) const;
-  static const ActingSet& readers(const Object& object) { return object.state == Object::State::ready ? object.acting : object.readable; }
+  static const ActingSet& readers(const Object& object) {
+    return object.state == Object::State::ready ? object.acting : object.readable;
+  }
   void start_write(Time now, Object& object, std::uint64_t id, VolumeEffects& out);
   void send_write(Time now, Object& object, std::uint64_t id, Op& op, NodeId only, VolumeEffects& out);
   void start_read(Time now, Object& object, std::uint64_t id, VolumeEffects& out);
@@ -276,18 +292,18 @@ class Volume {
   std::map<Oid, std::unique_ptr<Object>> objects_;
   std::map<std::uint32_t, Page> pages_;
   std::map<std::uint32_t, std::vector<std::uint64_t>> entries_;  // being written, and the ops that wait for each
-  std::vector<NodeId> dirty_;             // members that hold acknowledged writes which no flush covers yet, ordered
-  std::vector<NodeId> full_;              // members short of space, ordered
-  std::vector<NodeId> told_without_room_; // in this generation, ordered
-  std::vector<std::uint64_t> flushes_;    // ops
+  std::vector<NodeId> dirty_;              // members that hold acknowledged writes which no flush covers yet, ordered
+  std::vector<NodeId> full_;               // members short of space, ordered
+  std::vector<NodeId> told_without_room_;  // in this generation, ordered
+  std::vector<std::uint64_t> flushes_;     // ops
   Slice zero_block_;
   Time next_tick_ = never;
   std::uint64_t recovered_generation_ = 0, recovering_generation_ = 0;
-  std::uint64_t recover_next_ = 0;        // next data object of the sweep
-  std::vector<Oid> recovering_;           // objects being peered by the sweep
-  std::uint64_t found_ = 0;               // by the sweep
-  std::uint64_t recovery_flush_ = 0;      // the io that ends the sweep
-  std::deque<Check> checks_;              // in order of arrival; the first is under way
+  std::uint64_t recover_next_ = 0;    // next data object of the sweep
+  std::vector<Oid> recovering_;       // objects being peered by the sweep
+  std::uint64_t found_ = 0;           // by the sweep
+  std::uint64_t recovery_flush_ = 0;  // the io that ends the sweep
+  std::deque<Check> checks_;          // in order of arrival; the first is under way
 };
 
 }  // namespace sd

@@ -1,12 +1,14 @@
-// The check that an operator asks for: every copy of every object is read at its members, each block against its checksum, and what is wrong
-// is put right as it is found.
+// The check that an operator asks for: every copy of every object is read at its members, each block against its
+// checksum, and what is wrong is put right as it is found.
 //
-// Nothing of its own is needed for that. A member mends damaged blocks as for the scrub; and one whose copy turns out to be missing, incomplete
-// or older than the owner knows it to be is the owner's reason to ask all members anew, which makes their copies equal. So a check
-// disturbs no client: it only ever does early what else would be done when somebody comes by.
+// Nothing of its own is needed for that. A member mends damaged blocks as for the scrub; and one whose copy turns out
+// to be missing, incomplete or older than the owner knows it to be is the owner's reason to ask all members anew, which
+// makes their copies equal. So a check disturbs no client: it only ever does early what else would be done when
+// somebody comes by.
 //
-// A request checks a bounded number of objects, for a bounded time, and says where to go on: whoever asks keeps the state. One request of a disk is
-// worked on at a time, some objects at once; members keep to the rate of recovery. A new generation asks again about the objects under way.
+// A request checks a bounded number of objects, for a bounded time, and says where to go on: whoever asks keeps the
+// state. One request of a disk is worked on at a time, some objects at once; members keep to the rate of recovery. A
+// new generation asks again about the objects under way.
 #include <algorithm>
 #include <utility>
 
@@ -26,8 +28,9 @@ namespace {
 
 constexpr std::size_t objects_at_once = 4;
 constexpr std::uint64_t objects_per_request = 64;
-constexpr Time begins_for = seconds(2);    // after that a request ends with what it has begun
-constexpr Time patience = seconds(10);     // with an object that does not get on; what waits for members that are away is not waited for here
+constexpr Time begins_for = seconds(2);  // after that a request ends with what it has begun
+// with an object that does not get on; what waits for members that are away is not waited for here
+constexpr Time patience = seconds(10);
 constexpr Time load_pause = milliseconds(250);
 constexpr unsigned max_rounds = 3;
 
@@ -71,7 +74,8 @@ void Volume::run_checks(Time now, VolumeEffects& out) {
 
 // A request gets on by one object at least.
 bool Volume::begins_more(Time now, const Check& check) {
-  return check.next < check.end && (check.next == check.first || (check.begun < objects_per_request && now - check.since < begins_for));
+  return check.next < check.end &&
+         (check.next == check.first || (check.begun < objects_per_request && now - check.since < begins_for));
 }
 
 void Volume::begin_checks(Time now, Check& check, VolumeEffects& out) {
@@ -114,7 +118,8 @@ bool Volume::go_on(Time now, Checked& checked, VolumeEffects& out) {
     if (checked.op != 0) ops_.erase(checked.op);
     ++checked.counts.objects;
     ++checked.counts.unchecked;
-    out.notices.push_back("check: object " + to_string(checked.oid) + " cannot be checked, or not all its copies be made whole, for now");
+    out.notices.push_back("check: object " + to_string(checked.oid) +
+                          " cannot be checked, or not all its copies be made whole, for now");
     return true;
   }
   if (checked.op != 0) return false;
@@ -138,7 +143,8 @@ bool Volume::read_copies(Time now, const Object& object, Checked& checked, Volum
   op.sent = now;
   op.version = object.writes.empty() ? object.version : ops_.find(object.writes.front())->previous;
   for (const NodeId member : object.acting)
-    if (!contains(checked.read, member) && !(SD_BUG(check_skips_copies) && member != object.acting.front())) op.waiting_for.push_back(member);
+    if (!contains(checked.read, member) && !(SD_BUG(check_skips_copies) && member != object.acting.front()))
+      op.waiting_for.push_back(member);
   if (op.waiting_for.empty()) return false;
   const ActingSet asked = op.waiting_for;
   checked.op = ops_.insert(std::move(op));
@@ -193,7 +199,9 @@ void Volume::on_check_reply(Time now, std::uint64_t id, Op& op, NodeId from, con
   checked->op = 0;
   if (!std::exchange(checked->old_copy, false)) return;
   ++checked->rounds;
-  if (const auto object = objects_.find(checked->oid); object != objects_.end() && object->second->state == Object::State::ready) demote(now, *object->second, out);
+  if (const auto object = objects_.find(checked->oid);
+      object != objects_.end() && object->second->state == Object::State::ready)
+    demote(now, *object->second, out);
 }
 
 void Volume::repeat_check(Time now, std::uint64_t id, Op& op, VolumeEffects& out) {

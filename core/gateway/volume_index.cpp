@@ -1,5 +1,5 @@
-// The index: which objects of the disk exist. One 4-byte entry for each data object, holding the vid that owns it, in index objects that are
-// replicated like all others. Loaded by pages of one block, kept in memory.
+// The index: which objects of the disk exist. One 4-byte entry for each data object, holding the vid that owns it, in
+// index objects that are replicated like all others. Loaded by pages of one block, kept in memory.
 #include "core/base/assert.hpp"
 #include "core/base/codec.hpp"
 #include "core/base/limits.hpp"
@@ -70,7 +70,8 @@ void Volume::write_entry(Time now, std::uint32_t index, std::uint64_t first_op, 
   op.length = index_owner_size;
   op.payload.push_back(pool_.copy_of(bytes));
   op.entry = index;
-  enqueue(now, object_for(Oid::index_object(vid_, index / limits::index_entries_per_object)), ops_.insert(std::move(op)), out);
+  enqueue(now, object_for(Oid::index_object(vid_, index / limits::index_entries_per_object)),
+          ops_.insert(std::move(op)), out);
 }
 
 void Volume::on_entry_written(Time now, std::uint32_t index, Status status, VolumeEffects& out) {
@@ -81,8 +82,10 @@ void Volume::on_entry_written(Time now, std::uint32_t index, Status status, Volu
     begin_object(index);
   }
   for (const std::uint64_t id : waiting) {
-    if (status == Status::ok) admit(now, id, out);
-    else finish_op(now, id, status, {}, out);
+    if (status == Status::ok)
+      admit(now, id, out);
+    else
+      finish_op(now, id, status, {}, out);
   }
 }
 
@@ -90,7 +93,8 @@ void Volume::try_map(Time now, std::uint64_t id, VolumeEffects& out) {
   Io& io = *ios_.find(id);
   const auto first = static_cast<std::uint32_t>(io.offset / limits::object_size);
   const auto count = static_cast<std::uint32_t>(io.length);
-  for (std::uint32_t number = first / page_entries; count > 0 && number <= (first + count - 1) / page_entries; ++number) {
+  for (std::uint32_t number = first / page_entries; count > 0 && number <= (first + count - 1) / page_entries;
+       ++number) {
     Page& page = page_of(now, number, out);
     if (page.loaded) continue;
     page.maps.push_back(id);

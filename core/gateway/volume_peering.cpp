@@ -35,8 +35,10 @@ void Volume::demote(Time now, Object& object, VolumeEffects& out) {
 void Volume::on_lost_copy(Time now, Oid oid, VolumeEffects& out) {
   if (!owner_ || oid.vid() != vid_ || (!oid.is_data() && oid != Oid::index_object(vid_, oid.index()))) return;
   Object& object = object_for(oid);
-  if (object.state == Object::State::ready) demote(now, object, out);
-  else if (object.state == Object::State::unpeered && object.retry_at == never) peer(now, object, out);
+  if (object.state == Object::State::ready)
+    demote(now, object, out);
+  else if (object.state == Object::State::unpeered && object.retry_at == never)
+    peer(now, object, out);
 }
 
 void Volume::postpone(Time now, Object& object) {
@@ -61,7 +63,8 @@ void Volume::peer(Time now, Object& object, VolumeEffects& out) {
   }
   Op op;
   if (object.round_used && object.round + 1 >= 1u << Version::round_bits) {
-    out.notices.push_back("object " + to_string(object.oid) + ": its members failed too often; requests for it fail until the next epoch");
+    out.notices.push_back("object " + to_string(object.oid) +
+                          ": its members failed too often; requests for it fail until the next epoch");
     postpone(now, object);
     fail_waiting(now, object, Status::io_error, out);
     return;
@@ -104,24 +107,26 @@ void Volume::on_query_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&
   if (op.waiting_for.empty()) decide(now, object, out);
 }
 
-// Whether whoever answered, a member of the period, still has all that it held then: a restart may lose what was not flushed, and half-way through a
-// pull whatever it held was found to be superseded by what it was copying.
+// Whether whoever answered, a member of the period, still has all that it held then: a restart may lose what was not
+// flushed, and half-way through a pull whatever it held was found to be superseded by what it was copying.
 bool Volume::kept_since(const cluster::Placement::Period& period, const Answer& answer) const {
   return !answer.reply.incomplete && state_.member(answer.from)->incarnation == period.incarnation(answer.from);
 }
 
-// Whether the answers are sure to include every acknowledged write. A write of an epoch was held by all acting members of that epoch, so
-// one of them suffices, if it has kept what it held. If all of them restarted then what was not
-// flushed is lost as in a power failure, and each of them has what was. If some are away, one of those may have kept what the
-// others lost; it is waited for, but not for ever: more members than the policy tolerates have failed then.
+// Whether the answers are sure to include every acknowledged write. A write of an epoch was held by all acting members
+// of that epoch, so one of them suffices, if it has kept what it held. If all of them restarted then what was not
+// flushed is lost as in a power failure, and each of them has what was. If some are away, one of those may have kept
+// what the others lost; it is waited for, but not for ever: more members than the policy tolerates have failed then.
 bool Volume::covered(Time now, const Object& object) const {
   const auto& periods = placement_.periods();
   const auto* vdi = state_.find(vid_);
   for (std::size_t i = 0; i + 1 < periods.size(); ++i) {
     if (periods[i + 1].record.log_index <= vdi->created_index) continue;  // over before the disk existed
-    const ActingSet acting = SD_BUG(down_counts_as_up) ? periods[i].ring.locate(object.oid, copies_) : periods[i].acting(object.oid, copies_);
+    const ActingSet acting = SD_BUG(down_counts_as_up) ? periods[i].ring.locate(object.oid, copies_)
+                                                       : periods[i].acting(object.oid, copies_);
     // What an operator has given up is not waited for.
-    const auto expected = static_cast<std::size_t>(std::ranges::count_if(acting, [&](NodeId m) { return !periods[i].given_up(m); }));
+    const auto expected =
+        static_cast<std::size_t>(std::ranges::count_if(acting, [&](NodeId m) { return !periods[i].given_up(m); }));
     if (expected == 0) continue;
     bool kept = false;
     std::size_t restarted = 0;
@@ -131,19 +136,22 @@ bool Volume::covered(Time now, const Object& object) const {
       kept = kept || kept_since(periods[i], answer);
     }
     if (SD_BUG(forget_incarnation) && restarted > 0) kept = true;
-    SD_SOMETIMES(!kept && restarted > 0 && restarted < expected && now - generation_since_ >= patience, peering_patience_over);
+    SD_SOMETIMES(!kept && restarted > 0 && restarted < expected && now - generation_since_ >= patience,
+                 peering_patience_over);
     if (kept || (restarted > 0 && (restarted >= expected || now - generation_since_ >= patience))) continue;
     return false;
   }
   return true;
 }
 
-// Whether this version is held only by members that have restarted since, while one that has not, and would have had to acknowledge it, lacks it: then
-// nobody was told of it, and nobody has read it. It is dropped, since nobody knows any more whose writes it contains: its gateway asks for them again, and
-// they would be carried out a second time, over what others wrote meanwhile.
+// Whether this version is held only by members that have restarted since, while one that has not, and would have had to
+// acknowledge it, lacks it: then nobody was told of it, and nobody has read it. It is dropped, since nobody knows any
+// more whose writes it contains: its gateway asks for them again, and they would be carried out a second time, over
+// what others wrote meanwhile.
 bool Volume::never_acknowledged(const Object& object, Version version) const {
   const auto& periods = placement_.periods();
-  const auto after = std::ranges::find_if(periods, [&](const auto& period) { return period.record.log_index > version.log_index(); });
+  const auto after =
+      std::ranges::find_if(periods, [&](const auto& period) { return period.record.log_index > version.log_index(); });
   if (after == periods.begin() || after == periods.end() || SD_BUG(keep_unacknowledged)) return false;
   const auto& period = *(after - 1);
   const ActingSet acting = period.acting(object.oid, copies_);
@@ -170,14 +178,18 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
   for (const Answer& answer : object.answers) {
     if (answer.reply.incomplete) continue;
     if (!newest || newest->reply.version < answer.reply.version) newest = &answer;
-    if ((!best || best->reply.version < answer.reply.version) && !never_acknowledged(object, answer.reply.version)) best = &answer;
+    if ((!best || best->reply.version < answer.reply.version) && !never_acknowledged(object, answer.reply.version))
+      best = &answer;
   }
-  if (!best || best->reply.version == Version{}) best = newest;  // a first write is kept: there is no copy without it that all could be given
+  // a first write is kept: there is no copy without it that all could be given
+  if (!best || best->reply.version == Version{}) best = newest;
   object.dropped = best && best->reply.version < newest->reply.version;
   if (!best || (!covered(now, object) && !SD_BUG(skip_peering))) {
     if (!object.waits) {
       object.waits = true;
-      out.notices.push_back("object " + to_string(object.oid) + (best ? ": waits for members that may hold newer data" : ": waits for a member with a whole copy"));
+      out.notices.push_back(
+          "object " + to_string(object.oid) +
+          (best ? ": waits for members that may hold newer data" : ": waits for a member with a whole copy"));
     }
     SD_SOMETIMES(best != nullptr, peering_waits_for_members);
     SD_SOMETIMES(now - generation_since_ >= patience && !object.waiting.empty(), peering_fails_waiting);
@@ -188,7 +200,8 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
   }
   object.winner = best->reply.version;
   if (object.winner == Version{} && copies_given_up(object)) {
-    out.notices.push_back("object " + to_string(object.oid) + ": every copy was on nodes that were given up; requests for it fail");
+    out.notices.push_back("object " + to_string(object.oid) +
+                          ": every copy was on nodes that were given up; requests for it fail");
     postpone(now, object);
     fail_waiting(now, object, Status::io_error, out);
     return;
@@ -201,14 +214,15 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
   for (const Answer& answer : object.answers) {
     const bool equal = !answer.reply.incomplete && answer.reply.version == object.winner;
     const bool damaged = contains(object.damaged, answer.from);
-    if (equal && !damaged && !contains(object.bad_sources, answer.from) && (source == 0 || answer.from == self_)) source = answer.from;
+    if (equal && !damaged && !contains(object.bad_sources, answer.from) && (source == 0 || answer.from == self_))
+      source = answer.from;
     if (contains(object.acting, answer.from) && (!equal || damaged)) laggards.push_back(answer.from);
   }
   if (SD_BUG(skip_peering)) laggards.clear();
   if (object.winner == Version{}) laggards.clear();  // nothing to copy: the first write makes half-made copies void
   if (source == 0) {
-    // Every copy of the newest version is damaged, or was unreadable just now. Any of them will do: what is damaged there is looked for
-    // block by block at all who answered.
+    // Every copy of the newest version is damaged, or was unreadable just now. Any of them will do: what is damaged
+    // there is looked for block by block at all who answered.
     SD_SOMETIMES(true, peering_only_damaged);
     object.bad_sources.clear();
     source = best->from;
@@ -247,14 +261,16 @@ Volume::Request Volume::pull_request(const Object& object, NodeId member) const 
 // A client wants an object that recovery is copying at its leisure.
 void Volume::hurry(Object& object, VolumeEffects& out) {
   if (object.state != Object::State::pulling || !std::exchange(object.background, false)) return;
-  for (const NodeId member : ops_.find(object.peering)->waiting_for) out.requests.emplace_back(member, pull_request(object, member));
+  for (const NodeId member : ops_.find(object.peering)->waiting_for)
+    out.requests.emplace_back(member, pull_request(object, member));
 }
 
 // All others that answered, whatever their version: a block's checksum tells whether theirs is the one.
 std::vector<NodeId> Volume::helpers_for(const Object& object, NodeId member, NodeId source) {
   std::vector<NodeId> helpers;
   for (const Answer& answer : object.answers)
-    if (answer.from != member && answer.from != source && answer.reply.exists && helpers.size() < peer::max_helpers) helpers.push_back(answer.from);
+    if (answer.from != member && answer.from != source && answer.reply.exists && helpers.size() < peer::max_helpers)
+      helpers.push_back(answer.from);
   return helpers;
 }
 
@@ -275,7 +291,8 @@ void Volume::on_pull_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&&
     return;
   }
   if (reply.status != Status::ok) {
-    if (reply.status == Status::io_error && !contains(object.bad_sources, object.source)) object.bad_sources.push_back(object.source);
+    if (reply.status == Status::io_error && !contains(object.bad_sources, object.source))
+      object.bad_sources.push_back(object.source);
     SD_SOMETIMES(reply.status == Status::no_space, pull_without_space);
     postpone(now, object);
     if (reply.status == Status::no_space) fail_waiting(now, object, Status::no_space, out);
@@ -285,12 +302,15 @@ void Volume::on_pull_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&&
   if (!take(object.damaged, from)) count_restored(now, object.oid);
   take(op.waiting_for, from);
   if (!op.waiting_for.empty()) return;
-  if (object.without_room.empty()) establish(now, object, out);
-  else serve_reads_only(now, object, out);
+  if (object.without_room.empty())
+    establish(now, object, out);
+  else
+    serve_reads_only(now, object, out);
 }
 
-// Some members cannot take their copy. All others have theirs, and those that cannot will never pass off what they have as one: so nothing
-// that is read now can be undone by them later. It could by a member that was away, if what was decided here cannot be written down.
+// Some members cannot take their copy. All others have theirs, and those that cannot will never pass off what they have
+// as one: so nothing that is read now can be undone by them later. It could by a member that was away, if what was
+// decided here cannot be written down.
 void Volume::serve_reads_only(Time now, Object& object, VolumeEffects& out) {
   object.readable.clear();
   if (all_asked_answered(object))
@@ -300,14 +320,17 @@ void Volume::serve_reads_only(Time now, Object& object, VolumeEffects& out) {
     if (contains(told_without_room_, member)) continue;
     add_sorted(told_without_room_, member);
     const auto* m = state_.member(member);
-    out.notices.push_back((m ? to_string(m->address) : std::to_string(member)) + " has no room for its copy of object " + to_string(object.oid) +
+    out.notices.push_back((m ? to_string(m->address) : std::to_string(member)) +
+                          " has no room for its copy of object " + to_string(object.oid) +
                           " and maybe others: they are read from the other copies, and writes to them are refused");
   }
   SD_SOMETIMES(!object.readable.empty(), reads_without_full_member);
   for (const NodeId member : object.readable) add_sorted(dirty_, member);
   postpone(now, object);
-  if (object.readable.empty()) fail_waiting(now, object, Status::no_space, out);
-  else pump_reads(now, object, out);
+  if (object.readable.empty())
+    fail_waiting(now, object, Status::no_space, out);
+  else
+    pump_reads(now, object, out);
 }
 
 // In order of arrival; a write would have to be taken by all.
@@ -334,7 +357,8 @@ bool Volume::all_asked_answered(const Object& object) const {
 }
 
 void Volume::establish(Time now, Object& object, VolumeEffects& out) {
-  if (object.winner == Version{} || (all_asked_answered(object) && !object.dropped) || SD_BUG(skip_peering) || SD_BUG(skip_establish)) {
+  if (object.winner == Version{} || (all_asked_answered(object) && !object.dropped) || SD_BUG(skip_peering) ||
+      SD_BUG(skip_establish)) {
     ready(now, object, out);
     return;
   }
@@ -347,7 +371,8 @@ void Volume::establish(Time now, Object& object, VolumeEffects& out) {
   op.sent = now;
   op.waiting_for = object.acting;
   object.state = Object::State::establishing;
-  object.established.emplace_back(Version{Version::generation_of(generation_, object.round), object.winner.sequence + 1}, object.adopted);
+  object.established.emplace_back(
+      Version{Version::generation_of(generation_, object.round), object.winner.sequence + 1}, object.adopted);
   object.round_used = true;
   object.peering = ops_.insert(std::move(op));
   for (const NodeId member : object.acting) out.requests.emplace_back(member, establishing_write(object));
@@ -373,12 +398,14 @@ void Volume::on_establish_reply(Time now, Op& op, NodeId from, Reply&& reply, Vo
   if (!op.waiting_for.empty()) return;
   // The answers named the winner by its old version; from here on it has this one.
   for (Answer& answer : object.answers)
-    if (!answer.reply.incomplete && answer.reply.version == object.winner) answer.reply.version = establishing_write(object).version;
+    if (!answer.reply.incomplete && answer.reply.version == object.winner)
+      answer.reply.version = establishing_write(object).version;
   object.winner = establishing_write(object).version;
   ready(now, object, out);
 }
 
-// Nothing can be promised while a member cannot take its copy; better an error that the client sees than a disk that hangs.
+// Nothing can be promised while a member cannot take its copy; better an error that the client sees than a disk that
+// hangs.
 void Volume::fail_waiting(Time now, Object& object, Status status, VolumeEffects& out) {
   for (const std::uint64_t id : std::exchange(object.waiting, {})) finish_op(now, id, status, {}, out);
 }
@@ -387,7 +414,8 @@ void Volume::ready(Time now, Object& object, VolumeEffects& out) {
   object.state = Object::State::ready;
   object.version = object.winner;
   for (const Answer& answer : object.answers)
-    if (!answer.reply.incomplete && answer.reply.version == object.winner) {  // others may hold writes that were discarded
+    // others may hold writes that were discarded
+    if (!answer.reply.incomplete && answer.reply.version == object.winner) {
       object.known.insert(object.known.end(), answer.reply.recent.last.begin(), answer.reply.recent.last.end());
       for (const Origin& origin : answer.reply.recent.forgotten) peer::forget(object.forgotten, origin);
     }
@@ -407,8 +435,10 @@ void Volume::ready(Time now, Object& object, VolumeEffects& out) {
     Op& op = *ops_.find(id);
     SD_SOMETIMES(op.version <= object.adopted, write_found_done);
     SD_SOMETIMES(op.version > object.adopted, write_sent_again);
-    if (op.version <= object.adopted) done.push_back(id);
-    else start_write(now, object, id, out);
+    if (op.version <= object.adopted)
+      done.push_back(id);
+    else
+      start_write(now, object, id, out);
   }
   if (!done.empty())
     for (const NodeId member : object.acting) add_sorted(dirty_, member);
@@ -419,7 +449,7 @@ void Volume::ready(Time now, Object& object, VolumeEffects& out) {
   pump(now, object, out);
 }
 
-// --- Recovery --------------------------------------------------------------------------------------------------------------------------
+// --- Recovery
 
 void Volume::recover(Time now, std::size_t budget, VolumeEffects& out) {
   if (!owner_ || recovered_generation_ == generation_ || recovery_flush_ != 0) return;
@@ -443,7 +473,8 @@ void Volume::recover(Time now, std::size_t budget, VolumeEffects& out) {
   const std::uint64_t objects = state_.find(vid_)->objects();
   for (std::size_t steps = 0; recover_next_ < objects && recovering_.size() < budget && steps < 4096; ++steps) {
     const auto index = static_cast<std::uint32_t>(recover_next_);
-    if (index % limits::index_entries_per_object == 0) touch(Oid::index_object(vid_, index / limits::index_entries_per_object));
+    if (index % limits::index_entries_per_object == 0)
+      touch(Oid::index_object(vid_, index / limits::index_entries_per_object));
     Page& page = page_of(now, index / page_entries, out);
     if (!page.loaded) return;
     if (page.set[index % page_entries]) touch(Oid::data(vid_, index));

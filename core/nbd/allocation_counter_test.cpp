@@ -1,5 +1,5 @@
-// Counts allocations, so that a test can show that the hot path makes none. On its own, because compilers that see these bodies inlined
-// beside their users take them for mismatched pairs.
+// Counts allocations, so that a test can show that the hot path makes none. On its own, because compilers that see
+// these bodies inlined beside their users take them for mismatched pairs.
 #include <cstdlib>
 #include <new>
 

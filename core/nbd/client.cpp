@@ -9,11 +9,11 @@ namespace sd::nbd {
 
 namespace {
 
-constexpr std::uint32_t max_option_replies = 1024;        // to one option
+constexpr std::uint32_t max_option_replies = 1024;  // to one option
 constexpr std::uint32_t max_option_reply_data = 16u << 10;
-constexpr std::uint32_t max_small_chunk = 16u << 10;      // holes and errors
-constexpr std::size_t max_content_chunks = 4096;          // of one read
-constexpr std::size_t max_extents = 1u << 16;             // of one reply
+constexpr std::uint32_t max_small_chunk = 16u << 10;  // holes and errors
+constexpr std::size_t max_content_chunks = 4096;      // of one read
+constexpr std::size_t max_extents = 1u << 16;         // of one reply
 
 bool is_error(Chunk type) { return (static_cast<std::uint16_t>(type) & 0x8000) != 0; }
 
@@ -127,8 +127,10 @@ bool Client::on_option_reply(ClientEffects& effects) {
   const auto asked = state_ == State::structured_reply   ? Option::structured_reply
                      : state_ == State::set_meta_context ? Option::set_meta_context
                                                          : Option::go;
-  if (magic != option_reply_magic || option != asked) return fail("a reply to another option than the one sent", effects);
-  if (length > max_option_reply_data || ++option_replies_ > max_option_replies) return fail("an option's reply is too long", effects);
+  if (magic != option_reply_magic || option != asked)
+    return fail("a reply to another option than the one sent", effects);
+  if (length > max_option_reply_data || ++option_replies_ > max_option_replies)
+    return fail("an option's reply is too long", effects);
   if (staging_.size() < option_reply_header_size + length) {
     --option_replies_;
     return false;
@@ -148,7 +150,8 @@ bool Client::on_option_reply(ClientEffects& effects) {
         BigEndianReader context(data);
         context_id_ = context.u32();
         const auto name = context.bytes(context.remaining());
-        if (context.failed() || std::string_view(reinterpret_cast<const char*>(name.data()), name.size()) != allocation_context)
+        if (context.failed() ||
+            std::string_view(reinterpret_cast<const char*>(name.data()), name.size()) != allocation_context)
           return fail("a metadata context that was not asked for", effects);
         served_.block_status = true;
         return true;
@@ -164,10 +167,12 @@ bool Client::on_option_reply(ClientEffects& effects) {
       }
       if (!ack) {
         std::string reason = type == OptionReply::error_unknown ? "no such export" : "the server refused the export";
-        if (!data.empty()) reason.append(": ").append(reinterpret_cast<const char*>(data.data()), std::min(data.size(), max_string));
+        if (!data.empty())
+          reason.append(": ").append(reinterpret_cast<const char*>(data.data()), std::min(data.size(), max_string));
         return fail(reason, effects);
       }
-      if (!(served_.flags & transmission_flag::has_flags)) return fail("the server did not describe the export", effects);
+      if (!(served_.flags & transmission_flag::has_flags))
+        return fail("the server did not describe the export", effects);
       state_ = State::reply_header;
       effects.ready = served_;
       return true;
@@ -254,7 +259,8 @@ bool Client::on_reply_header(ClientEffects& effects) {
     }
     return complete(effects);
   }
-  if (magic != structured_reply_magic || !served_.structured_replies) return fail("a reply with a wrong magic number", effects);
+  if (magic != structured_reply_magic || !served_.structured_replies)
+    return fail("a reply with a wrong magic number", effects);
   if (staging_.size() < chunk_header_size) return false;
   const auto flags = in.u16();
   chunk_type_ = static_cast<Chunk>(in.u16());
@@ -269,7 +275,8 @@ bool Client::on_reply_header(ClientEffects& effects) {
       if (chunk_left_ != 0 || !chunk_last_) return fail("a malformed empty chunk", effects);
       break;
     case Chunk::offset_data:
-      if (!is_read || chunk_left_ <= 8 || chunk_left_ - 8 > slot->length) return fail("a malformed data chunk", effects);
+      if (!is_read || chunk_left_ <= 8 || chunk_left_ - 8 > slot->length)
+        return fail("a malformed data chunk", effects);
       break;
     case Chunk::offset_hole:
       if (!is_read || chunk_left_ != 12) return fail("a malformed hole chunk", effects);
@@ -280,7 +287,8 @@ bool Client::on_reply_header(ClientEffects& effects) {
         return fail("a malformed block status chunk", effects);
       break;
     default:
-      if (!is_error(chunk_type_) || chunk_left_ < 6 || chunk_left_ > max_small_chunk) return fail("an unknown chunk", effects);
+      if (!is_error(chunk_type_) || chunk_left_ < 6 || chunk_left_ > max_small_chunk)
+        return fail("an unknown chunk", effects);
   }
   staging_.consume(chunk_header_size);
   state_ = State::chunk;
@@ -299,7 +307,8 @@ bool Client::on_chunk(ClientEffects& effects) {
     case Chunk::none: return end_chunk(effects);
     case Chunk::offset_data: {
       const auto offset = in.u64();
-      if (!start_content(slot, offset, chunk_left_)) return fail("a data chunk outside the request or over another", effects);
+      if (!start_content(slot, offset, chunk_left_))
+        return fail("a data chunk outside the request or over another", effects);
       data_at_ = offset - slot.offset;
       state_ = State::read_data;
       return true;
@@ -307,13 +316,15 @@ bool Client::on_chunk(ClientEffects& effects) {
     case Chunk::offset_hole: {
       const auto offset = in.u64();
       const auto length = in.u32();
-      if (!start_content(slot, offset, length)) return fail("a hole outside the request or over another chunk", effects);
+      if (!start_content(slot, offset, length))
+        return fail("a hole outside the request or over another chunk", effects);
       std::memset(slot.data.mutable_data() + (offset - slot.offset), 0, length);
       slot.hole_bytes += length;
       return end_chunk(effects);
     }
     case Chunk::block_status:
-      if (in.u32() != context_id_ || !served_.block_status) return fail("block status of a context that was not asked for", effects);
+      if (in.u32() != context_id_ || !served_.block_status)
+        return fail("block status of a context that was not asked for", effects);
       slot.extents_seen = true;
       state_ = State::extents;
       return true;
@@ -329,7 +340,9 @@ bool Client::on_chunk(ClientEffects& effects) {
 }
 
 bool Client::start_content(Slot& slot, std::uint64_t offset, std::uint64_t length) {
-  if (length == 0 || offset < slot.offset || offset - slot.offset > slot.length || length > slot.length - (offset - slot.offset)) return false;
+  if (length == 0 || offset < slot.offset || offset - slot.offset > slot.length ||
+      length > slot.length - (offset - slot.offset))
+    return false;
   if (slot.length > limits::max_nbd_payload || slot.covered.size() >= max_content_chunks) return false;
   const Range range{offset, offset + length};
   for (const auto& other : slot.covered)

@@ -1,11 +1,12 @@
 // The client's side of one NBD connection, without a socket: what guests in the simulator and tests speak with.
 //
 // What it promises
-//  - It negotiates structured replies and base:allocation when asked to and offered, then GO with block sizes, and reports `ready`, or
-//    `failed` with a reason.
-//  - Each request completes exactly once: by the server's reply, or with Status::unavailable when the connection failed.
-//  - It does not trust the server: every length and count is bounded; content chunks must lie inside the request, may not overlap and
-//    must cover it; a reply to nothing, an unknown chunk or a wrong magic number fails the connection.
+//  - It negotiates structured replies and base:allocation when asked to and offered, then GO with block sizes, and
+//    reports `ready`, or `failed` with a reason.
+//  - Each request completes exactly once: by the server's reply, or with Status::unavailable when the connection
+//    failed.
+//  - It does not trust the server: every length and count is bounded; content chunks must lie inside the request, may
+//    not overlap and must cover it; a reply to nothing, an unknown chunk or a wrong magic number fails the connection.
 //
 // States: greeting -> structured_reply -> set_meta_context -> go -> header <-> body of a reply -> failed.
 // Driven as a Session is: receive_buffer(), on_received, output(), on_sent.
@@ -48,10 +49,10 @@ struct Completion {
   std::uint64_t handle = 0;
   Command command = Command::read;
   Status status = Status::ok;
-  Error error = Error::ok;      // as it came; meaningless when the connection failed
-  Slice data;                   // of a successful read: exactly what was asked for
-  std::uint64_t hole_bytes = 0; // how many of them the server said are holes
-  std::vector<Extent> extents;  // of a successful block status
+  Error error = Error::ok;       // as it came; meaningless when the connection failed
+  Slice data;                    // of a successful read: exactly what was asked for
+  std::uint64_t hole_bytes = 0;  // how many of them the server said are holes
+  std::vector<Extent> extents;   // of a successful block status
 };
 
 struct ClientEffects {
@@ -80,8 +81,8 @@ class Client {
   // The stream ended. Completes everything in flight with Status::unavailable.
   void on_stream_end(ClientEffects& effects) { fail("the stream ended", effects); }
 
-  // Requests return a handle, never 0. Only when ready() and while can_submit(). `flags` are command_flag bits; the server judges
-  // them, as it does the range: nothing is checked here, so that tests can ask for what is wrong.
+  // Requests return a handle, never 0. Only when ready() and while can_submit(). `flags` are command_flag bits; the
+  // server judges them, as it does the range: nothing is checked here, so that tests can ask for what is wrong.
   std::uint64_t read(std::uint64_t offset, std::uint32_t length, std::uint16_t flags = 0);
   std::uint64_t write(std::uint64_t offset, Slice data, std::uint16_t flags = 0);
   std::uint64_t flush();
@@ -101,10 +102,10 @@ class Client {
     structured_reply,  // the answer to that option is awaited, likewise the next two
     set_meta_context,
     go,
-    reply_header,      // a reply's header is awaited
-    chunk,             // the whole of a small chunk is awaited
-    read_data,         // the rest of a read's data is awaited
-    extents,           // the rest of a block status chunk is awaited
+    reply_header,  // a reply's header is awaited
+    chunk,         // the whole of a small chunk is awaited
+    read_data,     // the rest of a read's data is awaited
+    extents,       // the rest of a block status chunk is awaited
     failed,
   };
   struct Range {

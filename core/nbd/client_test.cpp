@@ -28,13 +28,16 @@ struct Disk {
       case Command::trim:
       case Command::write_zeroes:
         content.replace(r.offset, r.length, r.length, '\0');
-        for (std::size_t b = (r.offset + block - 1) / block; b < (r.offset + r.length) / block; ++b) allocated[b] = r.no_hole;
+        for (std::size_t b = (r.offset + block - 1) / block; b < (r.offset + r.length) / block; ++b)
+          allocated[b] = r.no_hole;
         break;
       case Command::read: {
         std::vector<ReadPart> parts;
         each_run(r, first, last, [&](std::size_t at, std::uint32_t length, bool data) {
-          if (data) parts.push_back({server.bytes(std::string_view(content).substr(at, length)), 0});
-          else parts.push_back({{}, length});
+          if (data)
+            parts.push_back({server.bytes(std::string_view(content).substr(at, length)), 0});
+          else
+            parts.push_back({{}, length});
         });
         return server.session.reply_parts(r.id, parts, server.effects);
       }
@@ -65,12 +68,14 @@ struct Disk {
 
 // A client and a session joined by two streams that deliver in pieces.
 struct Pair {
-  explicit Pair(const ClientOptions& options, SessionOptions session_options = {}, std::size_t size = 1u << 20, std::uint64_t seed = 1)
+  explicit Pair(const ClientOptions& options, SessionOptions session_options = {}, std::size_t size = 1u << 20,
+                std::uint64_t seed = 1)
       : server(session_options), memory(size), client(options, pool), random(seed) {}
 
   static std::string text_of(const OutQueue& queue) {
     std::string out;
-    queue.peek(SIZE_MAX, [&](std::span<const std::byte> b) { out.append(reinterpret_cast<const char*>(b.data()), b.size()); });
+    queue.peek(SIZE_MAX,
+               [&](std::span<const std::byte> b) { out.append(reinterpret_cast<const char*>(b.data()), b.size()); });
     return out;
   }
 
@@ -101,8 +106,10 @@ struct Pair {
   bool act() {
     if (server.effects.open_export) {
       const std::string name = *std::exchange(server.effects.open_export, std::nullopt);
-      if (name == "disk") server.session.on_export(disk(memory.content.size()), server.effects);
-      else server.session.on_export(std::unexpected(Status::not_found), server.effects);
+      if (name == "disk")
+        server.session.on_export(disk(memory.content.size()), server.effects);
+      else
+        server.session.on_export(std::unexpected(Status::not_found), server.effects);
       return true;
     }
     auto& requests = server.effects.requests;
@@ -181,8 +188,10 @@ TEST(RoundTrip, every_command_at_every_split) {
       EXPECT_EQ(run(pair.client.submit(Command::trim, 0, 4096)).status, Status::ok);
       EXPECT_EQ(run(pair.client.submit(Command::cache, 0, 4096)).status, Status::ok);
       auto status = run(pair.client.submit(Command::block_status, 0, 16384));
-      if (structured) EXPECT_EQ(status.extents, (std::vector<Extent>{{16384, 3}}));
-      else EXPECT_EQ(status.error, Error::einval);
+      if (structured)
+        EXPECT_EQ(status.extents, (std::vector<Extent>{{16384, 3}}));
+      else
+        EXPECT_EQ(status.error, Error::einval);
       EXPECT_EQ(run(pair.client.read(1u << 20, 512)).error, Error::einval);
       EXPECT_EQ(run(pair.client.write(1u << 20, pair.pool.copy_of(text))).error, Error::enospc);
       pair.client.disconnect();
@@ -192,14 +201,14 @@ TEST(RoundTrip, every_command_at_every_split) {
   }
 }
 
-// Many requests at once, answered in random order, under tight bounds, against a model. One request at a time for each region, so
-// that the model knows the outcome.
+// Many requests at once, answered in random order, under tight bounds, against a model. One request at a time for each
+// region, so that the model knows the outcome.
 TEST(RoundTrip, random_load_gives_what_was_written) {
   constexpr std::size_t region = 256 << 10, regions = 16;
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
     SCOPED_TRACE(seed);
-    Pair pair({.export_name = "disk", .structured_replies = seed % 4 != 0}, {.max_in_flight_requests = 5, .max_in_flight_bytes = 300 << 10}, region * regions,
-              seed);
+    Pair pair({.export_name = "disk", .structured_replies = seed % 4 != 0},
+              {.max_in_flight_requests = 5, .max_in_flight_bytes = 300 << 10}, region * regions, seed);
     Random& random = pair.random;
     pair.settle(1000);
     ASSERT_TRUE(pair.client.ready());
@@ -231,7 +240,8 @@ TEST(RoundTrip, random_load_gives_what_was_written) {
             handle = pair.client.submit(Command::write_zeroes, offset, length);
             break;
           default:
-            handle = pair.client.read(offset, length, pair.client.served().structured_replies && random.below(2) ? command_flag::df : 0);
+            handle = pair.client.read(
+                offset, length, pair.client.served().structured_replies && random.below(2) ? command_flag::df : 0);
         }
         pending[handle] = {offset, length};
         taken[r] = true;
@@ -281,23 +291,40 @@ TEST(LyingServer, is_found_out) {
       {"a simple reply to a read", [](std::uint64_t h) { return simple(Error::ok, h, std::string(1024, 'x')); }},
       {"success without data", [](std::uint64_t h) { return chunk(Chunk::none, true, h, {}); }},
       {"an empty chunk that is not the last", [](std::uint64_t h) { return chunk(Chunk::none, false, h, {}); }},
-      {"data missing", [](std::uint64_t h) { return chunk(Chunk::offset_data, true, h, hex("0000000000000000") + std::string(512, 'x')); }},
-      {"data outside", [](std::uint64_t h) { return chunk(Chunk::offset_data, true, h, hex("0000000000000200") + std::string(1024, 'x')); }},
-      {"data before", [](std::uint64_t h) { return chunk(Chunk::offset_data, true, h, hex("ffffffffffffff00") + std::string(512, 'x')); }},
-      {"data too long", [](std::uint64_t h) { return chunk(Chunk::offset_data, true, h, hex("0000000000000000") + std::string(1025, 'x')); }},
+      {"data missing",
+       [](std::uint64_t h) {
+         return chunk(Chunk::offset_data, true, h, hex("0000000000000000") + std::string(512, 'x'));
+       }},
+      {"data outside",
+       [](std::uint64_t h) {
+         return chunk(Chunk::offset_data, true, h, hex("0000000000000200") + std::string(1024, 'x'));
+       }},
+      {"data before",
+       [](std::uint64_t h) {
+         return chunk(Chunk::offset_data, true, h, hex("ffffffffffffff00") + std::string(512, 'x'));
+       }},
+      {"data too long",
+       [](std::uint64_t h) {
+         return chunk(Chunk::offset_data, true, h, hex("0000000000000000") + std::string(1025, 'x'));
+       }},
       {"empty data", [](std::uint64_t h) { return chunk(Chunk::offset_data, true, h, hex("0000000000000000")); }},
       {"overlapping chunks",
        [](std::uint64_t h) {
          return chunk(Chunk::offset_data, false, h, hex("0000000000000000") + std::string(512, 'x')) +
                 chunk(Chunk::offset_hole, true, h, hex("00000000000001ff 00000200"));
        }},
-      {"an empty hole", [](std::uint64_t h) { return chunk(Chunk::offset_hole, false, h, hex("0000000000000000 00000000")); }},
-      {"a long hole chunk", [](std::uint64_t h) { return chunk(Chunk::offset_hole, false, h, hex("0000000000000000 00000001 00")); }},
-      {"extents for a read", [](std::uint64_t h) { return chunk(Chunk::block_status, true, h, hex("00000001 00000200 00000000")); }},
+      {"an empty hole",
+       [](std::uint64_t h) { return chunk(Chunk::offset_hole, false, h, hex("0000000000000000 00000000")); }},
+      {"a long hole chunk",
+       [](std::uint64_t h) { return chunk(Chunk::offset_hole, false, h, hex("0000000000000000 00000001 00")); }},
+      {"extents for a read",
+       [](std::uint64_t h) { return chunk(Chunk::block_status, true, h, hex("00000001 00000200 00000000")); }},
       {"an unknown chunk", [](std::uint64_t h) { return chunk(static_cast<Chunk>(77), true, h, {}); }},
       {"an error of nothing", [](std::uint64_t h) { return chunk(Chunk::error, true, h, hex("00000000 0000")); }},
-      {"a message longer than its chunk", [](std::uint64_t h) { return chunk(Chunk::error, true, h, hex("00000005 0009 6162")); }},
-      {"a huge error", [](std::uint64_t h) { return chunk(Chunk::error, true, h, hex("00000005 0000") + std::string(20000, 'x')); }},
+      {"a message longer than its chunk",
+       [](std::uint64_t h) { return chunk(Chunk::error, true, h, hex("00000005 0009 6162")); }},
+      {"a huge error",
+       [](std::uint64_t h) { return chunk(Chunk::error, true, h, hex("00000005 0000") + std::string(20000, 'x')); }},
   };
   for (const auto& c : table) {
     SCOPED_TRACE(c.what);

@@ -14,7 +14,9 @@ constexpr std::uint32_t bit(Info info) { return 1u << static_cast<std::uint32_t>
 // Strings of the standard hold no zero bytes and at most 4096 others.
 bool is_name(std::string_view name) { return name.size() <= max_string && name.find('\0') == std::string_view::npos; }
 
-std::string_view text_of(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+std::string_view text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
 
 }  // namespace
 
@@ -173,8 +175,9 @@ void Session::on_export(const std::expected<ExportInfo, Status>& info, Effects& 
                       : info.error() == Status::shutting_down ? OptionReply::error_shutdown
                                                               : OptionReply::error_policy;
     refuse_option(type, info.error() != Status::not_found ? to_string(info.error())
-                        : pending_name_.empty()           ? "name a disk: there is a default only while there is one disk; `dog vdi list` shows them"
-                                                          : "no disk has this name; `dog vdi list` shows those there are");
+                        : pending_name_.empty()
+                            ? "name a disk: there is a default only while there is one disk; `dog vdi list` shows them"
+                            : "no disk has this name; `dog vdi list` shows those there are");
   } else if (by_name_only) {
     BigEndianWriter out(scratch_);
     out.u64(info->size);

@@ -136,8 +136,9 @@ TEST_F(HandshakeTest, failed_lookups_are_told_apart) {
 }
 
 TEST_F(HandshakeTest, a_client_that_names_no_disk_is_told_what_to_do) {
-  for (const auto& [name, text] : {std::pair{"nothing", "no disk has this name; `dog vdi list` shows those there are"},
-                                   std::pair{"", "name a disk: there is a default only while there is one disk; `dog vdi list` shows them"}}) {
+  for (const auto& [name, text] :
+       {std::pair{"nothing", "no disk has this name; `dog vdi list` shows those there are"},
+        std::pair{"", "name a disk: there is a default only while there is one disk; `dog vdi list` shows them"}}) {
     server.feed(option(Option::go, go_data(name)));
     server.session.on_export(std::unexpected(Status::not_found), server.effects);
     EXPECT_BYTES(server.sent(), option_reply(7, OptionReply::error_unknown, text));
@@ -148,16 +149,16 @@ TEST_F(HandshakeTest, malformed_options_are_invalid_and_the_next_one_is_understo
   ask(option(Option::structured_reply));
   const std::pair<Option, std::string> table[] = {
       {Option::go, ""},
-      {Option::go, hex("00000004 6469736b")},                 // no count
-      {Option::go, hex("00000004 6469736b 0001")},            // a count without its entry
-      {Option::go, hex("00000004 6469736b 0000 00")},         // a byte too many
-      {Option::go, hex("ffffffff 6469736b 0000")},            // a name longer than the option
-      {Option::go, hex("00000002 6400 0000")},                // a zero byte in a name
+      {Option::go, hex("00000004 6469736b")},          // no count
+      {Option::go, hex("00000004 6469736b 0001")},     // a count without its entry
+      {Option::go, hex("00000004 6469736b 0000 00")},  // a byte too many
+      {Option::go, hex("ffffffff 6469736b 0000")},     // a name longer than the option
+      {Option::go, hex("00000002 6400 0000")},         // a zero byte in a name
       {Option::go, go_data(std::string(4097, 'x'))},
       {Option::info, hex("00000000 ffff 0001")},
       {Option::structured_reply, "x"},
       {Option::set_meta_context, hex("00000000")},
-      {Option::set_meta_context, hex("00000000 ffffffff")},   // queries that are not there
+      {Option::set_meta_context, hex("00000000 ffffffff")},  // queries that are not there
       {Option::set_meta_context, hex("00000000 00000001 00000005 61")},
       {Option::set_meta_context, hex("00000000 00000000 00")},
       {Option::list_meta_context, ""},
@@ -165,7 +166,9 @@ TEST_F(HandshakeTest, malformed_options_are_invalid_and_the_next_one_is_understo
   for (const auto& [number, data] : table) {
     const std::string out = ask(option(number, data));
     ASSERT_GE(out.size(), 20u) << to_hex(data);
-    EXPECT_BYTES(out.substr(0, 16), hex("0003e889045565a9") + option_reply(static_cast<std::uint32_t>(number), OptionReply::error_invalid).substr(8, 8));
+    EXPECT_BYTES(out.substr(0, 16),
+                 hex("0003e889045565a9") +
+                     option_reply(static_cast<std::uint32_t>(number), OptionReply::error_invalid).substr(8, 8));
     EXPECT_FALSE(server.effects.open_export) << to_hex(data);
   }
   EXPECT_BYTES(ask(option(Option::structured_reply)), option_reply(8, OptionReply::ack));
@@ -174,7 +177,8 @@ TEST_F(HandshakeTest, malformed_options_are_invalid_and_the_next_one_is_understo
 TEST_F(HandshakeTest, contexts_need_structured_replies) {
   for (const auto number : {Option::set_meta_context, Option::list_meta_context})
     EXPECT_BYTES(ask(option(number, context_data("disk", {"base:allocation"}))),
-                 option_reply(static_cast<std::uint32_t>(number), OptionReply::error_invalid, "negotiate structured replies first"));
+                 option_reply(static_cast<std::uint32_t>(number), OptionReply::error_invalid,
+                              "negotiate structured replies first"));
 }
 
 TEST_F(HandshakeTest, contexts_are_selected_by_exact_name_and_listed_by_namespace) {
@@ -185,10 +189,14 @@ TEST_F(HandshakeTest, contexts_are_selected_by_exact_name_and_listed_by_namespac
     bool found;
   };
   const Case table[] = {
-      {Option::set_meta_context, {"base:allocation"}, true},   {Option::set_meta_context, {"x:y", "base:allocation", "base:allocation"}, true},
-      {Option::set_meta_context, {}, false},                   {Option::set_meta_context, {"base:"}, false},
-      {Option::set_meta_context, {"qemu:dirty-bitmap:x"}, false}, {Option::list_meta_context, {}, true},
-      {Option::list_meta_context, {"base:"}, true},            {Option::list_meta_context, {"base:allocation"}, true},
+      {Option::set_meta_context, {"base:allocation"}, true},
+      {Option::set_meta_context, {"x:y", "base:allocation", "base:allocation"}, true},
+      {Option::set_meta_context, {}, false},
+      {Option::set_meta_context, {"base:"}, false},
+      {Option::set_meta_context, {"qemu:dirty-bitmap:x"}, false},
+      {Option::list_meta_context, {}, true},
+      {Option::list_meta_context, {"base:"}, true},
+      {Option::list_meta_context, {"base:allocation"}, true},
       {Option::list_meta_context, {"base:other", "qemu:"}, false},
   };
   for (const auto& [number, queries, found] : table) {
@@ -198,7 +206,9 @@ TEST_F(HandshakeTest, contexts_are_selected_by_exact_name_and_listed_by_namespac
     server.session.on_export(disk(), server.effects);
     const auto n = static_cast<std::uint32_t>(number);
     std::string expected;
-    if (found) expected = option_reply(n, OptionReply::meta_context, hex(number == Option::set_meta_context ? "00000001" : "00000000") + "base:allocation");
+    if (found)
+      expected = option_reply(n, OptionReply::meta_context,
+                              hex(number == Option::set_meta_context ? "00000001" : "00000000") + "base:allocation");
     EXPECT_BYTES(server.sent(), expected + option_reply(n, OptionReply::ack));
   }
 }
@@ -278,7 +288,9 @@ TEST_F(HandshakeTest, a_server_that_shuts_down_says_so) {
 TEST(Splitting, options_may_arrive_byte_by_byte) {
   Server server;
   server.sent();
-  server.feed(std::string(client_flags_bytes) + option(99, "abc") + option(Option::structured_reply) + option(Option::go, go_data("disk")), 1);
+  server.feed(std::string(client_flags_bytes) + option(99, "abc") + option(Option::structured_reply) +
+                  option(Option::go, go_data("disk")),
+              1);
   EXPECT_EQ(server.effects.open_export, "disk");
   EXPECT_BYTES(server.sent(), option_reply(99, OptionReply::error_unsupported) + option_reply(8, OptionReply::ack));
 }

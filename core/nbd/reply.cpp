@@ -133,7 +133,8 @@ void Session::send_extents(const Slot& slot, std::span<const Extent> extents) {
   std::uint32_t left = slot.length;
   Extent current;
   const auto put = [&] {
-    const std::uint32_t words[2] = {swap_unless(current.length, std::endian::big), swap_unless(current.flags, std::endian::big)};
+    const std::uint32_t words[2] = {swap_unless(current.length, std::endian::big),
+                                    swap_unless(current.flags, std::endian::big)};
     std::memcpy(body.mutable_data() + count++ * 8, words, 8);
   };
   for (const auto& extent : extents) {

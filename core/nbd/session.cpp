@@ -24,7 +24,9 @@ std::string_view explanation(Error error) {
   }
 }
 
-bool changes_data(Command command) { return command == Command::write || command == Command::trim || command == Command::write_zeroes; }
+bool changes_data(Command command) {
+  return command == Command::write || command == Command::trim || command == Command::write_zeroes;
+}
 
 // What a request may add to the memory that is held for the client.
 std::size_t cost_of(Command command, std::uint32_t length) {
@@ -72,7 +74,8 @@ std::span<std::byte> Session::receive_buffer() {
 void Session::on_received(std::size_t n, Effects& effects) {
   if (state_ == State::closed) return;
   if (receiving_payload_) {
-    SD_ASSERT(state_ == State::payload && n <= pending_write_.length - payload_filled_, "a read fills no more than it was offered");
+    SD_ASSERT(state_ == State::payload && n <= pending_write_.length - payload_filled_,
+              "a read fills no more than it was offered");
     payload_filled_ += n;
     receiving_payload_ = false;
   } else {
@@ -98,7 +101,8 @@ void Session::parse(Effects& effects) {
   if (!paused_) staging_.compact();
 }
 
-// One unit of the stream. False when it is incomplete, or there is no room for it, or an answer of the driver must come first.
+// One unit of the stream. False when it is incomplete, or there is no room for it, or an answer of the driver must come
+// first.
 bool Session::step(Effects& effects) {
   switch (state_) {
     case State::client_flags: return on_client_flags(effects);
@@ -110,7 +114,8 @@ bool Session::step(Effects& effects) {
       return on_option(effects);
     case State::request: return on_request_header(effects);
     case State::payload:
-      payload_filled_ += staging_.take(pending_write_.data.mutable_data() + payload_filled_, pending_write_.length - payload_filled_);
+      payload_filled_ +=
+          staging_.take(pending_write_.data.mutable_data() + payload_filled_, pending_write_.length - payload_filled_);
       if (payload_filled_ < pending_write_.length) return false;
       state_ = State::request;
       dispatch(std::move(pending_write_), pending_slot_, effects);
@@ -153,7 +158,9 @@ bool Session::on_request_header(Effects& effects) {
     return false;
   }
   if (command == Command::write && length > limits::max_nbd_payload) {
-    close_misbehaved("a write of " + std::to_string(length) + " bytes, and " + std::to_string(limits::max_nbd_payload) + " are the maximum", effects);
+    close_misbehaved("a write of " + std::to_string(length) + " bytes, and " + std::to_string(limits::max_nbd_payload) +
+                         " are the maximum",
+                     effects);
     return false;
   }
   if (!has_room_for(0)) {
@@ -209,7 +216,8 @@ bool Session::on_request_header(Effects& effects) {
   return true;
 }
 
-// The standard's chapters "Request types" and "Error values". FUA is accepted with every command, as the standard demands.
+// The standard's chapters "Request types" and "Error values". FUA is accepted with every command, as the standard
+// demands.
 Error Session::check(std::uint16_t flags, std::uint16_t type, std::uint64_t offset, std::uint32_t length) const {
   if (type > static_cast<std::uint16_t>(Command::block_status)) return Error::einval;
   const auto command = static_cast<Command>(type);

@@ -1,19 +1,21 @@
 // The server's side of one NBD connection (fixed newstyle), from the first byte to the last, without a socket.
 //
 // What it promises
-//  - Whatever bytes arrive, split however, it never loses step with the stream: each request gets exactly one reply, a refused WRITE
-//    has its payload read and dropped, and a client that breaks the protocol in a way that leaves the position unknown is closed.
+//  - Whatever bytes arrive, split however, it never loses step with the stream: each request gets exactly one reply, a
+//    refused WRITE has its payload read and dropped, and a client that breaks the protocol in a way that leaves the
+//    position unknown is closed.
 //  - Requests reach the driver checked: inside the export, aligned as negotiated, not changing a read-only export.
-//  - Memory is bounded: by max_in_flight_bytes (payload received, reads being served, replies not yet sent) plus one staging buffer
-//    plus one request. Beyond the bound it stops receiving, and resumes when a reply or a send makes room.
+//  - Memory is bounded: by max_in_flight_bytes (payload received, reads being served, replies not yet sent) plus one
+//    staging buffer plus one request. Beyond the bound it stops receiving, and resumes when a reply or a send makes
+//    room.
 //
-// States: client_flags -> option <-> waiting for the driver's answer -> request <-> payload | drain -> disconnecting -> closed.
-// Transmission starts after GO or EXPORT_NAME was accepted, and is never left.
+// States: client_flags -> option <-> waiting for the driver's answer -> request <-> payload | drain -> disconnecting ->
+// closed. Transmission starts after GO or EXPORT_NAME was accepted, and is never left.
 //
 // How to drive it (each call may add effects; the caller clears them before and carries them out after):
-//   loop: receive into receive_buffer(), tell on_received; send from output(), tell on_sent; answer each effect, in any order.
-//   A read may stay outstanding while replies are given: the span stays valid until on_received or the end of the session.
-//   An empty receive_buffer() means: do not read now; ask again after any later call.
+//   loop: receive into receive_buffer(), tell on_received; send from output(), tell on_sent; answer each effect, in any
+//   order. A read may stay outstanding while replies are given: the span stays valid until on_received or the end of
+//   the session. An empty receive_buffer() means: do not read now; ask again after any later call.
 // The driver adds what needs a clock: a limit on the time a handshake may take.
 #pragma once
 #include <cstdint>
@@ -46,11 +48,12 @@ struct Request {
   Command command = Command::read;
   std::uint64_t export_id = 0;
   std::uint64_t offset = 0;
-  std::uint32_t length = 0;  // at most max_nbd_payload for reads and writes, up to 2^32 - 1 for the others; 0 for a flush only
-  bool fua = false;          // durable before the reply; only with write, trim and write_zeroes
-  bool no_hole = false;      // write_zeroes: keep the space allocated
-  bool fast_zero = false;    // write_zeroes: only a hint here, since zeroing is always fast
-  Slice data;                // write: `length` bytes, starting on a 4 KB boundary in memory when that long
+  // at most max_nbd_payload for reads and writes, up to 2^32 - 1 for the others; 0 for a flush only
+  std::uint32_t length = 0;
+  bool fua = false;        // durable before the reply; only with write, trim and write_zeroes
+  bool no_hole = false;    // write_zeroes: keep the space allocated
+  bool fast_zero = false;  // write_zeroes: only a hint here, since zeroing is always fast
+  Slice data;              // write: `length` bytes, starting on a 4 KB boundary in memory when that long
 };
 
 // A stretch of a read: bytes, or that many zeros when `data` is empty.
@@ -63,11 +66,12 @@ struct Effects {
   std::vector<Request> requests;           // in the order received; may be carried out in any order
   bool list_exports = false;               // answer with on_export_list
   std::optional<std::string> open_export;  // answer with on_export; the empty name means the default export
-  bool will_serve = false;                 // with open_export: on success requests follow (else only a description is wanted)
-  std::optional<std::uint64_t> opened;     // transmission has begun on this export_id, and lasts until the session ends
-  bool close = false;                      // send what output() still holds, then close the stream
-  std::string close_reason;                // for the log
-  bool misbehaved = false;                 // with close: the client broke the protocol
+  // with open_export: on success requests follow (else only a description is wanted)
+  bool will_serve = false;
+  std::optional<std::uint64_t> opened;  // transmission has begun on this export_id, and lasts until the session ends
+  bool close = false;                   // send what output() still holds, then close the stream
+  std::string close_reason;             // for the log
+  bool misbehaved = false;              // with close: the client broke the protocol
 
   void clear() {
     requests.clear();
@@ -84,8 +88,8 @@ struct Effects {
 struct SessionOptions {
   std::uint32_t max_in_flight_requests = 256;
   std::size_t max_in_flight_bytes = 64u << 20;
-  std::uint32_t minimum_block = 512;    // told to, and demanded of, clients that ask for block sizes; others may use 1
-  std::uint32_t preferred_block = 4096; // a power of two, not below minimum_block and 512
+  std::uint32_t minimum_block = 512;     // told to, and demanded of, clients that ask for block sizes; others may use 1
+  std::uint32_t preferred_block = 4096;  // a power of two, not below minimum_block and 512
 };
 
 class Session {
@@ -106,24 +110,30 @@ class Session {
   const OutQueue& output() const { return output_; }
   void on_sent(std::size_t n, Effects& effects);
 
-  // Answers to list_exports and open_export. not_found tells the client that there is no such export, shutting_down to go away;
-  // other failures count as refusals by policy, with the status as text.
+  // Answers to list_exports and open_export. not_found tells the client that there is no such export, shutting_down to
+  // go away; other failures count as refusals by policy, with the status as text.
   void on_export_list(std::span<const std::string> names, Effects& effects);
   void on_export(const std::expected<ExportInfo, Status>& info, Effects& effects);
 
-  // Answers a request; resumes a paused session, so new requests may come out. The id must be in flight. `data` of a successful read
-  // holds exactly `length` bytes in all, or nothing, which means zeros; it is ignored for other commands and for failures.
+  // Answers a request; resumes a paused session, so new requests may come out. The id must be in flight. `data` of a
+  // successful read holds exactly `length` bytes in all, or nothing, which means zeros; it is ignored for other
+  // commands and for failures.
   void reply(std::uint64_t id, Status status, std::span<const Slice> data, Effects& effects);
-  void reply(std::uint64_t id, Status status, Effects& effects) { reply(id, status, std::span<const Slice>{}, effects); }
+  void reply(std::uint64_t id, Status status, Effects& effects) {
+    reply(id, status, std::span<const Slice>{}, effects);
+  }
   // Answers a read whose parts are told apart as data and holes; together they are exactly `length` bytes long.
   void reply_parts(std::uint64_t id, std::span<const ReadPart> parts, Effects& effects);
-  // Answers a block_status successfully: consecutive extents from the request's offset on. May cover less than was asked for, but
-  // not nothing (no extents count as one of allocated data); what goes beyond is cut off, equal neighbours are merged.
+  // Answers a block_status successfully: consecutive extents from the request's offset on. May cover less than was
+  // asked for, but not nothing (no extents count as one of allocated data); what goes beyond is cut off, equal
+  // neighbours are merged.
   void reply_extents(std::uint64_t id, std::span<const Extent> extents, Effects& effects);
 
-  // New requests are checked against the new size. Clients learn it when they connect again; the standard has no message for it.
+  // New requests are checked against the new size. Clients learn it when they connect again; the standard has no
+  // message for it.
   void on_resized(std::uint64_t size) { export_.size = size; }
-  // Requests in flight are finished, new ones answered with ESHUTDOWN, until the client or the driver closes the connection.
+  // Requests in flight are finished, new ones answered with ESHUTDOWN, until the client or the driver closes the
+  // connection.
   void shutdown() { shutting_down_ = true; }
 
   // Requests the driver has not yet answered.
@@ -135,25 +145,25 @@ class Session {
 
  private:
   enum class State : std::uint8_t {
-    client_flags,    // the answer to the greeting is awaited
-    option,          // an option is awaited
-    await_list,      // the driver looks the exports up
-    await_export,    // the driver looks one export up for `pending_option_`
-    request,         // a request header is awaited
-    payload,         // the rest of a WRITE's payload is awaited
-    drain,           // the rest of a refused WRITE's payload is awaited, to be dropped
-    disconnecting,   // the client said DISC; requests in flight are finished
+    client_flags,   // the answer to the greeting is awaited
+    option,         // an option is awaited
+    await_list,     // the driver looks the exports up
+    await_export,   // the driver looks one export up for `pending_option_`
+    request,        // a request header is awaited
+    payload,        // the rest of a WRITE's payload is awaited
+    drain,          // the rest of a refused WRITE's payload is awaited, to be dropped
+    disconnecting,  // the client said DISC; requests in flight are finished
     closed,
   };
 
   // What a reply needs to know of its request.
   struct Slot {
     Command command = Command::read;
-    bool one_chunk = false;   // DF: one content chunk; REQ_ONE: one extent
-    std::uint64_t cookie = 0; // the client's handle
+    bool one_chunk = false;    // DF: one content chunk; REQ_ONE: one extent
+    std::uint64_t cookie = 0;  // the client's handle
     std::uint64_t offset = 0;
     std::uint32_t length = 0;
-    std::size_t cost = 0;     // its share of in_flight_bytes_
+    std::size_t cost = 0;  // its share of in_flight_bytes_
   };
 
   // session.cpp: receiving and serving.
@@ -200,19 +210,19 @@ class Session {
   OutQueue output_;
   Staging staging_;
   State state_ = State::client_flags;
-  bool paused_ = false;         // a whole request is staged, but there is no room for it
+  bool paused_ = false;             // a whole request is staged, but there is no room for it
   bool receiving_payload_ = false;  // the span last handed out lies in payload_
   bool shutting_down_ = false;
-  std::string scratch_;         // replies' headers are built here
+  std::string scratch_;  // replies' headers are built here
 
   // Handshake.
   bool no_zeroes_ = false;
   bool structured_ = false;
   std::uint32_t options_seen_ = 0;
-  Option pending_option_{};     // what an answer of the driver is for, and what option replies name
+  Option pending_option_{};  // what an answer of the driver is for, and what option replies name
   std::string pending_name_;
-  std::uint32_t wanted_infos_ = 0;  // bit per Info
-  bool query_matches_ = false;      // of the pending meta context option
+  std::uint32_t wanted_infos_ = 0;             // bit per Info
+  bool query_matches_ = false;                 // of the pending meta context option
   std::optional<std::string> context_export_;  // base:allocation is selected for the export of this name
 
   // Transmission.
@@ -222,13 +232,13 @@ class Session {
   bool allocation_selected_ = false;
   SlotTable<Slot> slots_;
   std::size_t in_flight_bytes_ = 0;
-  Request pending_write_;       // in state payload
+  Request pending_write_;  // in state payload
   Slot pending_slot_;
   std::size_t payload_filled_ = 0;
   std::size_t drain_left_ = 0;  // in state drain
   std::uint64_t drain_cookie_ = 0;
   Error drain_error_{};
-  Slice zeros_;                 // made when first needed
+  Slice zeros_;  // made when first needed
 };
 
 }  // namespace sd::nbd

@@ -56,9 +56,12 @@ TEST(SimpleReplies, holes_are_sent_as_zeros) {
 TEST(SimpleReplies, all_other_commands) {
   Server s;
   s.serve(disk(), false);
-  const std::string in = command(Command::write, 1, 512, 5) + "hello" + command(Command::flush, 2, 0, 0) + command(Command::trim, 3, 0, 4096) +
-                         command(Command::write_zeroes, 4, 4096, 4096, command_flag::no_hole | command_flag::fast_zero | command_flag::fua) +
-                         command(Command::cache, 5, 0, 1u << 20) + command(Command::write, 6, 0, 1, command_flag::fua) + "x";
+  const std::string in = command(Command::write, 1, 512, 5) + "hello" + command(Command::flush, 2, 0, 0) +
+                         command(Command::trim, 3, 0, 4096) +
+                         command(Command::write_zeroes, 4, 4096, 4096,
+                                 command_flag::no_hole | command_flag::fast_zero | command_flag::fua) +
+                         command(Command::cache, 5, 0, 1u << 20) + command(Command::write, 6, 0, 1, command_flag::fua) +
+                         "x";
   s.feed(in);
   ASSERT_EQ(s.effects.requests.size(), 6u);
   const auto& r = s.effects.requests;
@@ -247,8 +250,8 @@ TEST(Refusals, without_block_sizes_any_byte_can_be_addressed_and_long_reads_are_
 TEST(Refusals, changes_of_a_read_only_export) {
   Server s;
   s.serve(disk(1u << 20, true), false);
-  s.feed(command(Command::write, 1, 0, 4) + "data" + command(Command::trim, 2, 0, 512) + command(Command::write_zeroes, 3, 0, 512) +
-         command(Command::flush, 4, 0, 0));
+  s.feed(command(Command::write, 1, 0, 4) + "data" + command(Command::trim, 2, 0, 512) +
+         command(Command::write_zeroes, 3, 0, 512) + command(Command::flush, 4, 0, 0));
   EXPECT_BYTES(s.sent(), simple(Error::eperm, 1) + simple(Error::eperm, 2) + simple(Error::eperm, 3));
   EXPECT_EQ(s.effects.requests.size(), 1u);
 }
@@ -318,7 +321,8 @@ TEST(Order, replies_go_out_as_they_are_given) {
 TEST(Order, disconnect_waits_for_what_is_in_flight) {
   Server s;
   s.serve(disk(), false);
-  s.feed(command(Command::write, 1, 0, 1) + "x" + command(Command::disconnect, 0, 0, 0) + command(Command::flush, 2, 0, 0));
+  s.feed(command(Command::write, 1, 0, 1) + "x" + command(Command::disconnect, 0, 0, 0) +
+         command(Command::flush, 2, 0, 0));
   EXPECT_FALSE(s.effects.close);
   EXPECT_TRUE(s.session.receive_buffer().empty());
   ASSERT_EQ(s.effects.requests.size(), 1u);
@@ -414,7 +418,8 @@ TEST(Bounds, errors_do_not_pile_up_when_the_client_does_not_read_them) {
 TEST(Bounds, nothing_is_allocated_for_requests_in_steady_state) {
   Server s;
   s.serve(disk(), true);
-  const std::string in = command(Command::write, 1, 0, 4096) + std::string(4096, 'w') + command(Command::read, 2, 0, 4096);
+  const std::string in =
+      command(Command::write, 1, 0, 4096) + std::string(4096, 'w') + command(Command::read, 2, 0, 4096);
   const Slice data = s.bytes(std::string(4096, 'r'));
   std::size_t warm = 0;
   for (int round = 0; round < 1000; ++round) {
@@ -446,8 +451,8 @@ TEST(Payload, long_writes_are_received_in_place_and_aligned) {
 TEST(Payload, survives_every_split) {
   std::string payload;
   for (int i = 0; i < 100000; ++i) payload.push_back(static_cast<char>(i * 31 + i / 251));
-  const std::string in = command(Command::write, 1, 0, 100000) + payload + command(Command::write, 2, 512, 300) + payload.substr(0, 300) +
-                         command(Command::flush, 3, 0, 0);
+  const std::string in = command(Command::write, 1, 0, 100000) + payload + command(Command::write, 2, 512, 300) +
+                         payload.substr(0, 300) + command(Command::flush, 3, 0, 0);
   for (const std::size_t step : {1ul, 7ul, 27ul, 28ul, 29ul, 4096ul, 65536ul, 99999ul, 1000000ul}) {
     Server s;
     s.serve(disk(), false);

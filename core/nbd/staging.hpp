@@ -1,4 +1,5 @@
-// Where large reads of a stream land before they are parsed: one fixed buffer, filled at its end and consumed at its beginning.
+// Where large reads of a stream land before they are parsed: one fixed buffer, filled at its end and consumed at its
+// beginning.
 #pragma once
 #include <algorithm>
 #include <cstring>

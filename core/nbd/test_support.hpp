@@ -1,4 +1,5 @@
-// What the tests of this folder share: bytes written as hexadecimal, the messages of a client, and a session with its driver's hands.
+// What the tests of this folder share: bytes written as hexadecimal, the messages of a client, and a session with its
+// driver's hands.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -69,7 +70,8 @@ inline std::string context_data(std::string_view name, std::initializer_list<std
   return out;
 }
 
-inline std::string command(std::uint16_t type, std::uint64_t cookie, std::uint64_t offset, std::uint32_t length, std::uint16_t flags = 0) {
+inline std::string command(std::uint16_t type, std::uint64_t cookie, std::uint64_t offset, std::uint32_t length,
+                           std::uint16_t flags = 0) {
   std::string out;
   BigEndianWriter w(out);
   w.u32(request_magic);
@@ -80,7 +82,8 @@ inline std::string command(std::uint16_t type, std::uint64_t cookie, std::uint64
   w.u32(length);
   return out;
 }
-inline std::string command(Command c, std::uint64_t cookie, std::uint64_t offset, std::uint32_t length, std::uint16_t flags = 0) {
+inline std::string command(Command c, std::uint64_t cookie, std::uint64_t offset, std::uint32_t length,
+                           std::uint16_t flags = 0) {
   return command(static_cast<std::uint16_t>(c), cookie, offset, length, flags);
 }
 
@@ -137,7 +140,8 @@ struct Server {
 
   std::string sent() {
     std::string out;
-    session.output().peek(SIZE_MAX, [&](std::span<const std::byte> b) { out.append(reinterpret_cast<const char*>(b.data()), b.size()); });
+    session.output().peek(
+        SIZE_MAX, [&](std::span<const std::byte> b) { out.append(reinterpret_cast<const char*>(b.data()), b.size()); });
     session.on_sent(out.size(), effects);
     return out;
   }

@@ -13,8 +13,8 @@ namespace sd {
 
 namespace {
 
-// The identity file: two slots of one block, used in turn, so that a torn write leaves the other. Little-endian: magic, version, node id,
-// incarnation, number of earlier ones, these (newest first), CRC-32C of what stands before it.
+// The identity file: two slots of one block, used in turn, so that a torn write leaves the other. Little-endian: magic,
+// version, node id, incarnation, number of earlier ones, these (newest first), CRC-32C of what stands before it.
 constexpr std::uint32_t identity_magic = 0x49445348;
 constexpr std::uint32_t identity_version = 2;
 enum IdentityStep : std::uint64_t { identity_read, identity_written, identity_synced, identity_linked };
@@ -61,7 +61,7 @@ void Effects::clear() {
 Node::Impl::Impl(NodeOptions options_, BufferPool& pool_, std::uint64_t seed)
     : options(std::move(options_)), pool(pool_), rng(seed), life_drawn(Random(~seed).next()), service(pool_) {}
 
-// --- Start -------------------------------------------------------------------------------------------------------------------------------
+// --- Start
 
 void Node::Impl::start(Time, Effects& fx) {
   DiskOp op;
@@ -89,8 +89,10 @@ void Node::Impl::write_identity(Effects& fx) {
   op.file = {FileKind::identity, 0, 0};
   op.tag = identity_tag | identity_written;
   // The first life writes both slots, so that later ones find their room taken even on a disk that is full by then.
-  if (earlier_lives.empty() && !SD_BUG(start_needs_space)) op.slices.push_back(block);
-  else op.offset = starts_of(incarnation) % 2 * limits::block_size;
+  if (earlier_lives.empty() && !SD_BUG(start_needs_space))
+    op.slices.push_back(block);
+  else
+    op.offset = starts_of(incarnation) % 2 * limits::block_size;
   op.slices.push_back(std::move(block));
   op.length = op.slices.size() * limits::block_size;
   fx.disk.push_back(std::move(op));
@@ -107,9 +109,14 @@ void Node::Impl::on_identity_disk(Time now, DiskDone&& done, Effects& fx) {
     }
     if (done.data.size() > 0 && done.data.size() < limits::block_size) best = decode_identity(done.data.bytes());
     if (done.status == Status::ok && !best && !done.data.empty()) {
-      // Even a write that was torn leaves the other slot; and an identity made up anew would make this node's data a stranger's.
+      // Even a write that was torn leaves the other slot; and an identity made up anew would make this node's data a
+      // stranger's.
       const bool blank = std::ranges::all_of(done.data.bytes(), [](std::byte b) { return b == std::byte{0}; });
-      if (!blank) return fail("the identity file is damaged; restore it from a backup, or empty the data directory and let the node join as a new one", fx);
+      if (!blank)
+        return fail(
+            "the identity file is damaged; restore it from a backup, or empty the data directory and let the node join "
+            "as a new one",
+            fx);
     }
     if (done.status != Status::ok && done.status != Status::not_found)
       return fail("the identity file cannot be read: " + std::string(to_string(done.status)), fx);
@@ -124,7 +131,8 @@ void Node::Impl::on_identity_disk(Time now, DiskDone&& done, Effects& fx) {
     write_identity(fx);
     return;
   }
-  if (done.status != Status::ok) return fail("the identity file cannot be written: " + std::string(to_string(done.status)), fx);
+  if (done.status != Status::ok)
+    return fail("the identity file cannot be written: " + std::string(to_string(done.status)), fx);
   DiskOp op;
   op.file = {FileKind::identity, 0, 0};
   if (step == identity_written) {
@@ -155,7 +163,9 @@ void Node::Impl::open_machines(Time now, Effects& fx) {
   collector = std::make_unique<Collector>(id, *store, cluster_state, placement);
   raft->open(now, raft_fx);
   store->open(now, replica_fx.store);
-  log(fx, LogLine::Level::info, "node " + id_text(id) + ", life " + std::to_string(starts_of(incarnation)) + ", at " + to_string(options.address));
+  log(fx, LogLine::Level::info,
+      "node " + id_text(id) + ", life " + std::to_string(starts_of(incarnation)) + ", at " +
+          to_string(options.address));
 }
 
 void Node::Impl::maybe_run(Time now) {
@@ -180,16 +190,20 @@ void Node::Impl::fail(std::string reason, Effects& fx) {
 void Node::Impl::on_disk(Time now, DiskDone&& done, Effects& fx) {
   if (phase == Phase::stopped) return;  // what was under way leads to nothing more
   const std::uint64_t owner = done.tag >> 56;
-  if (owner == identity_tag >> 56) on_identity_disk(now, std::move(done), fx);
-  else if (owner == 0x01) raft->on_disk(now, std::move(done), raft_fx);
-  else store->on_disk(now, std::move(done), replica_fx.store);
+  if (owner == identity_tag >> 56)
+    on_identity_disk(now, std::move(done), fx);
+  else if (owner == 0x01)
+    raft->on_disk(now, std::move(done), raft_fx);
+  else
+    store->on_disk(now, std::move(done), replica_fx.store);
 }
 
-// --- Time --------------------------------------------------------------------------------------------------------------------------------
+// --- Time
 
 Time Node::Impl::next_deadline() const {
   if (phase < Phase::opening || phase == Phase::stopped) return never;
-  Time next = std::min({raft->next_deadline(), store->next_deadline(), replica->next_deadline(), gateway->next_deadline(), housekeeping_at});
+  Time next = std::min({raft->next_deadline(), store->next_deadline(), replica->next_deadline(),
+                        gateway->next_deadline(), housekeeping_at});
   if (serving) next = std::min(next, lease_until);
   return std::min({next, exit_at, leave_deadline});
 }
@@ -250,8 +264,10 @@ void Node::Impl::settle(Time now, Effects& fx) {
     }
     if (!replica_fx.requests.empty()) {
       for (auto& [to, request] : replica_fx.requests) {
-        if (to == id) gateway->on_lost_copy(now, request, gateway_fx);
-        else outbox.emplace_back(to, std::move(request));
+        if (to == id)
+          gateway->on_lost_copy(now, request, gateway_fx);
+        else
+          outbox.emplace_back(to, std::move(request));
       }
       replica_fx.requests.clear();
     }
@@ -259,12 +275,18 @@ void Node::Impl::settle(Time now, Effects& fx) {
       busy = true;
       replies.swap(replica_fx.replies);
       for (auto& [to, reply] : replies) {
-        if (to != id) outbox.emplace_back(to, std::move(reply));
-        else if (reply.id == stop_flush_id) phase = Phase::stopped;
-        else if (reply.id == purge_id) on_purged(reply.vid);
-        else if (reply.id == scrub_id) on_scrubbed(reply);
-        else if (Collector::owns(reply.id)) collector->on_reply(now, id, std::move(reply), collector_fx);
-        else gateway->on_object_reply(now, id, std::move(reply), gateway_fx);
+        if (to != id)
+          outbox.emplace_back(to, std::move(reply));
+        else if (reply.id == stop_flush_id)
+          phase = Phase::stopped;
+        else if (reply.id == purge_id)
+          on_purged(reply.vid);
+        else if (reply.id == scrub_id)
+          on_scrubbed(reply);
+        else if (Collector::owns(reply.id))
+          collector->on_reply(now, id, std::move(reply), collector_fx);
+        else
+          gateway->on_object_reply(now, id, std::move(reply), gateway_fx);
       }
       replies.clear();
     }
@@ -308,10 +330,11 @@ void Node::Impl::settle(Time now, Effects& fx) {
   flush_outbox(now, fx);
   advance_stop(now);
   if (raft->corrupt()) fail("the cluster log cannot be used: " + raft->reason(), fx);
-  if (store->failed()) fail("the disk of the journal or of the objects failed; this node stops so that the others can take over", fx);
+  if (store->failed())
+    fail("the disk of the journal or of the objects failed; this node stops so that the others can take over", fx);
 }
 
-// --- Stop --------------------------------------------------------------------------------------------------------------------------------
+// --- Stop
 
 void Node::Impl::stop(Time now, Effects& fx) {
   if (phase >= Phase::leaving) return;
@@ -349,7 +372,7 @@ void Node::Impl::advance_stop(Time now) {
   if (phase == Phase::flushing && now >= leave_deadline) phase = Phase::stopped;
 }
 
-// --- The driver's view -----------------------------------------------------------------------------------------------------------------
+// --- The driver's view
 
 NodeStatus Node::Impl::status_at(Time now) const {
   NodeStatus s;
@@ -388,16 +411,23 @@ NodeStatus Node::Impl::status_at(Time now) const {
   s.journal_used = stats.journal_used;
   s.dirty_bytes = stats.dirty_bytes;
   s.full = options.vnodes > 0 && s.space_total > 0 && store->space_left() < options.reserve_bytes;
-  if (!s.open) s.trouble = "starting: reading the log and the journal";
-  else if (phase > Phase::running) s.trouble = "stopping";
-  else if (!s.member) s.trouble = "has yet to join the cluster; no member that is part of a majority can be reached";
-  else if (!s.has_lease) s.trouble = "no lease: a majority of the cluster cannot be reached";
-  else if (!cluster_state.formatted) s.trouble = "the cluster is not formatted; run `dog cluster format`";
-  else if (cluster_state.shut_down) s.trouble = "the cluster is shutting down";
+  if (!s.open)
+    s.trouble = "starting: reading the log and the journal";
+  else if (phase > Phase::running)
+    s.trouble = "stopping";
+  else if (!s.member)
+    s.trouble = "has yet to join the cluster; no member that is part of a majority can be reached";
+  else if (!s.has_lease)
+    s.trouble = "no lease: a majority of the cluster cannot be reached";
+  else if (!cluster_state.formatted)
+    s.trouble = "the cluster is not formatted; run `dog cluster format`";
+  else if (cluster_state.shut_down)
+    s.trouble = "the cluster is shutting down";
   return s;
 }
 
-Node::Node(NodeOptions options, BufferPool& pool, std::uint64_t random_seed) : impl_(std::make_unique<Impl>(std::move(options), pool, random_seed)) {}
+Node::Node(NodeOptions options, BufferPool& pool, std::uint64_t random_seed)
+    : impl_(std::make_unique<Impl>(std::move(options), pool, random_seed)) {}
 Node::~Node() = default;
 
 void Node::start(Time now, Effects& effects) {

@@ -1,16 +1,17 @@
-// One sheep: every machine composed, and the whole of what a driver sees. The simulator and the production runtime drive this class
-// and nothing else.
+// One sheep: every machine composed, and the whole of what a driver sees. The simulator and the production runtime
+// drive this class and nothing else.
 //
 // The driver owns time, byte streams and disks:
-// - Streams: the driver accepts connections on three services and dials where `Effects::dial` says; each connection is a StreamId of the
-//   node's choosing. Bytes in: ask `receive_buffer` where the next bytes go, fill some of it, say `on_received`; an empty buffer means do
-//   not read until `Effects::resume` names the stream. Bytes out: when `Effects::output` names a stream, send from `output(stream)` and
-//   `consume` what was sent; go on whenever the connection takes more until the queue is empty, then say `on_drained`. Ask for the queue anew
-//   each time: that is when a node decides what goes next to another node, and only what it has not handed over can be overtaken.
+// - Streams: the driver accepts connections on three services and dials where `Effects::dial` says; each connection is
+//   a StreamId of the node's choosing. Bytes in: ask `receive_buffer` where the next bytes go, fill some of it, say
+//   `on_received`; an empty buffer means do not read until `Effects::resume` names the stream. Bytes out: when
+//   `Effects::output` names a stream, send from `output(stream)` and `consume` what was sent; go on whenever the
+//   connection takes more until the queue is empty, then say `on_drained`. Ask for the queue anew each time: that is
+//   when a node decides what goes next to another node, and only what it has not handed over can be overtaken.
 // - Disks: perform `Effects::disk` under the contract of core/disk/disk.hpp, hand each result to `on_disk`.
 // - Time: call `tick` at `next_deadline()` or soon after; earlier or spurious calls are harmless.
-// Every call appends to the Effects it is given; perform them, in the order disk, dial, output, close, resume, before or after the next
-// call as you like. Calls never block and never throw; nothing is re-entrant.
+// Every call appends to the Effects it is given; perform them, in the order disk, dial, output, close, resume, before
+// or after the next call as you like. Calls never block and never throw; nothing is re-entrant.
 #pragma once
 #include <memory>
 #include <span>
@@ -41,64 +42,71 @@ struct LogLine {
 };
 
 struct Effects {
-  struct Dial { StreamId stream = 0; Endpoint to; };
+  struct Dial {
+    StreamId stream = 0;
+    Endpoint to;
+  };
   std::vector<DiskOp> disk;
   std::vector<Dial> dial;
   std::vector<StreamId> output;
-  std::vector<StreamId> close;   // after its queued output was sent, or at once if that takes long
+  std::vector<StreamId> close;  // after its queued output was sent, or at once if that takes long
   std::vector<StreamId> resume;
   std::vector<LogLine> log;
   void clear();
 };
 
 struct NodeOptions {
-  Endpoint address;                // advertised client endpoint; the peer port is one above
-  std::vector<Endpoint> seeds;     // client endpoints of other nodes; empty: a node with an empty directory starts a cluster of its own
-  bool local_only = false;         // --cluster-driver local: a cluster of this node alone
+  Endpoint address;  // advertised client endpoint; the peer port is one above
+  // client endpoints of other nodes; empty: a node with an empty directory starts a cluster of its own
+  std::vector<Endpoint> seeds;
+  bool local_only = false;  // --cluster-driver local: a cluster of this node alone
   std::uint32_t zone = 0;
-  std::uint16_t vnodes = 128;      // 0: gateway only
-  bool witness = false;            // votes and does nothing else; vnodes is 0
-  std::uint8_t default_copies = 0; // for a format that names none; 0: as many as nodes, at most 3
-  Time lease = seconds(3);         // how long a member may serve after its last word with the leader
+  std::uint16_t vnodes = 128;             // 0: gateway only
+  bool witness = false;                   // votes and does nothing else; vnodes is 0
+  std::uint8_t default_copies = 0;        // for a format that names none; 0: as many as nodes, at most 3
+  Time lease = seconds(3);                // how long a member may serve after its last word with the leader
   Time lease_margin = milliseconds(500);  // allowed clock drift over one lease; a removal waits this much longer
-  Time voter_patience = seconds(10);      // a voter that is down for longer gives its vote to another member, if there is one
+  // a voter that is down for longer gives its vote to another member, if there is one
+  Time voter_patience = seconds(10);
   Time raft_heartbeat = milliseconds(100);
   Time election_timeout_min = milliseconds(500), election_timeout_max = milliseconds(1000);
   std::uint64_t journal_bytes = 256u << 20;
-  std::uint64_t apply_bytes = 32u << 20;        // unapplied journal data that starts a write-back
-  std::uint64_t max_dirty_bytes = 96u << 20;    // bound of memory held by unapplied writes
-  std::uint64_t reserve_bytes = 64u << 20;      // free space below which writes that allocate are refused
+  std::uint64_t apply_bytes = 32u << 20;             // unapplied journal data that starts a write-back
+  std::uint64_t max_dirty_bytes = 96u << 20;         // bound of memory held by unapplied writes
+  std::uint64_t reserve_bytes = 64u << 20;           // free space below which writes that allocate are refused
   std::size_t remembered_writes = peer::max_recent;  // to each object, by whose they were
-  std::size_t meta_cache = 2048;                // objects whose checksums stay in memory
+  std::size_t meta_cache = 2048;                     // objects whose checksums stay in memory
   std::size_t max_streams = 4096;
-  std::size_t send_ahead = 128u << 10;          // bytes of bulk committed to a peer's connection; what is more urgent waits behind them
+  // bytes of bulk committed to a peer's connection; what is more urgent waits behind them
+  std::size_t send_ahead = 128u << 10;
   std::uint32_t nbd_preferred_block = 4096;
-  std::uint64_t scrub_rate = 8u << 20;          // bytes per second; 0: no scrub
-  Time scrub_every = seconds(7 * 24 * 3600);    // from the beginning of one pass to that of the next
+  std::uint64_t scrub_rate = 8u << 20;        // bytes per second; 0: no scrub
+  Time scrub_every = seconds(7 * 24 * 3600);  // from the beginning of one pass to that of the next
 };
 
-// Recovery as one node takes part in it: as owner it sweeps its disks, as member it copies, collects and scrubs. Counts are since its start.
+// Recovery as one node takes part in it: as owner it sweeps its disks, as member it copies, collects and scrubs. Counts
+// are since its start.
 struct RecoveryStatus {
   bool enabled = true;
-  bool sweeping = false;                                // some disk that it owns is not known to be redundant
-  std::uint64_t found = 0, open = 0, at = 0, end = 0;   // see Volume::SweepProgress
-  std::uint64_t pulls = 0;                              // objects being copied to this node
+  bool sweeping = false;                               // some disk that it owns is not known to be redundant
+  std::uint64_t found = 0, open = 0, at = 0, end = 0;  // see Volume::SweepProgress
+  std::uint64_t pulls = 0;                             // objects being copied to this node
   std::uint64_t pulled_objects = 0, pulled_bytes = 0, mended_blocks = 0, lost_blocks = 0;
-  bool tidy = false;                                    // what it stores in vain in this epoch is removed
+  bool tidy = false;                                                // what it stores in vain in this epoch is removed
   std::uint64_t removed = 0, leftovers = 0, orphans = 0, kept = 0;  // see CollectorStats
   std::uint64_t scrub_passes = 0, scrubbed_objects = 0, scrubbed_bytes = 0, scrub_left = 0, unreadable_objects = 0;
   cluster::RecoveryRates rates;
-  bool busy = false;                                    // clients work, so the rate for that counts
+  bool busy = false;  // clients work, so the rate for that counts
 };
 
 // A view for operators, checkers and tests.
 struct NodeStatus {
   NodeId id = 0;
   Incarnation incarnation = 0;
-  bool open = false;           // its files are read and it takes part
-  bool member = false;         // up in the cluster state, in this life
+  bool open = false;    // its files are read and it takes part
+  bool member = false;  // up in the cluster state, in this life
   bool has_lease = false;
-  bool serving = false;        // formatted, member, lease, not shut down
+  bool serving = false;  // formatted, member, lease, not shut down
   bool leader = false;
   bool voter = false;
   NodeId leader_id = 0;
@@ -126,13 +134,14 @@ class Node {
   void tick(Time now, Effects& effects);
   Time next_deadline() const;
   void on_disk(Time now, DiskDone&& done, Effects& effects);
-  void set_space(std::uint64_t free_bytes, std::uint64_t total_bytes);  // of the data directory's file system; say it every second or so
+  // of the data directory's file system; say it every second or so
+  void set_space(std::uint64_t free_bytes, std::uint64_t total_bytes);
 
   StreamId on_accept(Time now, Service service, Effects& effects);  // 0: refused, too many; close it
   void on_dialed(Time now, StreamId stream, DialResult result, Effects& effects);
   std::span<std::byte> receive_buffer(StreamId stream);
   void on_received(Time now, StreamId stream, std::size_t bytes, Effects& effects);
-  OutQueue* output(StreamId stream);       // nullptr once the node has closed it
+  OutQueue* output(StreamId stream);  // nullptr once the node has closed it
   void on_drained(Time now, StreamId stream, Effects& effects);
   void on_closed(Time now, StreamId stream, Effects& effects);  // by the other side or by an error; forgets the stream
 
@@ -142,16 +151,18 @@ class Node {
   // A reason to end the process at once (identity file unreadable, log damaged, disk failed); empty if none.
   const std::string& fatal() const;
 
-  // What an operator orders through the client port, for drivers that have none at hand; repeated until it is done or 30 s have passed. False: too
-  // busy, or not running yet.
+  // What an operator orders through the client port, for drivers that have none at hand; repeated until it is done or
+  // 30 s have passed. False: too busy, or not running yet.
   bool order(Time now, cluster::CommandBody body, Effects& effects);
 
-  // For an operator who has lost the majority of the voters for good: this node goes on alone, under a new log. Empty, or why not.
+  // For an operator who has lost the majority of the voters for good: this node goes on alone, under a new log. Empty,
+  // or why not.
   std::string found_anew(Time now, Effects& effects);
 
   NodeStatus status(Time now) const;
   const cluster::State& state() const;
-  // Breaks the process if an invariant of any machine does not hold. Cheap enough for the simulator to call after every step.
+  // Breaks the process if an invariant of any machine does not hold. Cheap enough for the simulator to call after every
+  // step.
   void check_invariants() const;
 
  private:

@@ -1,4 +1,5 @@
-// The cluster log, membership, leases and recovery: what this node does as a member, and what it does besides when it leads.
+// The cluster log, membership, leases and recovery: what this node does as a member, and what it does besides when it
+// leads.
 #include <algorithm>
 
 #include "core/base/assert.hpp"
@@ -12,20 +13,22 @@ namespace sd {
 namespace {
 constexpr Time proposal_repeat = milliseconds(500);
 constexpr Time proposal_give_up = seconds(30);
-constexpr std::size_t max_proposals = 32;        // of this node's clients; below the number of outcomes the state remembers
+// of this node's clients; below the number of outcomes the state remembers
+constexpr std::size_t max_proposals = 32;
 constexpr Time join_repeat = milliseconds(300);
-constexpr std::size_t joins_at_once = 8;         // nodes that are asked by one that does not know who leads
+constexpr std::size_t joins_at_once = 8;  // nodes that are asked by one that does not know who leads
 constexpr Time refusal_counts = milliseconds(500);
-constexpr std::size_t recovery_budget = 16;      // objects of one disk peered at once by the sweep
+constexpr std::size_t recovery_budget = 16;  // objects of one disk peered at once by the sweep
 constexpr std::uint32_t max_purges_under_way = 64;
 constexpr Time shutdown_grace = milliseconds(1500);  // for the others to learn of it from the leader
 }  // namespace
 
-// --- The log -----------------------------------------------------------------------------------------------------------------------------
+// --- The log
 
 void Node::Impl::settle_raft(Time now, Effects& fx) {
   const std::uint64_t before = cluster_state.applied;
-  for (note_leader(now, fx); !raft_fx.messages.empty() || !raft_fx.committed.empty() || raft_fx.install_snapshot; note_leader(now, fx)) {
+  for (note_leader(now, fx); !raft_fx.messages.empty() || !raft_fx.committed.empty() || raft_fx.install_snapshot;
+       note_leader(now, fx)) {
     auto messages = std::exchange(raft_fx.messages, {});
     auto committed = std::exchange(raft_fx.committed, {});
     auto snapshot = std::exchange(raft_fx.install_snapshot, {});
@@ -67,7 +70,8 @@ void Node::Impl::apply(Time now, raft::Entry& entry, Effects& fx) {
   }
   cluster_state.apply(entry.index, *command);
   // Only a node that is part of the cluster now is meant; one that reads an old log is not.
-  if (std::holds_alternative<cluster::Shutdown>(command->body) && cluster_state.is_up(id, incarnation) && exit_at == never)
+  if (std::holds_alternative<cluster::Shutdown>(command->body) && cluster_state.is_up(id, incarnation) &&
+      exit_at == never)
     exit_at = now + shutdown_grace;
 }
 
@@ -95,11 +99,11 @@ void Node::Impl::state_changed(Time now, Effects& fx) {
   check_proposals(now);
 }
 
-// --- Leases ------------------------------------------------------------------------------------------------------------------------------
+// --- Leases
 
 bool Node::Impl::may_serve(Time now) const {
-  return phase == Phase::running && cluster_state.formatted && !cluster_state.shut_down && cluster_state.is_up(id, incarnation) &&
-         (now < lease_until || SD_BUG(serve_without_lease));
+  return phase == Phase::running && cluster_state.formatted && !cluster_state.shut_down &&
+         cluster_state.is_up(id, incarnation) && (now < lease_until || SD_BUG(serve_without_lease));
 }
 
 // First in every call: nothing may be answered on the strength of a lease that ended before `now`.
@@ -109,13 +113,15 @@ void Node::Impl::refresh(Time now, Effects& fx) {
   if (may == serving) return;
   SD_SOMETIMES(!may && now >= lease_until && phase == Phase::running, lease_lost);
   serving = may;
-  log(fx, may ? LogLine::Level::info : LogLine::Level::warning, may ? "serving" : "not serving: " + status_at(now).trouble);
+  log(fx, may ? LogLine::Level::info : LogLine::Level::warning,
+      may ? "serving" : "not serving: " + status_at(now).trouble);
   gateway->set_serving(now, may, gateway_fx);
 }
 
-// Whether this node, as leader, may give a member a lease now. A majority must have heard it so lately that there can be no other leader
-// (whoever leads next waits for a whole lease from its election before it removes anybody). And no removal of that member may be on its
-// way: neither one that this leader proposed, nor one that it inherited and has not applied.
+// Whether this node, as leader, may give a member a lease now. A majority must have heard it so lately that there can
+// be no other leader (whoever leads next waits for a whole lease from its election before it removes anybody). And no
+// removal of that member may be on its way: neither one that this leader proposed, nor one that it inherited and has
+// not applied.
 bool Node::Impl::may_grant(Time now, NodeId to, Incarnation life) const {
   if (!raft->is_leader() || !was_leader || !cluster_state.is_up(to, life)) return false;
   const auto at = condemned.find(to);
@@ -131,7 +137,8 @@ void Node::Impl::ask_for_lease(Time now) {
   if (!cluster_state.is_up(id, incarnation)) return;
   if (raft->is_leader()) {
     // As long as from its last word with a majority: whoever leads next relies on that (see lease_bound).
-    if (may_grant(now, id, incarnation)) lease_until = std::max(lease_until, std::min(now, raft->quorum_contact(now)) + options.lease);
+    if (may_grant(now, id, incarnation))
+      lease_until = std::max(lease_until, std::min(now, raft->quorum_contact(now)) + options.lease);
     clean_reports[id] = clean_reported;
     return;
   }
@@ -143,7 +150,7 @@ void Node::Impl::ask_for_lease(Time now) {
   outbox.emplace_back(raft->leader(), std::move(request));
 }
 
-// --- Leading -------------------------------------------------------------------------------------------------------------------------------
+// --- Leading
 
 void Node::Impl::lead(Time now, Effects& fx) {
   if (!raft->is_leader()) {
@@ -156,7 +163,8 @@ void Node::Impl::lead(Time now, Effects& fx) {
     granted.clear();
     condemned.clear();
     for (auto& [to, link] : links)
-      if (now - link.refused_at > refusal_counts) link.refused = false;  // what a follower noticed long ago says nothing about now
+      // what a follower noticed long ago says nothing about now
+      if (now - link.refused_at > refusal_counts) link.refused = false;
     remove_proposed.clear();
     expel_proposed.clear();
     forget_proposed.clear();
@@ -173,7 +181,8 @@ void Node::Impl::lead(Time now, Effects& fx) {
   expel_absent(now, fx);
   forget_gone(now, fx);
   mark_clean(now);
-  if (phase == Phase::leaving && cluster_state.is_up(id, incarnation)) propose_untracked(now, cluster::Remove{id, incarnation, true});
+  if (phase == Phase::leaving && cluster_state.is_up(id, incarnation))
+    propose_untracked(now, cluster::Remove{id, incarnation, true});
 }
 
 void Node::Impl::mark_clean(Time now) {
@@ -194,15 +203,18 @@ void Node::Impl::mark_clean(Time now) {
     if (vdi.deleting || vdi.owner == 0) continue;
     const auto* owner = cluster_state.member(vdi.owner);
     const auto report = clean_reports.find(vdi.owner);
-    if ((!owner || !owner->up || report == clean_reports.end() || report->second < cluster_state.generation(vid)) && !SD_BUG(clean_too_early)) return;
+    if ((!owner || !owner->up || report == clean_reports.end() || report->second < cluster_state.generation(vid)) &&
+        !SD_BUG(clean_too_early))
+      return;
   }
   propose_untracked(now, cluster::MarkClean{cluster_state.epoch()});
 }
 
-// --- Joining -----------------------------------------------------------------------------------------------------------------------------
+// --- Joining
 
-// At a start nothing of the log counts as applied until a leader says what is committed; and there is no leader until the voters find each other.
-// So whoever the log let in has lived, and is called, committed or not: an address that is wrong costs a refused connection.
+// At a start nothing of the log counts as applied until a leader says what is committed; and there is no leader until
+// the voters find each other. So whoever the log let in has lived, and is called, committed or not: an address that is
+// wrong costs a refused connection.
 void Node::Impl::read_log() {
   logged_until = raft->last_index();
   for (std::uint64_t index = raft->snapshot_index() + 1; index <= logged_until; ++index) {
@@ -213,19 +225,28 @@ void Node::Impl::read_log() {
     if (!join) continue;
     const cluster::Member& member = join->member;
     logged_lives[member.id] = member.incarnation;
-    if ((addresses.size() < limits::max_members || addresses.contains(member.id)) && !SD_BUG(call_nobody)) addresses[member.id] = member.address;
+    if ((addresses.size() < limits::max_members || addresses.contains(member.id)) && !SD_BUG(call_nobody))
+      addresses[member.id] = member.address;
   }
 }
 
 void Node::Impl::ask_to_join(Time now) {
-  if (phase == Phase::leaving && cluster_state.is_up(id, incarnation) && !raft->is_leader() && raft->leader() != 0 && now - join_asked >= join_repeat) {
+  if (phase == Phase::leaving && cluster_state.is_up(id, incarnation) && !raft->is_leader() && raft->leader() != 0 &&
+      now - join_asked >= join_repeat) {
     join_asked = now;
     propose_untracked(now, cluster::Remove{id, incarnation, true});
     return;
   }
   if (phase != Phase::running || cluster_state.is_up(id, incarnation) || now - join_asked < join_repeat) return;
   join_asked = now;
-  peer::JoinRequest request{id, incarnation, options.address, options.zone, options.vnodes, options.witness, false, shown_lives(life_asked_for)};
+  peer::JoinRequest request{id,
+                            incarnation,
+                            options.address,
+                            options.zone,
+                            options.vnodes,
+                            options.witness,
+                            false,
+                            shown_lives(life_asked_for)};
   if (raft->is_leader()) {
     on_join_request(now, request);
     return;
@@ -234,7 +255,8 @@ void Node::Impl::ask_to_join(Time now) {
     outbox.emplace_back(raft->leader(), request);
     return;
   }
-  // Whoever votes knows who leads, if this log knows who votes. All others in turn, so that hundreds that start at one time do not each call hundreds.
+  // Whoever votes knows who leads, if this log knows who votes. All others in turn, so that hundreds that start at one
+  // time do not each call hundreds.
   for (const NodeId voter : raft->config().voters)
     if (voter != id) outbox.emplace_back(voter, request);
   std::vector<Endpoint> others;
@@ -243,8 +265,11 @@ void Node::Impl::ask_to_join(Time now) {
   for (const auto& [node, member] : cluster_state.members)
     if (const auto address = address_of(node); node != id && address) others.push_back(*address);
   for (const auto& [node, heard] : addresses)
-    if (const auto address = address_of(node); node != id && address && raft->config().contains(node) && !cluster_state.member(node)) others.push_back(*address);
-  for (std::size_t i = 0; i < std::min(others.size(), joins_at_once); ++i) outbox_by_address.emplace_back(others[next_asked++ % others.size()], request);
+    if (const auto address = address_of(node);
+        node != id && address && raft->config().contains(node) && !cluster_state.member(node))
+      others.push_back(*address);
+  for (std::size_t i = 0; i < std::min(others.size(), joins_at_once); ++i)
+    outbox_by_address.emplace_back(others[next_asked++ % others.size()], request);
 }
 
 void Node::Impl::on_join_request(Time now, peer::JoinRequest request) {
@@ -270,12 +295,14 @@ void Node::Impl::on_join_request(Time now, peer::JoinRequest request) {
     raft->propose_config(now, std::move(next), raft_fx);
     return;
   }
-  // Let in once it has (nearly) all of the log, so that it is of use at once. One that was let in before need not say again that it holds some.
+  // Let in once it has (nearly) all of the log, so that it is of use at once. One that was let in before need not say
+  // again that it holds some.
   if (known ? raft->match(request.id) + close_to_commit < raft->commit_index() : !holds_log(request.id)) return;
   auto& proposed = join_proposed[request.id];
   if (proposed != 0 && now - proposed < internal_repeat / 2) return;
   proposed = now;
-  condemned.erase(request.id);  // its removal is applied, and all that this leader proposed of it stands before this entry
+  // its removal is applied, and all that this leader proposed of it stands before this entry
+  condemned.erase(request.id);
   granted[request.id] = now;  // a member that was removed for its silence starts anew
   cluster::Member member;
   member.id = request.id;
@@ -287,14 +314,16 @@ void Node::Impl::on_join_request(Time now, peer::JoinRequest request) {
   propose_untracked(now, cluster::Join{member, known ? known->incarnation : 0});
 }
 
-// --- Proposals -----------------------------------------------------------------------------------------------------------------------------
+// --- Proposals
 
 // Of the node itself: may be lost, is repeated by whoever needs it, and does no harm twice.
 void Node::Impl::propose_untracked(Time now, cluster::CommandBody body) {
   std::string bytes;
   cluster::encode({id, incarnation, 0, std::move(body)}, bytes);
-  if (raft->is_leader()) raft->propose(now, std::move(bytes), raft_fx);
-  else if (raft->leader() != 0) outbox.emplace_back(raft->leader(), peer::Propose{std::move(bytes)});
+  if (raft->is_leader())
+    raft->propose(now, std::move(bytes), raft_fx);
+  else if (raft->leader() != 0)
+    outbox.emplace_back(raft->leader(), peer::Propose{std::move(bytes)});
 }
 
 // Of a client: repeated until it is applied, takes effect once.
@@ -319,8 +348,10 @@ void Node::Impl::send_proposals(Time now) {
     }
     if (now >= proposal.send_at && (raft->is_leader() || raft->leader() != 0)) {
       proposal.send_at = now + proposal_repeat;
-      if (raft->is_leader()) raft->propose(now, proposal.command, raft_fx);
-      else outbox.emplace_back(raft->leader(), peer::Propose{proposal.command});
+      if (raft->is_leader())
+        raft->propose(now, proposal.command, raft_fx);
+      else
+        outbox.emplace_back(raft->leader(), peer::Propose{proposal.command});
     }
     ++at;
   }
@@ -337,15 +368,15 @@ void Node::Impl::check_proposals(Time) {
   }
 }
 
-// --- Recovery ------------------------------------------------------------------------------------------------------------------------------
+// --- Recovery
 
 void Node::Impl::recover(Time now) {
   if (!serving || cluster_state.recovery_off || cluster_state.epochs.size() < 2) return;
   if (gateway->recover(now, recovery_budget, adopts(), gateway_fx)) clean_reported = cluster_state.applied;
 }
 
-// Each node removes its own objects of deleted disks. Only as a member in this life: its view of the log then includes everything that it
-// stored, so a disk that looks deleted is.
+// Each node removes its own objects of deleted disks. Only as a member in this life: its view of the log then includes
+// everything that it stored, so a disk that looks deleted is.
 void Node::Impl::purge_deleted(Time now) {
   if (!cluster_state.is_up(id, incarnation)) return;
   std::erase_if(purges, [&](const auto& entry) {

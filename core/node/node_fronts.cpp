@@ -11,7 +11,7 @@ namespace {
 constexpr Time export_patience = seconds(15);  // a client that connects while the cluster cannot serve waits so long
 }
 
-// --- Streams ------------------------------------------------------------------------------------------------------------------------------
+// --- Streams
 
 StreamId Node::on_accept(Time now, Service service, Effects& effects) {
   Impl& n = *impl_;
@@ -87,9 +87,7 @@ void Node::on_received(Time now, StreamId id, std::size_t bytes, Effects& effect
       stream.nbd->on_received(bytes, n.nbd_fx);
       n.on_nbd_effects(now, id, stream, n.nbd_fx, effects);
       break;
-    case Impl::Stream::Kind::client:
-      n.service.on_received(now, id, bytes, n, n.service_fx);
-      break;
+    case Impl::Stream::Kind::client: n.service.on_received(now, id, bytes, n, n.service_fx); break;
   }
   n.settle(now, effects);
 }
@@ -159,7 +157,7 @@ void Node::on_closed(Time now, StreamId id, Effects& effects) {
   n.settle(now, effects);
 }
 
-// --- NBD -----------------------------------------------------------------------------------------------------------------------------------
+// --- NBD
 
 void Node::Impl::on_nbd_effects(Time now, StreamId stream_id, Stream& stream, nbd::Effects& nfx, Effects& fx) {
   nbd::Session& session = *stream.nbd;
@@ -170,8 +168,11 @@ void Node::Impl::on_nbd_effects(Time now, StreamId stream_id, Stream& stream, nb
     const bool list = std::exchange(nfx.list_exports, false);
     auto wanted = std::exchange(nfx.open_export, {});
     const bool close = nfx.close;
-    if (close && nfx.misbehaved) log(fx, LogLine::Level::warning, "an NBD client broke the protocol (" + nfx.close_reason + "); its connection was closed");
-    else if (close) log(fx, LogLine::Level::debug, "NBD connection closed: " + nfx.close_reason);
+    if (close && nfx.misbehaved)
+      log(fx, LogLine::Level::warning,
+          "an NBD client broke the protocol (" + nfx.close_reason + "); its connection was closed");
+    else if (close)
+      log(fx, LogLine::Level::debug, "NBD connection closed: " + nfx.close_reason);
     for (auto& request : requests) submit_nbd(now, stream_id, std::move(request), session, more);
     if (list) {
       std::vector<std::string> names;
@@ -204,7 +205,8 @@ void Node::Impl::resolve_export(Time now, StreamId stream_id, Stream& stream, Ef
   if (!known && now < stream.export_deadline) return;
   stream.export_deadline = 0;
   std::expected<nbd::ExportInfo, Status> answer = std::unexpected(Status::unavailable);
-  if (known && !cluster_state.formatted) answer = std::unexpected(Status::not_formatted);
+  if (known && !cluster_state.formatted)
+    answer = std::unexpected(Status::not_formatted);
   else if (known) {
     const cluster::Vdi* vdi = cluster_state.find(stream.wanted_export);
     if (stream.wanted_export.empty()) {
@@ -239,11 +241,14 @@ void Node::Impl::resolve_exports(Time now, Effects& fx) {
     if (at == streams.end() || at->second.export_deadline == 0) continue;
     resolve_export(now, stream_id, at->second, fx);
     at = streams.find(stream_id);
-    if (at != streams.end() && at->second.export_deadline != 0 && std::ranges::find(resolving, stream_id) == resolving.end()) resolving.push_back(stream_id);
+    if (at != streams.end() && at->second.export_deadline != 0 &&
+        std::ranges::find(resolving, stream_id) == resolving.end())
+      resolving.push_back(stream_id);
   }
 }
 
-void Node::Impl::submit_nbd(Time now, StreamId stream_id, nbd::Request&& request, nbd::Session& session, nbd::Effects& nfx) {
+void Node::Impl::submit_nbd(Time now, StreamId stream_id, nbd::Request&& request, nbd::Session& session,
+                            nbd::Effects& nfx) {
   if (request.command == nbd::Command::cache) {
     session.reply(request.id, Status::ok, nfx);
     return;
@@ -259,9 +264,7 @@ void Node::Impl::submit_nbd(Time now, StreamId stream_id, nbd::Request&& request
   io.length = request.length;
   io.fua = request.fua;
   switch (request.command) {
-    case nbd::Command::read:
-      io.kind = IoRequest::Kind::read;
-      break;
+    case nbd::Command::read: io.kind = IoRequest::Kind::read; break;
     case nbd::Command::write:
       io.kind = IoRequest::Kind::write;
       io.payload.push_back(std::move(request.data));
@@ -271,9 +274,7 @@ void Node::Impl::submit_nbd(Time now, StreamId stream_id, nbd::Request&& request
       io.kind = IoRequest::Kind::zero;
       io.keep_allocated = request.no_hole;
       break;
-    case nbd::Command::flush:
-      io.kind = IoRequest::Kind::flush;
-      break;
+    case nbd::Command::flush: io.kind = IoRequest::Kind::flush; break;
     case nbd::Command::block_status: {
       const std::uint64_t first = request.offset / limits::object_size;
       const std::uint64_t last = (request.offset + request.length - 1) / limits::object_size;
@@ -329,7 +330,8 @@ void Node::Impl::answer_nbd(Time now, const Ticket& ticket, IoDone&& done, Effec
     for (std::uint64_t at = ticket.offset; at < end;) {
       const std::uint64_t object = at / limits::object_size;
       const std::uint64_t bit = object - first;
-      const bool data = !done.payload.empty() && (done.payload.front().data()[bit / 8] & (std::byte{1} << (bit % 8))) != std::byte{0};
+      const bool data =
+          !done.payload.empty() && (done.payload.front().data()[bit / 8] & (std::byte{1} << (bit % 8))) != std::byte{0};
       const std::uint64_t until = std::min(end, (object + 1) * limits::object_size);
       extents.push_back({static_cast<std::uint32_t>(until - at), data ? 0u : 3u});
       at = until;
@@ -345,14 +347,15 @@ void Node::Impl::after_front(StreamId stream_id, Effects& fx) {
   const auto at = streams.find(stream_id);
   if (at == streams.end()) return;
   Stream& stream = at->second;
-  if (!stream.nbd->output().empty() && (fx.output.empty() || fx.output.back() != stream_id)) fx.output.push_back(stream_id);
+  if (!stream.nbd->output().empty() && (fx.output.empty() || fx.output.back() != stream_id))
+    fx.output.push_back(stream_id);
   if (stream.stalled && !stream.nbd->receive_buffer().empty()) {
     stream.stalled = false;
     fx.resume.push_back(stream_id);
   }
 }
 
-// --- The client port -------------------------------------------------------------------------------------------------------------------------
+// --- The client port
 
 std::uint64_t Node::Impl::io(client::IoRequest request) {
   if (phase != Phase::running) return 0;

@@ -34,7 +34,7 @@ struct Node::Impl final : client::Backend {
   enum class Phase : std::uint8_t {
     reading_identity,
     writing_identity,
-    opening,   // the log and the store read their files
+    opening,  // the log and the store read their files
     running,
     leaving,   // asks to be taken out of the cluster
     flushing,  // makes durable what it holds
@@ -44,12 +44,12 @@ struct Node::Impl final : client::Backend {
   struct Stream {
     enum class Kind : std::uint8_t { out_link, in_link, nbd, client };
     Kind kind{};
-    bool stalled = false;                   // the driver was given an empty buffer
-    Endpoint to;                            // out_link
+    bool stalled = false;  // the driver was given an empty buffer
+    Endpoint to;           // out_link
     std::unique_ptr<InLink> in;
     std::unique_ptr<nbd::Session> nbd;
-    std::string wanted_export;              // nbd: being looked up ...
-    Time export_deadline = 0;               // ... until then; 0: not
+    std::string wanted_export;  // nbd: being looked up ...
+    Time export_deadline = 0;   // ... until then; 0: not
   };
 
   // Counts each kind, since there may be many and somebody always asks.
@@ -84,7 +84,7 @@ struct Node::Impl final : client::Backend {
     enum class Front : std::uint8_t { nbd, client };
     Front front{};
     StreamId stream = 0;
-    std::uint64_t id = 0;                   // of the session
+    std::uint64_t id = 0;  // of the session
     IoRequest::Kind kind{};
     std::uint64_t offset = 0;
     std::uint32_t length = 0;
@@ -203,7 +203,7 @@ struct Node::Impl final : client::Backend {
   Random rng;
   Phase phase = Phase::reading_identity;
   NodeId id = 0;
-  std::uint64_t life_drawn = 0;            // the part of the incarnation that is drawn
+  std::uint64_t life_drawn = 0;  // the part of the incarnation that is drawn
   Incarnation incarnation = 0;
   std::vector<Incarnation> earlier_lives;  // of this disk, newest first, as many as the identity file keeps
   Incarnation life_asked_for = 0;          // one of them, or older, that somebody asked for last
@@ -234,13 +234,14 @@ struct Node::Impl final : client::Backend {
   // --- Streams
   StreamId next_stream = 1;
   Streams streams;
-  std::vector<StreamId> resolving;         // those whose export is being looked up
-  std::map<Endpoint, OutLink> links;       // by peer endpoint
+  std::vector<StreamId> resolving;                      // those whose export is being looked up
+  std::map<Endpoint, OutLink> links;                    // by peer endpoint
   std::map<NodeId, std::vector<Incarnation>> outlived;  // of each node, as it says itself
   // Lives of members in entries of the log that were there at the start and may not be committed, up to this index.
   std::map<NodeId, Incarnation> logged_lives;
   std::uint64_t logged_until = 0;
-  std::map<NodeId, Endpoint> addresses;    // heard from members and joiners, or found in the log; the cluster state's come first
+  // heard from members and joiners, or found in the log; the cluster state's come first
+  std::map<NodeId, Endpoint> addresses;
   SlotTable<Ticket> tickets;
 
   // --- Control
@@ -248,29 +249,33 @@ struct Node::Impl final : client::Backend {
   Time lease_until = 0;
   Time lease_asked = 0, join_asked = 0, housekeeping_at = 0;
   Time links_looked_at = 0;
-  std::size_t next_asked = 0;              // of those that may know who leads
+  std::size_t next_asked = 0;  // of those that may know who leads
   bool was_leader = false;
   Time leader_since = 0;
-  std::map<NodeId, Time> granted;          // as leader: when each member was last given a lease
+  std::map<NodeId, Time> granted;  // as leader: when each member was last given a lease
   std::map<NodeId, Time> remove_proposed, join_proposed, expel_proposed, forget_proposed;
-  std::map<NodeId, Time> absent_since;     // as leader: when it first saw each member of the group that is down
+  std::map<NodeId, Time> absent_since;  // as leader: when it first saw each member of the group that is down
   // The leader that this node followed last, since when, and in which term.
-  struct { NodeId id = 0; Time since = 0; std::uint64_t term = 0; } last_leader;
+  struct {
+    NodeId id = 0;
+    Time since = 0;
+    std::uint64_t term = 0;
+  } last_leader;
   NodeId noted_leader = 0;
-  Time missed_at = never;                  // when the log is to say that there has been no leader since the start
-  std::map<NodeId, Incarnation> condemned; // as leader: their removal is proposed; they get no lease any more
-  std::uint64_t applied_term = 0;          // of the last entry applied
+  Time missed_at = never;                   // when the log is to say that there has been no leader since the start
+  std::map<NodeId, Incarnation> condemned;  // as leader: their removal is proposed; they get no lease any more
+  std::uint64_t applied_term = 0;           // of the last entry applied
   std::map<std::uint64_t, Proposal> proposals;
   std::uint64_t next_proposal = 1;
   std::vector<std::pair<std::uint64_t, cluster::Result>> proposals_done;
   Epoch seen_epoch = 0;
   std::uint64_t seen_epoch_index = 0;
-  Time exit_at = never;                    // a shutdown of the cluster was decided
+  Time exit_at = never;  // a shutdown of the cluster was decided
   Time leave_deadline = never;
-  std::uint64_t found_group = 0;           // an operator's order: to be founded as soon as the log is applied
+  std::uint64_t found_group = 0;  // an operator's order: to be founded as soon as the log is applied
   bool leave_wanted = false;
-  std::uint64_t clean_reported = 0;        // log index
-  std::map<NodeId, std::uint64_t> clean_reports;   // as leader
+  std::uint64_t clean_reported = 0;               // log index
+  std::map<NodeId, std::uint64_t> clean_reports;  // as leader
   // Deleted disks whose objects this node is removing, or has removed.
   struct Purge {
     std::vector<Oid> left;
@@ -280,8 +285,8 @@ struct Node::Impl final : client::Backend {
   std::map<Vid, Purge> purges;
   std::map<NodeId, std::vector<Vid>> purge_reports;  // as leader
   struct Scrub {
-    std::vector<Oid> left;                 // of the pass, in descending order
-    bool under_way = false;                // an object is being read
+    std::vector<Oid> left;   // of the pass, in descending order
+    bool under_way = false;  // an object is being read
     Oid oid;
     Time next_at = 0, pass_began = 0, object_began = 0;
     std::uint64_t bytes_before = 0;
@@ -290,8 +295,9 @@ struct Node::Impl final : client::Backend {
   std::uint64_t space_free = UINT64_MAX, space_total = 0;
   std::uint64_t reads = 0, writes = 0, flushes = 0, read_bytes = 0, write_bytes = 0;
 
-  static constexpr Time internal_repeat = seconds(1);           // a leader's own proposals
-  static constexpr std::uint64_t close_to_commit = 64;          // entries that a member may lack when it is let in, or votes
+  static constexpr Time internal_repeat = seconds(1);  // a leader's own proposals
+  // entries that a member may lack when it is let in, or votes
+  static constexpr std::uint64_t close_to_commit = 64;
   static constexpr std::uint64_t identity_tag = 0x03ull << 56;
   // Requests that the node itself makes of its replica.
   static constexpr std::uint64_t stop_flush_id = UINT64_MAX >> 1;

@@ -10,7 +10,8 @@
 namespace sd {
 
 void Node::Impl::log_no_leader(Effects& fx) {
-  std::string text = "no leader: " + std::to_string(raft->config().voters.size() / 2 + 1) + " of the voters have to reach each other:";
+  std::string text =
+      "no leader: " + std::to_string(raft->config().voters.size() / 2 + 1) + " of the voters have to reach each other:";
   for (const NodeId voter : raft->config().voters) text += " " + name_of(voter);
   log(fx, LogLine::Level::warning, std::move(text));
 }
@@ -18,7 +19,8 @@ void Node::Impl::log_no_leader(Effects& fx) {
 // Called whenever the log may have moved: a change of the leader is acted on at once.
 void Node::Impl::note_leader(Time now, Effects& fx) {
   const NodeId leader = raft->leader();
-  if (leader != 0 && leader != id && (leader != last_leader.id || raft->term() != last_leader.term)) last_leader = {leader, now, raft->term()};
+  if (leader != 0 && leader != id && (leader != last_leader.id || raft->term() != last_leader.term))
+    last_leader = {leader, now, raft->term()};
   if (leader == noted_leader) return;
   noted_leader = leader;
   if (phase < Phase::running) return;
@@ -35,10 +37,11 @@ void Node::Impl::note_gone(Time now, const Endpoint& peer) {
   if (raft->is_leader()) housekeeping_at = std::min(housekeeping_at, now);
 }
 
-// --- Removal -------------------------------------------------------------------------------------------------------------------------------
+// --- Removal
 
-// Until when, by this leader's clock, a lease may have been given to a member by others. A leader gives leases only while no other can have
-// been elected. What it has itself ends with its last word with a majority; and that was an election timeout before this node was elected.
+// Until when, by this leader's clock, a lease may have been given to a member by others. A leader gives leases only
+// while no other can have been elected. What it has itself ends with its last word with a majority; and that was an
+// election timeout before this node was elected.
 Time Node::Impl::lease_bound(NodeId node) const {
   if (node != last_leader.id || last_leader.term + 1 != raft->term()) return leader_since;
   return std::min(leader_since, std::max(raft->earlier_contact_bound(), last_leader.since));
@@ -58,12 +61,16 @@ void Node::Impl::remove_silent(Time now, Effects& fx) {
   bool any_gone = false, wait = false;
   for (const auto& [node, member] : cluster_state.members) {
     if (!member.up || node == id) continue;
-    if (const auto proposed = remove_proposed.find(node); proposed != remove_proposed.end() && now - proposed->second < internal_repeat) continue;
+    if (const auto proposed = remove_proposed.find(node);
+        proposed != remove_proposed.end() && now - proposed->second < internal_repeat)
+      continue;
     const auto at = granted.find(node);
     const Time due = std::max(lease_bound(node), at == granted.end() ? 0 : at->second) + patience;
     any_gone = any_gone || is_gone(member.address);
-    if (is_gone(member.address) || now >= due) remove.with.emplace_back(node, member.incarnation);
-    else wait = wait || (now + options.lease / 4 >= due && !SD_BUG(remove_one_by_one));
+    if (is_gone(member.address) || now >= due)
+      remove.with.emplace_back(node, member.incarnation);
+    else
+      wait = wait || (now + options.lease / 4 >= due && !SD_BUG(remove_one_by_one));
   }
   if (remove.with.empty() || (wait && !any_gone)) return;
   SD_SOMETIMES(any_gone, member_gone);
@@ -74,21 +81,25 @@ void Node::Impl::remove_silent(Time now, Effects& fx) {
     remove_proposed[node] = now;
     condemned[node] = life;
     const Endpoint& address = cluster_state.member(node)->address;
-    log(fx, LogLine::Level::warning, "removing " + to_string(address) + (is_gone(address) ? ": its process is gone" : ": it is silent"));
+    log(fx, LogLine::Level::warning,
+        "removing " + to_string(address) + (is_gone(address) ? ": its process is gone" : ": it is silent"));
   }
   std::tie(remove.id, remove.incarnation) = remove.with.back();
   remove.with.pop_back();
   propose_untracked(now, std::move(remove));
 }
 
-// --- Absence -------------------------------------------------------------------------------------------------------------------------------
+// --- Absence
 
-// Counted from when this leader first saw it, since no clock is shared: a new leader begins anew, which makes an absence longer, never shorter.
+// Counted from when this leader first saw it, since no clock is shared: a new leader begins anew, which makes an
+// absence longer, never shorter.
 void Node::Impl::watch_absent(Time now) {
   const auto note = [&](NodeId node) {
     const auto* member = cluster_state.member(node);
-    if (member && member->up) absent_since.erase(node);
-    else absent_since.try_emplace(node, now);
+    if (member && member->up)
+      absent_since.erase(node);
+    else
+      absent_since.try_emplace(node, now);
   };
   for (const auto& [node, member] : cluster_state.members) note(node);
   for (const NodeId node : raft->config().voters) note(node);
@@ -106,7 +117,8 @@ void Node::Impl::expel_absent(Time now, Effects& fx) {
     auto& proposed = expel_proposed[node];
     if (proposed != 0 && now - proposed < internal_repeat) continue;
     proposed = now;
-    log(fx, LogLine::Level::warning, to_string(member.address) + " has been away for longer than the grace time: others take its share of the data");
+    log(fx, LogLine::Level::warning,
+        to_string(member.address) + " has been away for longer than the grace time: others take its share of the data");
     propose_untracked(now, cluster::Expel{node, member.incarnation});
   }
 }
@@ -126,22 +138,26 @@ void Node::Impl::forget_gone(Time now, Effects& fx) {
     if (proposed != 0 && now - proposed < internal_repeat) continue;
     proposed = now;
     SD_SOMETIMES(true, member_forgotten);
-    log(fx, LogLine::Level::info, "node " + std::to_string(node) + ", which was " + to_string(member.address) + ", is gone for good and leaves the list");
+    log(fx, LogLine::Level::info,
+        "node " + std::to_string(node) + ", which was " + to_string(member.address) +
+            ", is gone for good and leaves the list");
     propose_untracked(now, cluster::Forget{node, member.incarnation});
   }
 }
 
-// --- Voters --------------------------------------------------------------------------------------------------------------------------------
+// --- Voters
 
-// Whether a member has (nearly) all of the log. What one has said nothing about yet it does not hold, however short the log is: with a vote, or a
-// share of the data, it would be counted on without knowing which group it is in.
+// Whether a member has (nearly) all of the log. What one has said nothing about yet it does not hold, however short the
+// log is: with a vote, or a share of the data, it would be counted on without knowing which group it is in.
 bool Node::Impl::holds_log(NodeId node) const {
   const auto match = raft->match(node);
   return (match > 0 || SD_BUG(promote_unheard)) && match + close_to_commit >= raft->commit_index();
 }
 
 // One that fell silent just now is up in the cluster state until its lease is over, and no help to a majority.
-bool Node::Impl::hears(Time now, NodeId node) const { return raft->contact(node, now) + options.election_timeout_max > now; }
+bool Node::Impl::hears(Time now, NodeId node) const {
+  return raft->contact(node, now) + options.election_timeout_max > now;
+}
 
 void Node::Impl::manage_voters(Time now) {
   const raft::Config& config = raft->config();
@@ -159,7 +175,8 @@ void Node::Impl::manage_voters(Time now) {
       c.up = member->up && (hears(now, node) || SD_BUG(promote_unheard));
       c.draining = member->draining;
     }
-    c.gone = !c.up && ((member && (member->left || cluster_state.is_replaced(*member))) || absent_for(now, node) >= options.voter_patience);
+    c.gone = !c.up && ((member && (member->left || cluster_state.is_replaced(*member))) ||
+                       absent_for(now, node) >= options.voter_patience);
     candidates.push_back(c);
   };
   for (const NodeId node : config.voters) add(node, true);
@@ -185,7 +202,8 @@ bool Node::Impl::hand_over(Time now) {
   return false;
 }
 
-// One member takes the disks whose owner is gone, so that recovery reaches them: the leader, unless it holds no data and never should.
+// One member takes the disks whose owner is gone, so that recovery reaches them: the leader, unless it holds no data
+// and never should.
 bool Node::Impl::adopts() const {
   const auto* leader = cluster_state.member(raft->leader());
   if (!leader) return false;
@@ -195,12 +213,13 @@ bool Node::Impl::adopts() const {
   return false;
 }
 
-// --- Going on without a majority --------------------------------------------------------------------------------------------------------------
+// --- Going on without a majority
 
 std::string Node::Impl::force_new_configuration() {
   if (phase != Phase::running || raft->empty()) return "this node is not part of a cluster";
   if (raft->leader() != 0) return "the cluster has a leader, so its majority is not lost";
-  if (now_ < last_leader.since + options.lease || now_ < lease_until) return "the leader was heard just now; wait until it is sure to be gone";
+  if (now_ < last_leader.since + options.lease || now_ < lease_until)
+    return "the leader was heard just now; wait until it is sure to be gone";
   raft->commit_all(now_, raft_fx);
   while (found_group == 0 || found_group == raft->group()) found_group = rng.next();
   return {};
@@ -211,7 +230,8 @@ void Node::Impl::found_anew(Time now, Effects& fx) {
   constexpr std::uint64_t jump = 1u << 20;
   const std::uint64_t group = std::exchange(found_group, 0);
   if (raft->leader() != 0) return;  // just in time
-  log(fx, LogLine::Level::warning, "an operator has given up the majority of the voters: this node goes on alone, under a new cluster log");
+  log(fx, LogLine::Level::warning,
+      "an operator has given up the majority of the voters: this node goes on alone, under a new cluster log");
   const std::uint64_t index = cluster_state.applied + jump;
   cluster_state.found_anew(index, id, raft->group());
   std::string bytes;
@@ -223,7 +243,7 @@ void Node::Impl::found_anew(Time now, Effects& fx) {
   for (auto& [to, link] : links) introduce_anew(now, link, fx);
 }
 
-// --- For operators -------------------------------------------------------------------------------------------------------------------------
+// --- For operators
 
 std::vector<NodeId> Node::Impl::voters() const { return raft ? raft->config().voters : std::vector<NodeId>{}; }
 

@@ -43,7 +43,9 @@ void Node::Impl::dial(Time now, const Endpoint& to, OutLink& link, Effects& fx) 
   stream.to = to;
   streams.emplace(link.stream, std::move(stream));
   encoded.clear();
-  peer::encode(peer::Hello{raft ? raft->group() : 0, cluster_state.replaced_group, id, incarnation, options.address, shown_lives(link.life_asked_for != 0 ? link.life_asked_for : life_asked_for)}, encoded);
+  peer::encode(peer::Hello{raft ? raft->group() : 0, cluster_state.replaced_group, id, incarnation, options.address,
+                           shown_lives(link.life_asked_for != 0 ? link.life_asked_for : life_asked_for)},
+               encoded);
   link.queue.append_copy(encoded);
   link.appended = encoded.size();
   link.sent = 0;
@@ -63,7 +65,8 @@ void Node::Impl::send_to(Time now, const Endpoint& to, const peer::Message& mess
   const Payload* payload = peer::payload_of(message);
   const bool bulk = payload || SD_BUG(beats_behind_bulk);
   const bool full = link.state != OutLink::State::up ? link.waiting() > max_queue_dialing
-                    : bulk ? link.waiting() + (payload ? total_size(*payload) : 0) > max_queue : link.queue.size() > max_queue_control;
+                    : bulk                           ? link.waiting() + (payload ? total_size(*payload) : 0) > max_queue
+                                                     : link.queue.size() > max_queue_control;
   if (full) return;
   encoded.clear();
   peer::encode(message, encoded);
@@ -80,8 +83,8 @@ void Node::Impl::flush_outbox(Time now, Effects& fx) {
   outbox_by_address.clear();
 }
 
-// A connection that takes nothing for longer than a lease is as good as none, whatever its other end is (half-open, stopped, cut off): a new
-// one may get through, and what is queued is too old to matter.
+// A connection that takes nothing for longer than a lease is as good as none, whatever its other end is (half-open,
+// stopped, cut off): a new one may get through, and what is queued is too old to matter.
 void Node::Impl::drop_stuck_links(Time now, Effects& fx) {
   if (now < links_looked_at + options.lease / 8) return;
   links_looked_at = now;
@@ -116,12 +119,13 @@ void Node::Impl::introduce_anew(Time now, OutLink& link, Effects& fx) {
   link_lost(now, link);
 }
 
-// Finds out at once whether the process at an address, of which a connection has just ended, is gone. Not too often: connections may also end
-// because the other side does not want them.
+// Finds out at once whether the process at an address, of which a connection has just ended, is gone. Not too often:
+// connections may also end because the other side does not want them.
 void Node::Impl::probe(Time now, const Endpoint& peer, Effects& fx) {
   if (phase != Phase::running) return;
   const auto at = links.find(peer);
-  if (at == links.end() || at->second.state != OutLink::State::idle || now - at->second.probed_at < probe_interval) return;
+  if (at == links.end() || at->second.state != OutLink::State::idle || now - at->second.probed_at < probe_interval)
+    return;
   at->second.probed_at = now;
   dial(now, peer, at->second, fx);
 }
@@ -154,7 +158,8 @@ void Node::Impl::on_peer_bytes(Time now, StreamId stream_id, Stream& stream, std
   while (auto message = in.receiver.next()) {
     if (!in.hello) {
       const auto* hello = std::get_if<peer::Hello>(&*message);
-      peer::Listener self{id, raft ? raft->group() : 0, cluster_state.replaced_group, hello ? known_life(hello->node) : 0, {}};
+      peer::Listener self{
+          id, raft ? raft->group() : 0, cluster_state.replaced_group, hello ? known_life(hello->node) : 0, {}};
       if (hello)
         if (const auto over = outlived.find(hello->node); over != outlived.end()) self.outlived = over->second;
       std::string why;
@@ -176,9 +181,11 @@ void Node::Impl::on_peer_bytes(Time now, StreamId stream_id, Stream& stream, std
         if (answer == peer::Welcome::superseded) fail(why, fx);
         return;
       }
-      if (outlived.size() < limits::max_members || outlived.contains(hello->node)) outlived[hello->node] = hello->earlier;
+      if (outlived.size() < limits::max_members || outlived.contains(hello->node))
+        outlived[hello->node] = hello->earlier;
       in.hello = *hello;
-      if (addresses.size() < limits::max_members || addresses.contains(hello->node)) addresses[hello->node] = hello->address;
+      if (addresses.size() < limits::max_members || addresses.contains(hello->node))
+        addresses[hello->node] = hello->address;
       continue;
     }
     if (in.deaf_until != 0 && !std::holds_alternative<peer::KnownLife>(*message)) {
@@ -190,7 +197,8 @@ void Node::Impl::on_peer_bytes(Time now, StreamId stream_id, Stream& stream, std
     on_message(now, *in.hello, std::move(*message), fx);
   }
   if (in.receiver.error()) {
-    log(fx, LogLine::Level::warning, "a peer connection sent bad data (" + std::string(peer::to_string(*in.receiver.error())) + "); closed");
+    log(fx, LogLine::Level::warning,
+        "a peer connection sent bad data (" + std::string(peer::to_string(*in.receiver.error())) + "); closed");
     fx.close.push_back(stream_id);
     streams.erase(stream_id);
   }
@@ -217,17 +225,24 @@ void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& m
     purge_reports[node] = std::move(lease->purged);
     outbox.emplace_back(node, peer::LeaseGrant{lease->incarnation, lease->sent});
   } else if (auto* grant = std::get_if<peer::LeaseGrant>(&message)) {
-    if (grant->incarnation == incarnation && grant->sent <= now) lease_until = std::max(lease_until, (SD_BUG(lease_from_grant) ? now : grant->sent) + options.lease);
+    if (grant->incarnation == incarnation && grant->sent <= now)
+      lease_until = std::max(lease_until, (SD_BUG(lease_from_grant) ? now : grant->sent) + options.lease);
   } else if (auto* propose = std::get_if<peer::Propose>(&message)) {
-    if (phase >= Phase::running && raft->is_leader() && cluster::decode_command(propose->command)) raft->propose(now, std::move(propose->command), raft_fx);
+    if (phase >= Phase::running && raft->is_leader() && cluster::decode_command(propose->command))
+      raft->propose(now, std::move(propose->command), raft_fx);
   } else if (auto* request = std::get_if<peer::ObjectRequest>(&message)) {
     if (phase < Phase::running) return;
-    if (request->op == peer::ObjectRequest::Op::lost) gateway->on_lost_copy(now, *request, gateway_fx);
-    else replica->on_request(now, node, std::move(*request), cluster_state.is_up(id, incarnation), replica_fx);
+    if (request->op == peer::ObjectRequest::Op::lost)
+      gateway->on_lost_copy(now, *request, gateway_fx);
+    else
+      replica->on_request(now, node, std::move(*request), cluster_state.is_up(id, incarnation), replica_fx);
   } else if (auto* reply = std::get_if<peer::ObjectReply>(&message)) {
-    if (Collector::owns(reply->id)) collector->on_reply(now, node, std::move(*reply), collector_fx);
-    else if (reply->id & Replica::own_request_bit) replica->on_reply(now, node, std::move(*reply), replica_fx);
-    else gateway->on_object_reply(now, node, std::move(*reply), gateway_fx);
+    if (Collector::owns(reply->id))
+      collector->on_reply(now, node, std::move(*reply), collector_fx);
+    else if (reply->id & Replica::own_request_bit)
+      replica->on_reply(now, node, std::move(*reply), replica_fx);
+    else
+      gateway->on_object_reply(now, node, std::move(*reply), gateway_fx);
   } else if (auto* forwarded = std::get_if<peer::GatewayRequest>(&message)) {
     if (phase == Phase::running) gateway->on_request(now, node, std::move(*forwarded), gateway_fx);
   } else if (auto* answered = std::get_if<peer::GatewayReply>(&message)) {
@@ -237,7 +252,7 @@ void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& m
   }
 }
 
-// --- Lives ---------------------------------------------------------------------------------------------------------------------------------
+// --- Lives
 
 Incarnation Node::Impl::known_life(NodeId node) const {
   if (cluster_state.applied < logged_until)
@@ -246,8 +261,8 @@ Incarnation Node::Impl::known_life(NodeId node) const {
   return member ? member->incarnation : 0;
 }
 
-// Nothing more is heard of it, except that it may not welcome this node either: two that both had to leave lives out of their introductions
-// would otherwise never learn which.
+// Nothing more is heard of it, except that it may not welcome this node either: two that both had to leave lives out of
+// their introductions would otherwise never learn which.
 void Node::Impl::turn_away(Time now, InLink& in, const peer::Hello& hello) {
   SD_SOMETIMES(true, old_disk_refused);
   in.hello = hello;
@@ -270,7 +285,9 @@ void Node::Impl::turn_away_old_disks(Time now) {
 }
 
 std::vector<Incarnation> Node::Impl::shown_lives(Incarnation asked_for) const {
-  std::vector<Incarnation> shown(earlier_lives.begin(), earlier_lives.begin() + static_cast<std::ptrdiff_t>(std::min(earlier_lives.size(), peer::max_earlier_lives)));
+  std::vector<Incarnation> shown(
+      earlier_lives.begin(),
+      earlier_lives.begin() + static_cast<std::ptrdiff_t>(std::min(earlier_lives.size(), peer::max_earlier_lives)));
   if (asked_for != 0 && std::ranges::find(shown, asked_for) == shown.end()) {
     if (shown.size() == peer::max_earlier_lives) shown.pop_back();
     shown.push_back(asked_for);
@@ -278,8 +295,9 @@ std::vector<Incarnation> Node::Impl::shown_lives(Incarnation asked_for) const {
   return shown;
 }
 
-// A life that this disk has seen, or that is beyond what its list goes back to, will be named to whoever asked for it: each other node may go by
-// another one, since their logs are not equally far. Any other life means that this disk is older than what was done in it.
+// A life that this disk has seen, or that is beyond what its list goes back to, will be named to whoever asked for it:
+// each other node may go by another one, since their logs are not equally far. Any other life means that this disk is
+// older than what was done in it.
 void Node::Impl::on_known_life(Time now, Incarnation life, const Endpoint& from, Effects& fx) {
   if (life == 0 || life == incarnation) return;
   const bool beyond = earlier_lives.size() == max_kept_lives && starts_of(life) < starts_of(earlier_lives.back());
@@ -299,8 +317,10 @@ void Node::Impl::on_known_life(Time now, Incarnation life, const Endpoint& from,
     introduce_anew(now, link->second, fx);
     return;
   }
-  fail("this node's disk is older than what the cluster knows of it: " + to_string(from) + " has seen its life " + std::to_string(starts_of(life)) +
-           ", of which this disk knows nothing. Was its data directory restored from a backup or an image? Empty it to let it join as a new node",
+  fail("this node's disk is older than what the cluster knows of it: " + to_string(from) + " has seen its life " +
+           std::to_string(starts_of(life)) +
+           ", of which this disk knows nothing. Was its data directory restored from a backup or an image? Empty it to "
+           "let it join as a new node",
        fx);
 }
 

@@ -11,8 +11,10 @@ namespace sd {
 void Node::Impl::send_object_requests(Time now, std::vector<std::pair<NodeId, peer::ObjectRequest>>& requests) {
   const bool member = cluster_state.is_up(id, incarnation);
   for (auto& [to, request] : requests) {
-    if (to == id) replica->on_request(now, id, std::move(request), member, replica_fx);
-    else outbox.emplace_back(to, std::move(request));
+    if (to == id)
+      replica->on_request(now, id, std::move(request), member, replica_fx);
+    else
+      outbox.emplace_back(to, std::move(request));
   }
   requests.clear();
   replica->on_store(now, replica_fx);
@@ -23,8 +25,8 @@ void Node::Impl::recover_in_background(Time now) {
   scrub(now);
 }
 
-// Reads every object of this node, one after the other, and mends what is damaged from the other members. The rate is kept from object to
-// object: after one of so many bytes comes a pause as long as these may take.
+// Reads every object of this node, one after the other, and mends what is damaged from the other members. The rate is
+// kept from object to object: after one of so many bytes comes a pause as long as these may take.
 void Node::Impl::scrub(Time now) {
   Scrub& s = scrubbing;
   if (options.scrub_rate == 0 || !serving || now < s.next_at) return;

@@ -22,12 +22,15 @@ Welcome welcome(const Listener& self, const Hello* hello, std::string& why) {
   }
   if (hello->group != 0 && self.group != 0 && hello->group != self.group) {
     if (hello->replaced_group == self.group) {
-      why = "an operator has replaced this node's cluster by a new configuration (`dog cluster recover force`), in which this node has no part; empty its "
-            "data directory to let it join as a new node";
+      why =
+          "an operator has replaced this node's cluster by a new configuration (`dog cluster recover force`), in which "
+          "this node has no part; empty its "
+          "data directory to let it join as a new node";
       return Welcome::superseded;
     }
     why = who + (hello->group == self.replaced_group
-                     ? "it belongs to the configuration that `dog cluster recover force` has replaced; empty its data directory to let it join as a new node"
+                     ? "it belongs to the configuration that `dog cluster recover force` has replaced; empty its data "
+                       "directory to let it join as a new node"
                      : "it belongs to another cluster; give it an empty data directory to let it join this one");
     return Welcome::no;
   }
@@ -37,8 +40,9 @@ Welcome welcome(const Listener& self, const Hello* hello, std::string& why) {
     return Welcome::no;
   }
   if (!follows(self.known_life, hello->incarnation, hello->earlier)) {
-    why = who + "its disk knows nothing of life " + life(self.known_life) + " of this node. If its data directory was restored from a backup or an image: empty it to let "
-                "it join as a new node";
+    why = who + "its disk knows nothing of life " + life(self.known_life) +
+          " of this node. If its data directory was restored from a backup or an image: empty it to let "
+          "it join as a new node";
     return Welcome::old_disk;
   }
   return Welcome::yes;

@@ -28,41 +28,109 @@ void get_enum(Reader& r, E& value, E last) {
 
 struct Put {
   Writer& w;
-  void operator()(const Hello& m) { w.u64(m.group); w.u64(m.replaced_group); w.u64(m.node); w.u64(m.incarnation); put(w, m.address); put(w, m.earlier); }
-  void operator()(const RaftFrame& m) { w.u64(m.to); w.raw(m.bytes); }
+  void operator()(const Hello& m) {
+    w.u64(m.group);
+    w.u64(m.replaced_group);
+    w.u64(m.node);
+    w.u64(m.incarnation);
+    put(w, m.address);
+    put(w, m.earlier);
+  }
+  void operator()(const RaftFrame& m) {
+    w.u64(m.to);
+    w.raw(m.bytes);
+  }
   void operator()(const JoinRequest& m) {
-    w.u64(m.id); w.u64(m.incarnation); put(w, m.address); w.u32(m.zone); w.u16(m.vnodes); w.boolean(m.witness); w.boolean(m.relayed); put(w, m.earlier);
+    w.u64(m.id);
+    w.u64(m.incarnation);
+    put(w, m.address);
+    w.u32(m.zone);
+    w.u16(m.vnodes);
+    w.boolean(m.witness);
+    w.boolean(m.relayed);
+    put(w, m.earlier);
   }
   void operator()(const LeaseRequest& m) {
-    w.u64(m.incarnation); w.u64(m.sent); w.u64(m.recovered); w.u32(static_cast<std::uint32_t>(m.purged.size()));
+    w.u64(m.incarnation);
+    w.u64(m.sent);
+    w.u64(m.recovered);
+    w.u32(static_cast<std::uint32_t>(m.purged.size()));
     for (const Vid vid : m.purged) w.u32(vid);
   }
-  void operator()(const LeaseGrant& m) { w.u64(m.incarnation); w.u64(m.sent); }
+  void operator()(const LeaseGrant& m) {
+    w.u64(m.incarnation);
+    w.u64(m.sent);
+  }
   void operator()(const Propose& m) { w.raw(m.command); }
   void operator()(const ObjectRequest& m) {
-    w.u64(m.id); w.u8(static_cast<std::uint8_t>(m.op)); w.u32(m.vid); w.u64(m.generation); w.u64(m.oid.value);
-    put(w, m.version); put(w, m.previous); w.u32(m.offset); w.u32(m.length); w.u64(m.source); w.u64(m.origin.gateway); w.u64(m.origin.number); w.boolean(m.fua); w.boolean(m.incomplete); w.boolean(m.background);
+    w.u64(m.id);
+    w.u8(static_cast<std::uint8_t>(m.op));
+    w.u32(m.vid);
+    w.u64(m.generation);
+    w.u64(m.oid.value);
+    put(w, m.version);
+    put(w, m.previous);
+    w.u32(m.offset);
+    w.u32(m.length);
+    w.u64(m.source);
+    w.u64(m.origin.gateway);
+    w.u64(m.origin.number);
+    w.boolean(m.fua);
+    w.boolean(m.incomplete);
+    w.boolean(m.background);
     w.u32(static_cast<std::uint32_t>(m.helpers.size()));
     for (const NodeId helper : m.helpers) w.u64(helper);
     w.u32(static_cast<std::uint32_t>(m.have.size()));
     for (const std::uint64_t word : m.have) w.u64(word);
   }
   void operator()(const ObjectReply& m) {
-    w.u64(m.id); w.u32(m.vid); w.u8(static_cast<std::uint8_t>(m.status)); w.u64(m.generation); put(w, m.version); put(w, m.base);
-    w.u64(m.chunks); w.boolean(m.exists); w.boolean(m.incomplete); w.boolean(m.full); w.boolean(m.lossy); w.u32(m.offset); w.u16(m.same); w.u16(m.damaged);
+    w.u64(m.id);
+    w.u32(m.vid);
+    w.u8(static_cast<std::uint8_t>(m.status));
+    w.u64(m.generation);
+    put(w, m.version);
+    put(w, m.base);
+    w.u64(m.chunks);
+    w.boolean(m.exists);
+    w.boolean(m.incomplete);
+    w.boolean(m.full);
+    w.boolean(m.lossy);
+    w.u32(m.offset);
+    w.u16(m.same);
+    w.u16(m.damaged);
     w.u32(static_cast<std::uint32_t>(m.crcs.size()));
     for (const std::uint32_t crc : m.crcs) w.u32(crc);
     for (const auto* origins : {&m.recent.last, &m.recent.forgotten}) {
       w.u32(static_cast<std::uint32_t>(origins->size()));
-      for (const Origin& o : *origins) { w.u64(o.gateway); w.u64(o.number); }
+      for (const Origin& o : *origins) {
+        w.u64(o.gateway);
+        w.u64(o.number);
+      }
     }
-    w.u16(m.read.blocks); w.u16(m.read.damaged); w.u16(m.read.mended); w.u16(m.read.lost);
+    w.u16(m.read.blocks);
+    w.u16(m.read.damaged);
+    w.u16(m.read.mended);
+    w.u16(m.read.lost);
   }
   void operator()(const GatewayRequest& m) {
-    w.u64(m.id); w.u64(m.oldest); w.u64(m.origin); w.u8(static_cast<std::uint8_t>(m.op)); w.u32(m.vid); w.u64(m.offset); w.u32(m.length); w.boolean(m.fua); w.boolean(m.keep_allocated);
+    w.u64(m.id);
+    w.u64(m.oldest);
+    w.u64(m.origin);
+    w.u8(static_cast<std::uint8_t>(m.op));
+    w.u32(m.vid);
+    w.u64(m.offset);
+    w.u32(m.length);
+    w.boolean(m.fua);
+    w.boolean(m.keep_allocated);
   }
-  void operator()(const GatewayReply& m) { w.u64(m.id); w.u8(static_cast<std::uint8_t>(m.status)); }
-  void operator()(const KnownLife& m) { w.u64(m.to); w.u64(m.incarnation); }
+  void operator()(const GatewayReply& m) {
+    w.u64(m.id);
+    w.u8(static_cast<std::uint8_t>(m.status));
+  }
+  void operator()(const KnownLife& m) {
+    w.u64(m.to);
+    w.u64(m.incarnation);
+  }
 };
 
 std::string rest(Reader& r) {
@@ -72,28 +140,75 @@ std::string rest(Reader& r) {
 
 struct Get {
   Reader& r;
-  void operator()(Hello& m) { m.group = r.u64(); m.replaced_group = r.u64(); m.node = r.u64(); m.incarnation = r.u64(); get(r, m.address); get(r, m.earlier); }
-  void operator()(RaftFrame& m) { m.to = r.u64(); m.bytes = rest(r); }
+  void operator()(Hello& m) {
+    m.group = r.u64();
+    m.replaced_group = r.u64();
+    m.node = r.u64();
+    m.incarnation = r.u64();
+    get(r, m.address);
+    get(r, m.earlier);
+  }
+  void operator()(RaftFrame& m) {
+    m.to = r.u64();
+    m.bytes = rest(r);
+  }
   void operator()(JoinRequest& m) {
-    m.id = r.u64(); m.incarnation = r.u64(); get(r, m.address); m.zone = r.u32(); m.vnodes = r.u16(); m.witness = r.boolean(); m.relayed = r.boolean(); get(r, m.earlier);
+    m.id = r.u64();
+    m.incarnation = r.u64();
+    get(r, m.address);
+    m.zone = r.u32();
+    m.vnodes = r.u16();
+    m.witness = r.boolean();
+    m.relayed = r.boolean();
+    get(r, m.earlier);
   }
   void operator()(LeaseRequest& m) {
-    m.incarnation = r.u64(); m.sent = r.u64(); m.recovered = r.u64();
+    m.incarnation = r.u64();
+    m.sent = r.u64();
+    m.recovered = r.u64();
     for (auto n = r.count(max_purged); n > 0 && !r.failed(); --n) m.purged.push_back(r.u32());
   }
-  void operator()(LeaseGrant& m) { m.incarnation = r.u64(); m.sent = r.u64(); }
+  void operator()(LeaseGrant& m) {
+    m.incarnation = r.u64();
+    m.sent = r.u64();
+  }
   void operator()(Propose& m) { m.command = rest(r); }
   void operator()(ObjectRequest& m) {
-    m.id = r.u64(); get_enum(r, m.op, ObjectRequest::Op::lost); m.vid = r.u32(); m.generation = r.u64(); m.oid.value = r.u64();
-    get(r, m.version); get(r, m.previous); m.offset = r.u32(); m.length = r.u32(); m.source = r.u64(); m.origin.gateway = r.u64(); m.origin.number = r.u64(); m.fua = r.boolean(); m.incomplete = r.boolean(); m.background = r.boolean();
+    m.id = r.u64();
+    get_enum(r, m.op, ObjectRequest::Op::lost);
+    m.vid = r.u32();
+    m.generation = r.u64();
+    m.oid.value = r.u64();
+    get(r, m.version);
+    get(r, m.previous);
+    m.offset = r.u32();
+    m.length = r.u32();
+    m.source = r.u64();
+    m.origin.gateway = r.u64();
+    m.origin.number = r.u64();
+    m.fua = r.boolean();
+    m.incomplete = r.boolean();
+    m.background = r.boolean();
     for (auto n = r.count(max_helpers); n > 0 && !r.failed(); --n) m.helpers.push_back(r.u64());
     for (auto n = r.count(max_have); n > 0 && !r.failed(); --n) m.have.push_back(r.u64());
     // Ranges are within one object; whoever handles the request may rely on it.
     if (m.offset > limits::object_size || m.length > limits::object_size - m.offset) r.fail();
   }
   void operator()(ObjectReply& m) {
-    m.id = r.u64(); m.vid = r.u32(); get_enum(r, m.status, Status::read_only); m.generation = r.u64(); get(r, m.version); get(r, m.base);
-    m.chunks = r.u64(); m.exists = r.boolean(); m.incomplete = r.boolean(); m.full = r.boolean(); m.lossy = r.boolean(); m.offset = r.u32(); m.same = r.u16(); m.damaged = r.u16();
+    m.id = r.u64();
+    m.vid = r.u32();
+    get_enum(r, m.status, Status::read_only);
+    m.generation = r.u64();
+    get(r, m.version);
+    get(r, m.base);
+    m.chunks = r.u64();
+    m.exists = r.boolean();
+    m.incomplete = r.boolean();
+    m.full = r.boolean();
+    m.lossy = r.boolean();
+    m.offset = r.u32();
+    m.same = r.u16();
+    m.damaged = r.u16();
     for (auto n = r.count(limits::blocks_per_chunk); n > 0 && !r.failed(); --n) m.crcs.push_back(r.u32());
     const auto get_origins = [this](std::vector<Origin>& origins, std::size_t most) {
       for (auto n = r.count(most); n > 0 && !r.failed(); --n) {
@@ -103,16 +218,32 @@ struct Get {
     };
     get_origins(m.recent.last, max_recent);
     get_origins(m.recent.forgotten, max_forgotten);
-    m.read.blocks = r.u16(); m.read.damaged = r.u16(); m.read.mended = r.u16(); m.read.lost = r.u16();
+    m.read.blocks = r.u16();
+    m.read.damaged = r.u16();
+    m.read.mended = r.u16();
+    m.read.lost = r.u16();
   }
   void operator()(GatewayRequest& m) {
-    m.id = r.u64(); m.oldest = r.u64(); m.origin = r.u64(); get_enum(r, m.op, GatewayRequest::Op::check); m.vid = r.u32(); m.offset = r.u64(); m.length = r.u32();
+    m.id = r.u64();
+    m.oldest = r.u64();
+    m.origin = r.u64();
+    get_enum(r, m.op, GatewayRequest::Op::check);
+    m.vid = r.u32();
+    m.offset = r.u64();
+    m.length = r.u32();
     m.fua = r.boolean();
     m.keep_allocated = r.boolean();
-    if ((m.op == GatewayRequest::Op::read || m.op == GatewayRequest::Op::write) && m.length > limits::max_nbd_payload) r.fail();
+    if ((m.op == GatewayRequest::Op::read || m.op == GatewayRequest::Op::write) && m.length > limits::max_nbd_payload)
+      r.fail();
   }
-  void operator()(GatewayReply& m) { m.id = r.u64(); get_enum(r, m.status, Status::read_only); }
-  void operator()(KnownLife& m) { m.to = r.u64(); m.incarnation = r.u64(); }
+  void operator()(GatewayReply& m) {
+    m.id = r.u64();
+    get_enum(r, m.status, Status::read_only);
+  }
+  void operator()(KnownLife& m) {
+    m.to = r.u64();
+    m.incarnation = r.u64();
+  }
 };
 
 template <std::size_t I = 0>
@@ -134,22 +265,29 @@ Payload* mutable_payload(Message& message) { return const_cast<Payload*>(payload
 
 void forget(std::vector<Origin>& forgotten, const Origin& origin) {
   const auto at = std::ranges::find(forgotten, origin.gateway, &Origin::gateway);
-  if (at != forgotten.end()) at->number = std::max(at->number, origin.number);
-  else if (may_be_forgotten(forgotten, origin)) return;
-  else if (forgotten.size() < max_forgotten) forgotten.push_back(origin);
-  else forgotten.assign(1, Origin{});
+  if (at != forgotten.end())
+    at->number = std::max(at->number, origin.number);
+  else if (may_be_forgotten(forgotten, origin))
+    return;
+  else if (forgotten.size() < max_forgotten)
+    forgotten.push_back(origin);
+  else
+    forgotten.assign(1, Origin{});
 }
 
 bool may_be_forgotten(const std::vector<Origin>& forgotten, const Origin& origin) {
-  return origin.gateway != 0 &&
-         std::ranges::any_of(forgotten, [&](const Origin& o) { return o.gateway == 0 || (o.gateway == origin.gateway && origin.number <= o.number); });
+  return origin.gateway != 0 && std::ranges::any_of(forgotten, [&](const Origin& o) {
+           return o.gateway == 0 || (o.gateway == origin.gateway && origin.number <= o.number);
+         });
 }
 
 const Payload* payload_of(const Message& message) {
   return std::visit(
       []<typename M>(const M& m) -> const Payload* {
-        if constexpr (requires { m.payload; }) return &m.payload;
-        else return nullptr;
+        if constexpr (requires { m.payload; })
+          return &m.payload;
+        else
+          return nullptr;
       },
       message);
 }
@@ -207,11 +345,13 @@ std::optional<FrameError> decode_frame_header(std::span<const std::byte> bytes, 
   const std::uint32_t fixed_crc = r.u32();
   if (r.failed()) return FrameError::malformed;
   if (fixed_crc != crc32c(bytes.first(frame_header_size - 4))) return FrameError::bad_checksum;
-  if (out.header_size > limits::max_peer_header || out.payload_size > limits::max_nbd_payload) return FrameError::too_large;
+  if (out.header_size > limits::max_peer_header || out.payload_size > limits::max_nbd_payload)
+    return FrameError::too_large;
   return {};
 }
 
-std::optional<FrameError> decode(const FrameHeader& frame, std::span<const std::byte> header, Slice payload, Message& out) {
+std::optional<FrameError> decode(const FrameHeader& frame, std::span<const std::byte> header, Slice payload,
+                                 Message& out) {
   if (crc32c(header) != frame.header_crc) return FrameError::bad_checksum;
   if (!payload.empty() && crc32c(payload.bytes()) != frame.payload_crc) return FrameError::bad_checksum;
   if (!emplace_type(out, frame.type)) return FrameError::malformed;

@@ -1,15 +1,17 @@
 // What nodes say to each other, and its bytes.
 //
-// A frame is a fixed header, a variable header (the message) and a payload (bulk data, sent and received without copying):
+// A frame is a fixed header, a variable header (the message) and a payload (bulk data, sent and received without
+// copying):
 //
 //   u32 magic "SDP1"  u8 version  u8 type  u16 zero  u32 header length  u32 payload length  u32 CRC-32C of the payload
 //   u32 CRC-32C of the message header  u32 CRC-32C of the 24 bytes before          (28 bytes, little-endian)
 //
-// The fixed header has a checksum of its own because its lengths decide where the next frame begins: a flipped bit there would otherwise
-// swallow everything that follows, in silence.
+// The fixed header has a checksum of its own because its lengths decide where the next frame begins: a flipped bit
+// there would otherwise swallow everything that follows, in silence.
 //
-// A connection carries frames one way: each node dials every node it has something to say to, and its first frame is a Hello. Messages may be
-// lost (with a connection) or repeated (by a sender that got no answer); every receiver copes with both.
+// A connection carries frames one way: each node dials every node it has something to say to, and its first frame is a
+// Hello. Messages may be lost (with a connection) or repeated (by a sender that got no answer); every receiver copes
+// with both.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -34,11 +36,13 @@ inline constexpr std::size_t frame_header_size = 28;
 inline constexpr std::size_t max_earlier_lives = 16;
 struct Hello {
   std::uint64_t group = 0;  // the Raft group, drawn when the cluster was founded
-  std::uint64_t replaced_group = 0;  // an operator, who had lost the majority for good, replaced this one by `group`; 0: none
+  // an operator, who had lost the majority for good, replaced this one by `group`; 0: none
+  std::uint64_t replaced_group = 0;
   NodeId node = 0;
   Incarnation incarnation = 0;
   Endpoint address;  // where the sender can be reached
-  std::vector<Incarnation> earlier;  // lives that the sender's disk has seen before, at most max_earlier_lives; see core/peer/introduction.hpp
+  // lives that the sender's disk has seen before, at most max_earlier_lives; see core/peer/introduction.hpp
+  std::vector<Incarnation> earlier;
 };
 
 // A Raft message, already encoded by core/raft, and whom it is for: at its address there may be another node by now.
@@ -59,15 +63,16 @@ struct JoinRequest {
   std::vector<Incarnation> earlier;  // as in Hello
 };
 
-// "The last life of yours that I know of is this one." To a node that did not name it among its earlier ones; at its address there may be another
-// node by now, with an empty disk.
+// "The last life of yours that I know of is this one." To a node that did not name it among its earlier ones; at its
+// address there may be another node by now, with an empty disk.
 struct KnownLife {
   NodeId to = 0;
   Incarnation incarnation = 0;
 };
 
-// Renews the sender's lease; `sent` is the sender's clock and comes back in the grant. Reports on the way: all disks that the sender
-// owned as of log index `recovered` are redundant in the epoch of then, and it holds no object any more of the deleted disks `purged` (at most max_purged of them).
+// Renews the sender's lease; `sent` is the sender's clock and comes back in the grant. Reports on the way: all disks
+// that the sender owned as of log index `recovered` are redundant in the epoch of then, and it holds no object any more
+// of the deleted disks `purged` (at most max_purged of them).
 inline constexpr std::size_t max_purged = 64;
 struct LeaseRequest {
   Incarnation incarnation = 0;
@@ -75,20 +80,26 @@ struct LeaseRequest {
   std::uint64_t recovered = 0;
   std::vector<Vid> purged;
 };
-struct LeaseGrant { Incarnation incarnation = 0; Time sent = 0; };
+struct LeaseGrant {
+  Incarnation incarnation = 0;
+  Time sent = 0;
+};
 
 // A command for the leader to propose (encoded by core/cluster).
-struct Propose { std::string command; };
+struct Propose {
+  std::string command;
+};
 
 inline constexpr std::size_t max_helpers = 32;
 inline constexpr std::size_t max_have = 2 * limits::blocks_per_chunk;
-// What a member remembers of the writes to one object, by whose they were: so that an owner does not carry one out again that an earlier
-// owner had carried out.
-inline constexpr std::size_t max_recent = 256;    // as many as an owner has under way on one object
+// What a member remembers of the writes to one object, by whose they were: so that an owner does not carry one out
+// again that an earlier owner had carried out.
+inline constexpr std::size_t max_recent = 256;  // as many as an owner has under way on one object
 inline constexpr std::size_t max_forgotten = 64;
 struct RecentWrites {
-  std::vector<Origin> last;       // oldest first, at most max_recent
-  std::vector<Origin> forgotten;  // for each gateway the highest number that `last` once held, at most max_forgotten; {0, 0}: any number of any
+  std::vector<Origin> last;  // oldest first, at most max_recent
+  // for each gateway the highest number that `last` once held, at most max_forgotten; {0, 0}: any number of any
+  std::vector<Origin> forgotten;
   friend bool operator==(const RecentWrites&, const RecentWrites&) = default;
 };
 // Afterwards `forgotten` says that this write, and any of that gateway before it, may have been carried out.
@@ -96,25 +107,30 @@ void forget(std::vector<Origin>& forgotten, const Origin& origin);
 // Whether it is among them.
 bool may_be_forgotten(const std::vector<Origin>& forgotten, const Origin& origin);
 
-// An owner's (or a re-synchronising member's) request about one object, and its answer. `generation` fences: see cluster::State.
+// An owner's (or a re-synchronising member's) request about one object, and its answer. `generation` fences: see
+// cluster::State.
 struct ObjectRequest {
   enum class Op : std::uint8_t {
-    write,       // payload at offset; version, previous; fua: durable before the answer
-    zero,        // [offset, offset + length) reads as zeros afterwards
-    read,        // answer: payload
-    query,       // answer: version, base, exists, incomplete; afterwards writes of a generation below version.generation are refused
-    flush,       // everything this member acknowledged becomes durable (oid unused)
-    pull,        // become equal to `source`, which holds `version`; damaged blocks of the source are looked for at `helpers`; if that fails,
-                 // `incomplete` in the answer says that the object was marked as no copy
+    write,  // payload at offset; version, previous; fua: durable before the answer
+    zero,   // [offset, offset + length) reads as zeros afterwards
+    read,   // answer: payload
+    // answer: version, base, exists, incomplete; afterwards writes of a generation below version.generation are refused
+    query,
+    flush,  // everything this member acknowledged becomes durable (oid unused)
+    // become equal to `source`, which holds `version`; damaged blocks of the source are looked for at `helpers`; if
+    // that fails, `incomplete` in the answer says that the object was marked as no copy
+    pull,
     fetch_info,  // from a pulling member that holds `version`: answer: version, base, chunks to copy
-    fetch,       // the chunk at `offset`, of nothing else than version `version`, or whatever there is if that is {0, 0}; answer: payload
-                 // holds its good blocks, `chunks` says which are allocated, `damaged` which of them are not in the payload, `crcs` what
-                 // those should be, `base` is the version of the chunk's last change
-    remove,      // the object goes away (its VDI is deleted)
-    mend,        // replace damaged blocks of [offset, offset + length) by what `helpers` have; answer: damaged if some stay so, behind if the copy is
-                 // incomplete; version, exists, and `read`
-    collect,     // the object goes away if it is still at `version`, and is not being pulled
-    lost,        // from a member to the owner: its copy is not whole, and nobody is making it so; no answer
+    // the chunk at `offset`, of nothing else than version `version`, or whatever there is if that is {0, 0}; answer:
+    // payload holds its good blocks, `chunks` says which are allocated, `damaged` which of them are not in the payload,
+    // `crcs` what those should be, `base` is the version of the chunk's last change
+    fetch,
+    remove,  // the object goes away (its VDI is deleted)
+    // replace damaged blocks of [offset, offset + length) by what `helpers` have; answer: damaged if some stay so,
+    // behind if the copy is incomplete; version, exists, and `read`
+    mend,
+    collect,  // the object goes away if it is still at `version`, and is not being pulled
+    lost,     // from a member to the owner: its copy is not whole, and nobody is making it so; no answer
   };
   std::uint64_t id = 0;
   Op op{};
@@ -124,10 +140,11 @@ struct ObjectRequest {
   Version version, previous;
   std::uint32_t offset = 0, length = 0;
   NodeId source = 0;
-  std::vector<std::uint64_t> have;  // fetch: two words for each block of the chunk: a fingerprint of what the sender holds; or nothing
+  // fetch: two words for each block of the chunk: a fingerprint of what the sender holds; or nothing
+  std::vector<std::uint64_t> have;
   bool background = false;      // pull, mend: nobody waits for it; throttled
   std::vector<NodeId> helpers;  // pull, mend: others that may hold good blocks, at most max_helpers
-  Origin origin;            // write, zero: whose it is
+  Origin origin;                // write, zero: whose it is
   bool fua = false;
   bool incomplete = false;  // fetch_info: the sender's copy stopped half-way through an earlier pull
   Payload payload;
@@ -149,19 +166,19 @@ struct ObjectReply {
   std::uint64_t chunks = 0;
   bool exists = false;
   bool incomplete = false;
-  bool full = false;             // this member is short of space
-  bool lossy = false;            // query: see ObjectInfo
-  std::uint32_t offset = 0;      // the request's
-  std::uint16_t same = 0;        // fetch: blocks left out of the payload because the puller has them
-  std::uint16_t damaged = 0;             // fetch
+  bool full = false;          // this member is short of space
+  bool lossy = false;         // query: see ObjectInfo
+  std::uint32_t offset = 0;   // the request's
+  std::uint16_t same = 0;     // fetch: blocks left out of the payload because the puller has them
+  std::uint16_t damaged = 0;  // fetch
   std::vector<std::uint32_t> crcs;
-  RecentWrites recent;           // query, fetch_info
-  BlocksRead read;               // mend
+  RecentWrites recent;  // query, fetch_info
+  BlocksRead read;      // mend
   Payload payload;
 };
 
-// A client's request, from the gateway it came to, for the owner of the VDI. `oldest` is the lowest number the gateway still waits for:
-// the owner may forget what it knows of lower ones, and refuses them if they turn up late.
+// A client's request, from the gateway it came to, for the owner of the VDI. `oldest` is the lowest number the gateway
+// still waits for: the owner may forget what it knows of lower ones, and refuses them if they turn up late.
 struct GatewayRequest {
   enum class Op : std::uint8_t { read, write, zero, flush, map, check };  // as IoRequest::Kind
   std::uint64_t id = 0;
@@ -181,8 +198,8 @@ struct GatewayReply {
   Payload payload;
 };
 
-using Message = std::variant<Hello, RaftFrame, JoinRequest, LeaseRequest, LeaseGrant, Propose, ObjectRequest, ObjectReply, GatewayRequest,
-                             GatewayReply, KnownLife>;
+using Message = std::variant<Hello, RaftFrame, JoinRequest, LeaseRequest, LeaseGrant, Propose, ObjectRequest,
+                             ObjectReply, GatewayRequest, GatewayReply, KnownLife>;
 
 // The payload that travels behind the message, if its type has one.
 const Payload* payload_of(const Message& message);
@@ -200,6 +217,7 @@ std::string_view to_string(FrameError error);
 std::optional<FrameError> decode_frame_header(std::span<const std::byte> bytes, FrameHeader& out);
 
 // The message of a frame, checked against both CRCs; `payload` becomes the message's.
-std::optional<FrameError> decode(const FrameHeader& frame, std::span<const std::byte> header, Slice payload, Message& out);
+std::optional<FrameError> decode(const FrameHeader& frame, std::span<const std::byte> header, Slice payload,
+                                 Message& out);
 
 }  // namespace sd::peer

@@ -21,13 +21,15 @@ class PeerMessage : public testing::Test {
     return bytes;
   }
   // What comes behind an introduction.
-  std::vector<Message> receive(const std::string& behind, std::size_t step, std::optional<FrameError>* error = nullptr) {
+  std::vector<Message> receive(const std::string& behind, std::size_t step,
+                               std::optional<FrameError>* error = nullptr) {
     auto messages = receive_from_stranger(frame(Hello{1, 0, 2, 3, {}, {}}) + behind, step, error);
     EXPECT_FALSE(messages.empty());
     if (!messages.empty()) messages.erase(messages.begin());
     return messages;
   }
-  std::vector<Message> receive_from_stranger(const std::string& bytes, std::size_t step, std::optional<FrameError>* error = nullptr) {
+  std::vector<Message> receive_from_stranger(const std::string& bytes, std::size_t step,
+                                             std::optional<FrameError>* error = nullptr) {
     Receiver receiver(pool);
     std::vector<Message> messages;
     for (std::size_t at = 0; at < bytes.size() && !receiver.error();) {
@@ -59,7 +61,8 @@ class PeerMessage : public testing::Test {
 };
 
 TEST_F(PeerMessage, ArrivesWholeHoweverTheStreamIsCut) {
-  const std::string bytes = frame(Hello{1, 0, 2, 3, Endpoint::v4(127, 0, 0, 1, 7000), {7, 8}}) + frame(a_write(70'000)) + frame(LeaseRequest{4, 5, 6, {7, 8}});
+  const std::string bytes = frame(Hello{1, 0, 2, 3, Endpoint::v4(127, 0, 0, 1, 7000), {7, 8}}) +
+                            frame(a_write(70'000)) + frame(LeaseRequest{4, 5, 6, {7, 8}});
   for (const std::size_t step : {1ul, 23ul, 24ul, 4096ul, 65'536ul, 1'000'000ul}) {
     const auto messages = receive(bytes, step);
     ASSERT_EQ(messages.size(), 3u) << step;

@@ -7,13 +7,13 @@
 namespace sd::peer {
 
 namespace {
-constexpr std::uint8_t hello_type = 0;         // its index in Message
+constexpr std::uint8_t hello_type = 0;  // its index in Message
 static_assert(std::is_same_v<std::variant_alternative_t<hello_type, Message>, Hello>);
 constexpr std::size_t max_hello_size = 256;
 }  // namespace
 
-// Moves what is staged to the front of a buffer that holds at least `wanted` bytes. Old buffers may still be referenced by nobody but us:
-// payload is always copied out of staging.
+// Moves what is staged to the front of a buffer that holds at least `wanted` bytes. Old buffers may still be referenced
+// by nobody but us: payload is always copied out of staging.
 void Receiver::make_room(std::size_t wanted) {
   const std::size_t size = std::max(wanted, staging_size);
   if (staging_.size() < size) {
@@ -30,7 +30,8 @@ void Receiver::make_room(std::size_t wanted) {
 // The header of the frame that begins what is staged.
 std::optional<FrameError> Receiver::decode_staged_header(FrameHeader& out) const {
   if (auto bad = decode_frame_header({staging_.data() + begin_, frame_header_size}, out)) return bad;
-  if (!introduced_ && (out.type != hello_type || out.payload_size != 0 || out.header_size > max_hello_size)) return FrameError::not_introduced;
+  if (!introduced_ && (out.type != hello_type || out.payload_size != 0 || out.header_size > max_hello_size))
+    return FrameError::not_introduced;
   return {};
 }
 
@@ -40,17 +41,19 @@ std::span<std::byte> Receiver::buffer() {
   if (staging_.empty() || begin_ == end_ || end_ == staging_.size()) {
     std::size_t wanted = staging_size;
     FrameHeader peek;
-    if (staged() >= frame_header_size && !decode_staged_header(peek))
-      wanted = frame_header_size + peek.header_size;
+    if (staged() >= frame_header_size && !decode_staged_header(peek)) wanted = frame_header_size + peek.header_size;
     make_room(std::max(wanted, staged() + 1));
   }
   return {staging_.mutable_data() + end_, staging_.size() - end_};
 }
 
 void Receiver::received(std::size_t n) {
-  if (in_payload_ && payload_filled_ < payload_.size()) payload_filled_ += n;
-  else end_ += n;
-  SD_ASSERT(end_ <= staging_.size() && payload_filled_ <= payload_.size(), "no more bytes than the buffer holds are received");
+  if (in_payload_ && payload_filled_ < payload_.size())
+    payload_filled_ += n;
+  else
+    end_ += n;
+  SD_ASSERT(end_ <= staging_.size() && payload_filled_ <= payload_.size(),
+            "no more bytes than the buffer holds are received");
 }
 
 std::optional<Message> Receiver::next() {

@@ -50,7 +50,8 @@ bool one_step_apart(const Config& a, const Config& b) {
   };
   collect(a.voters, b.voters);
   collect(a.learners, b.learners);
-  return !changed.empty() && std::all_of(changed.begin(), changed.end(), [&](NodeId id) { return id == changed.front(); });
+  return !changed.empty() &&
+         std::all_of(changed.begin(), changed.end(), [&](NodeId id) { return id == changed.front(); });
 }
 
 void encode(const Config& config, Writer& out) {

@@ -8,9 +8,11 @@
 
 namespace sd::raft {
 
-Raft::Raft(Options options, BufferPool& pool, std::uint64_t random_seed) : options_(options), random_(random_seed), log_(pool) {
+Raft::Raft(Options options, BufferPool& pool, std::uint64_t random_seed)
+    : options_(options), random_(random_seed), log_(pool) {
   SD_ASSERT(options_.id != 0, "a Raft node has an id");
-  SD_ASSERT(options_.election_timeout_min > options_.heartbeat && options_.election_timeout_max > options_.election_timeout_min,
+  SD_ASSERT(options_.election_timeout_min > options_.heartbeat &&
+                options_.election_timeout_max > options_.election_timeout_min,
             "heartbeats come more often than elections, and election timeouts differ");
   options_.max_append_entries = std::clamp<std::size_t>(options_.max_append_entries, 1, max_entries_per_message);
   options_.max_append_bytes = std::min<std::size_t>(options_.max_append_bytes, limits::max_peer_header / 2);
@@ -77,7 +79,9 @@ void Raft::on_disk(Time now, DiskDone&& done, Effects& out) {
 }
 
 void Raft::on_message(Time now, Message&& m, Effects& out) {
-  if (!ready() || options_.group == 0 || m.group != options_.group || m.from == 0 || m.from == options_.id || m.term == 0) return;
+  if (!ready() || options_.group == 0 || m.group != options_.group || m.from == 0 || m.from == options_.id ||
+      m.term == 0)
+    return;
   using Type = Message::Type;
   if (m.type == Type::pre_vote) {
     on_pre_vote(now, m, out);
@@ -109,8 +113,10 @@ void Raft::tick(Time now, Effects& out) {
   if (!ready()) return;
   log_.tick(now, out.disk);
   if (role_ == Role::leader) {
-    if (std::max(quorum_contact(now), leader_since_) + options_.election_timeout_max <= now) become_follower(now, term_, 0);
-    else if (now >= heartbeat_deadline_) broadcast_heartbeat(now, out);
+    if (std::max(quorum_contact(now), leader_since_) + options_.election_timeout_max <= now)
+      become_follower(now, term_, 0);
+    else if (now >= heartbeat_deadline_)
+      broadcast_heartbeat(now, out);
   } else if (now >= election_deadline_) {
     on_election_timeout(now, out);
   }
@@ -123,7 +129,8 @@ Time Raft::next_deadline() const {
   Time next = log_.next_deadline();
   if (role_ == Role::leader) {
     next = std::min(next, heartbeat_deadline_);
-    if (!sole_voter()) next = std::min(next, std::max(quorum_contact(never), leader_since_) + options_.election_timeout_max);
+    if (!sole_voter())
+      next = std::min(next, std::max(quorum_contact(never), leader_since_) + options_.election_timeout_max);
   } else {
     next = std::min(next, election_deadline_);
   }
@@ -149,9 +156,12 @@ void Raft::on_durable(Time now, Effects& out) {
   waiting.swap(held_);
   for (Held& h : waiting) {
     if (h.message.term != term_) continue;  // made in an older term: a lost message, as far as its receiver knows
-    if (h.ticket > seen_durable_) held_.push_back(std::move(h));
-    else if (h.to == options_.id) on_vote_reply(now, h.message, out);
-    else out.messages.emplace_back(h.to, std::move(h.message));
+    if (h.ticket > seen_durable_)
+      held_.push_back(std::move(h));
+    else if (h.to == options_.id)
+      on_vote_reply(now, h.message, out);
+    else
+      out.messages.emplace_back(h.to, std::move(h.message));
   }
   if (role_ == Role::leader) advance_commit(now, out);
 }
@@ -210,12 +220,16 @@ void Raft::campaign(Time now, bool pre, Effects& out, bool take_over) {
   request.reject = take_over;
   for (const NodeId to : config().voters) {
     if (to == options_.id) continue;
-    if (pre) out.messages.emplace_back(to, request);
-    else hold(to, Message(request), out);
+    if (pre)
+      out.messages.emplace_back(to, request);
+    else
+      hold(to, Message(request), out);
   }
   Message own = make(pre ? Message::Type::pre_vote_reply : Message::Type::vote_reply, request.term);
-  if (pre) on_vote_reply(now, own, out);
-  else hold(options_.id, std::move(own), out);
+  if (pre)
+    on_vote_reply(now, own, out);
+  else
+    hold(options_.id, std::move(own), out);
 }
 
 // The leader of this term has stepped down, and said so to this node: no other could lead this term.
@@ -228,8 +242,8 @@ bool Raft::hand_over(Time now, NodeId to, Effects& out) {
   if (!ready() || role_ != Role::leader) return false;
   NodeId best = 0;
   for (const auto& [id, peer] : peers_)
-    if ((to == 0 || id == to) && config().is_voter(id) && peer.match == last_index() && peer.contact + options_.election_timeout_min > now &&
-        (best == 0 || peers_.at(best).contact < peer.contact))
+    if ((to == 0 || id == to) && config().is_voter(id) && peer.match == last_index() &&
+        peer.contact + options_.election_timeout_min > now && (best == 0 || peers_.at(best).contact < peer.contact))
       best = id;
   if (best == 0) return false;
   out.messages.emplace_back(best, make(Message::Type::take_over, term_));
@@ -254,7 +268,8 @@ void Raft::commit_all(Time now, Effects& out) {
 }
 
 void Raft::found_anew(Time now, std::uint64_t group, Index index, std::string state, Effects& out) {
-  SD_ASSERT(ready() && leader_ == 0 && applied_ == last_index() && index > last_index(), "a log is replaced once all of it is applied");
+  SD_ASSERT(ready() && leader_ == 0 && applied_ == last_index() && index > last_index(),
+            "a log is replaced once all of it is applied");
   become_follower(now, term_ + 1, 0);
   options_.group = group;
   durable_index_ = 0;
@@ -330,10 +345,13 @@ void Raft::on_vote_reply(Time now, const Message& m, Effects& out) {
   if (!config().is_voter(m.from)) return;
   votes_[m.from] = !m.reject;
   const std::size_t majority = config().voters.size() / 2 + 1;
-  const auto granted = static_cast<std::size_t>(std::count_if(votes_.begin(), votes_.end(), [](const auto& v) { return v.second; }));
+  const auto granted =
+      static_cast<std::size_t>(std::count_if(votes_.begin(), votes_.end(), [](const auto& v) { return v.second; }));
   if (granted >= majority) {
-    if (pre) campaign(now, false, out);
-    else become_leader(now, out);
+    if (pre)
+      campaign(now, false, out);
+    else
+      become_leader(now, out);
   } else if (votes_.size() - granted > config().voters.size() - majority) {
     role_ = Role::follower;  // lost; the election timer runs on
     votes_.clear();
@@ -350,7 +368,8 @@ void Raft::reset_election_timer(Time now, bool hurry) {
     election_deadline_ = now + 1 + random_.below(options_.heartbeat);
     return;
   }
-  election_deadline_ = now + options_.election_timeout_min + random_.below(options_.election_timeout_max - options_.election_timeout_min);
+  election_deadline_ = now + options_.election_timeout_min +
+                       random_.below(options_.election_timeout_max - options_.election_timeout_min);
 }
 
 void Raft::save_hard_state() {

@@ -1,22 +1,28 @@
 // Raft: one log of commands, the same on every member, as a machine without input or output of its own.
 //
 // It promises (Ongaro's thesis, 2014, and "In search of an understandable consensus algorithm")
-// - election safety: at most one leader in a term; log matching; leader completeness: what is committed is never lost while a majority of
-//   the voters keep their disks; state machine safety: all nodes see the same committed entries in the same order;
-// - durability: nothing that promises (a vote, an acknowledgement, the leader counting its own copy) leaves before a sync made it durable;
-// - a leader lease: from the time a voter hears from a leader it refuses every other candidate for election_timeout_min. A node that
-//   starts, and a leader that steps down, count as having heard just then. So until quorum_contact() + election_timeout_min (on clocks
-//   of the same speed) there is no other leader;
-// - that lease ends early only by the leader's own word (hand_over) or when its process is known to be gone (leader_gone);
-// - a node that was cut off does not disturb (pre-vote), and a leader that was cut off steps down by itself (check-quorum);
-// - membership changes one node at a time, in effect as soon as appended; learners hold the log and never vote for themselves.
+// - election safety: at most one leader in a term; log matching; leader completeness: what is committed is never lost
+//   while a majority of the voters keep their disks; state machine safety: all nodes see the same committed entries in
+//   the same order;
+// - durability: nothing that promises (a vote, an acknowledgement, the leader counting its own copy) leaves before a
+//   sync made it durable;
+// - a leader lease: from the time a voter hears from a leader it refuses every other candidate for
+//   election_timeout_min. A node that starts, and a leader that steps down, count as having heard just then. So until
+//   quorum_contact() + election_timeout_min (on clocks of the same speed) there is no other leader;
+// - that lease ends early only by the leader's own word (hand_over) or when its process is known to be gone
+//   (leader_gone);
+// - a node that was cut off does not disturb (pre-vote), and a leader that was cut off steps down by itself
+//   (check-quorum);
+// - membership changes one node at a time, in effect as soon as appended; learners hold the log and never vote for
+//   themselves.
 //
-// States: reading (until ready()), follower, pre_candidate, candidate, leader; and corrupt() for good, which sends nothing.
-// A node starts empty (no configuration: it waits to be contacted and never campaigns), or bootstraps a group of one.
+// States: reading (until ready()), follower, pre_candidate, candidate, leader; and corrupt() for good, which sends
+// nothing. A node starts empty (no configuration: it waits to be contacted and never campaigns), or bootstraps a group
+// of one.
 //
-// Use: open(), feed disk completions until ready(); if empty() and this is the first node of all, bootstrap(). Feed messages, disk
-// completions, and tick() at next_deadline() or later; a tick too early is harmless. After each call perform the Effects, in any
-// order. Invariants are checked in raft_invariants.hpp.
+// Use: open(), feed disk completions until ready(); if empty() and this is the first node of all, bootstrap(). Feed
+// messages, disk completions, and tick() at next_deadline() or later; a tick too early is harmless. After each call
+// perform the Effects, in any order. Invariants are checked in raft_invariants.hpp.
 #pragma once
 #include <deque>
 #include <map>
@@ -45,7 +51,7 @@ struct Options {
   std::size_t max_inflight = 8;               // appends under way to one peer
   std::size_t max_uncommitted = 4096;         // entries; more proposals are refused
   std::size_t max_uncommitted_bytes = 32u << 20;
-  std::size_t snapshot_threshold = 1000;      // entries; see wants_compaction()
+  std::size_t snapshot_threshold = 1000;  // entries; see wants_compaction()
 };
 
 struct Effects {
@@ -73,7 +79,8 @@ class Raft {
   // Starts reading the node's files.
   void open(Time now, Effects& out);
   bool ready() const { return loaded_ && !corrupt(); }
-  // Stored bytes are damaged, or the disk failed: the node takes no further part. reason() tells the operator what happened.
+  // Stored bytes are damaged, or the disk failed: the node takes no further part. reason() tells the operator what
+  // happened.
   bool corrupt() const { return log_.failed(); }
   const std::string& reason() const { return log_.reason(); }
   // Nothing stored: never part of a group.
@@ -90,24 +97,30 @@ class Raft {
   void tick(Time now, Effects& out);
   Time next_deadline() const;
 
-  // The index that the command gets if it is committed in this term: it is if `committed` shows this index with the term() of now, and
-  // never will be if it shows the index with another term. nullopt: not the leader, too large, or too much under way.
+  // The index that the command gets if it is committed in this term: it is if `committed` shows this index with the
+  // term() of now, and never will be if it shows the index with another term. nullopt: not the leader, too large, or
+  // too much under way.
   std::optional<Index> propose(Time now, std::string command, Effects& out);
-  // One step from config(). False: not the leader, not one step, the change before not committed, or nothing of this term committed yet.
+  // One step from config(). False: not the leader, not one step, the change before not committed, or nothing of this
+  // term committed yet.
   bool propose_config(Time now, Config config, Effects& out);
-  // Leader: steps down now in favour of a voter whose log is complete, the one heard last if none is named; that one campaigns at once. False:
-  // not the leader, or no such voter; nothing happened.
+  // Leader: steps down now in favour of a voter whose log is complete, the one heard last if none is named; that one
+  // campaigns at once. False: not the leader, or no such voter; nothing happened.
   bool hand_over(Time now, NodeId to, Effects& out);
-  // The caller knows that the process of the leader of this term is gone: nothing has to wait for its lease. Ignored if `leader` does not lead.
+  // The caller knows that the process of the leader of this term is gone: nothing has to wait for its lease. Ignored if
+  // `leader` does not lead.
   void leader_gone(Time now, NodeId leader);
-  // An operator's, who has lost the majority of the voters for good; never while a leader is known. First everything that the log holds counts as
-  // committed, as some of it may have been ...
+  // An operator's, who has lost the majority of the voters for good; never while a leader is known. First everything
+  // that the log holds counts as committed, as some of it may have been ...
   void commit_all(Time now, Effects& out);
-  // ... and once that is applied, this node founds another group alone, whose log begins behind this one, at `index`, with `state`.
+  // ... and once that is applied, this node founds another group alone, whose log begins behind this one, at `index`,
+  // with `state`.
   void found_anew(Time now, std::uint64_t group, Index index, std::string state, Effects& out);
-  // More than snapshot_threshold applied entries are in the log, and no live peer is being sent the snapshot that compaction would replace (or it is much too long).
+  // More than snapshot_threshold applied entries are in the log, and no live peer is being sent the snapshot that
+  // compaction would replace (or it is much too long).
   bool wants_compaction(Time now) const;
-  // `state` is the state machine after applying `through`, which must have been handed out as committed. Old values are ignored.
+  // `state` is the state machine after applying `through`, which must have been handed out as committed. Old values are
+  // ignored.
   void compact(Time now, Index through, std::string state, Effects& out);
 
   bool is_leader() const { return role_ == Role::leader; }
@@ -130,15 +143,17 @@ class Raft {
   // Where config() stands in the log; it is committed if commit_index() has reached it.
   Index config_index() const { return configs_.back().first; }
 
-  // Leader: the latest T such that a majority of the voters acknowledged something this leader sent at or after T; `now` if it is the
-  // only voter. 0: not the leader, or never.
+  // Leader: the latest T such that a majority of the voters acknowledged something this leader sent at or after T;
+  // `now` if it is the only voter. 0: not the leader, or never.
   Time quorum_contact(Time now) const;
   // Leader: the latest sending time of what this peer acknowledged; 0: none. `now` for this node.
   Time contact(NodeId peer, Time now) const;
   // Leader: when it was elected.
   Time leader_since() const { return leader_since_; }
   // Leader: no leader of an earlier term heard a majority after this time (on clocks of the same speed).
-  Time earlier_contact_bound() const { return took_over_ ? leader_since_ : leader_since_ - std::min(leader_since_, options_.election_timeout_min); }
+  Time earlier_contact_bound() const {
+    return took_over_ ? leader_since_ : leader_since_ - std::min(leader_since_, options_.election_timeout_min);
+  }
   // Leader: how far a peer's log is known to match, durably. 0 if unknown.
   Index match(NodeId peer) const;
 
@@ -151,12 +166,12 @@ class Raft {
       snapshot,   // needs entries that are gone
     };
     State state = State::probe;
-    bool probing = false;         // probe: an append is under way
+    bool probing = false;  // probe: an append is under way
     Index match = 0;
     Index next = 1;
     Time contact = 0;
-    std::vector<Index> inflight;  // last index of each append under way
-    Index snapshot_index = 0;     // snapshot: which one is being sent ...
+    std::vector<Index> inflight;        // last index of each append under way
+    Index snapshot_index = 0;           // snapshot: which one is being sent ...
     std::uint64_t snapshot_offset = 0;  // ... how much has arrived ...
     Time chunk_sent = 0;                // ... and when the next part was sent last
   };
@@ -220,15 +235,16 @@ class Raft {
   NodeId vote_ = 0;
   bool group_stored_ = false;
   Snapshot snapshot_;
-  std::deque<Entry> entries_;                       // from snapshot_.index + 1
-  std::deque<std::pair<Index, Config>> configs_;    // by the index where each took effect; the first as of the snapshot; never empty
+  std::deque<Entry> entries_;  // from snapshot_.index + 1
+  // by the index where each took effect; the first as of the snapshot; never empty
+  std::deque<std::pair<Index, Config>> configs_;
 
   Role role_ = Role::follower;
   NodeId leader_ = 0;
   Index commit_ = 0;
   Index applied_ = 0;
-  Index durable_index_ = 0;                             // up to here this log is on disk
-  std::deque<std::pair<std::uint64_t, Index>> unsynced_;// what durable_index_ becomes when a ticket is durable
+  Index durable_index_ = 0;                               // up to here this log is on disk
+  std::deque<std::pair<std::uint64_t, Index>> unsynced_;  // what durable_index_ becomes when a ticket is durable
   std::uint64_t seen_durable_ = 0;
   std::vector<Held> held_;
   Time election_deadline_ = never;

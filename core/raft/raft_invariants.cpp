@@ -18,7 +18,8 @@ Observation observe(const Raft& node) {
 
 std::string check_state(const Raft& node) {
   const Observation o = observe(node);
-  if (o.snapshot > o.applied || o.applied > o.commit || o.commit > o.last) return "snapshot <= applied <= commit <= last";
+  if (o.snapshot > o.applied || o.applied > o.commit || o.commit > o.last)
+    return "snapshot <= applied <= commit <= last";
   if (o.durable > o.last) return "no more is durable than the log holds";
   if (o.last_term > o.term) return "no entry is of a later term than the node";
   if (o.commit_term > o.last_term) return "terms in the log never fall";
@@ -40,7 +41,8 @@ std::string check_change(const Observation& before, const Observation& after) {
   if (after.snapshot < before.snapshot) return "the snapshot only moves forward";
   if (after.term == before.term) {
     if (before.vote != 0 && after.vote != before.vote) return "a vote is fixed within its term";
-    if (before.role == Role::leader && after.role != Role::leader && after.role != Role::follower) return "a leader stands down only to follower in its term";
+    if (before.role == Role::leader && after.role != Role::leader && after.role != Role::follower)
+      return "a leader stands down only to follower in its term";
     if (before.role == Role::leader && after.last < before.last) return "a leader never drops entries";
     if (before.leader != 0 && after.leader != 0 && after.leader != before.leader) return "one leader in a term";
   }
@@ -48,8 +50,10 @@ std::string check_change(const Observation& before, const Observation& after) {
 }
 
 std::string check_restart(const Observation& before, const Observation& after) {
-  if (before.durable > 0 && after.last < before.durable && after.snapshot < before.durable) return "durable entries survive a restart";
-  if (after.snapshot > before.snapshot && after.snapshot > before.commit) return "a snapshot holds committed entries only";
+  if (before.durable > 0 && after.last < before.durable && after.snapshot < before.durable)
+    return "durable entries survive a restart";
+  if (after.snapshot > before.snapshot && after.snapshot > before.commit)
+    return "a snapshot holds committed entries only";
   return {};
 }
 

@@ -1,6 +1,8 @@
-// What must hold of a Raft node at any moment, and of any step it takes. Cheap; called by tests and the simulator after each step.
+// What must hold of a Raft node at any moment, and of any step it takes. Cheap; called by tests and the simulator after
+// each step.
 //
-// Not checked here, because it needs more than one node or the past of a disk: one leader per term, equal logs, nothing committed lost.
+// Not checked here, because it needs more than one node or the past of a disk: one leader per term, equal logs, nothing
+// committed lost.
 #pragma once
 #include <string>
 
@@ -29,7 +31,8 @@ Observation observe(const Raft& node);
 std::string check_state(const Raft& node);
 // Of two observations of one run of one process.
 std::string check_change(const Observation& before, const Observation& after);
-// Of the last observation before a crash and the first once the node is ready again: the disk may have lost what was not durable.
+// Of the last observation before a crash and the first once the node is ready again: the disk may have lost what was
+// not durable.
 std::string check_restart(const Observation& before, const Observation& after);
 
 }  // namespace sd::raft

@@ -16,9 +16,10 @@ constexpr std::uint64_t magic = 0x3130474f4c444853ull;  // "SHDLOG01"
 constexpr std::size_t page = limits::block_size;
 constexpr std::size_t header_size = 8 + 8 + 8 + 4 + 4 + 4;
 constexpr std::uint32_t read_size = 1u << 20;
-constexpr std::size_t max_frame = 1u << 30;             // a snapshot and the entries behind it
-constexpr std::uint64_t rewrite_slack = 16u << 20;      // a file may grow by this much, or to twice its first frame, before it is rewritten
-constexpr Time retry_interval = seconds(1);             // between attempts to write to a full disk
+constexpr std::size_t max_frame = 1u << 30;  // a snapshot and the entries behind it
+// a file may grow by this much, or to twice its first frame, before it is rewritten
+constexpr std::uint64_t rewrite_slack = 16u << 20;
+constexpr Time retry_interval = seconds(1);  // between attempts to write to a full disk
 static_assert(header_size <= limits::sector_size, "a header must not be torn");
 static_assert(max_frame > 2 * max_snapshot);
 
@@ -58,10 +59,12 @@ std::optional<Header> header_at(std::string_view bytes, std::size_t at) {
 
 bool all_zero(std::string_view bytes) { return bytes.find_first_not_of('\0') == std::string_view::npos; }
 
-// Whether a lost write can be the reason that [at, at + size) is bad: some sector of it is still as it was before, zeros or absent.
+// Whether a lost write can be the reason that [at, at + size) is bad: some sector of it is still as it was before,
+// zeros or absent.
 bool has_lost_sector(std::string_view bytes, std::size_t at, std::size_t size) {
   for (std::size_t s = at; s < at + size; s += limits::sector_size) {
-    if (s >= bytes.size() || all_zero(bytes.substr(s, std::min<std::size_t>(limits::sector_size, at + size - s)))) return true;
+    if (s >= bytes.size() || all_zero(bytes.substr(s, std::min<std::size_t>(limits::sector_size, at + size - s))))
+      return true;
   }
   return false;
 }
@@ -70,9 +73,7 @@ bool apply(std::string_view body, StoredState& state) {
   Reader in(body);
   while (in.remaining() > 0) {
     switch (static_cast<Record>(in.u8())) {
-      case Record::group:
-        state.group = in.u64();
-        break;
+      case Record::group: state.group = in.u64(); break;
       case Record::hard_state:
         state.term = in.u64();
         state.vote = in.u64();
@@ -92,7 +93,8 @@ bool apply(std::string_view body, StoredState& state) {
       }
       case Record::truncate: {
         const Index from = in.u64();
-        if (in.failed() || from <= state.snapshot.index || from > state.snapshot.index + state.entries.size()) return false;
+        if (in.failed() || from <= state.snapshot.index || from > state.snapshot.index + state.entries.size())
+          return false;
         state.entries.resize(from - state.snapshot.index - 1);
         break;
       }
@@ -106,8 +108,7 @@ bool apply(std::string_view body, StoredState& state) {
         state.entries.clear();
         break;
       }
-      default:
-        return false;
+      default: return false;
     }
     if (in.failed()) return false;
   }
@@ -142,8 +143,8 @@ FileId file_id(std::size_t id) { return {FileKind::raft, 0, id}; }
 
 // What one file holds.
 struct RaftLog::Parsed {
-  bool complete = false;    // the first frame is good: the state counts
-  bool damaged = false;     // beyond what a lost write explains
+  bool complete = false;  // the first frame is good: the state counts
+  bool damaged = false;   // beyond what a lost write explains
   bool numbered = false;
   std::uint64_t number = 0;
   StoredState state;
@@ -162,7 +163,8 @@ struct RaftLog::Parsed {
       number = header->file_number;
       numbered = true;
       const std::uint64_t size = header_size + header->size;
-      const std::string_view body = bytes.substr(end).substr(std::min<std::size_t>(header_size, bytes.size() - end), header->size);
+      const std::string_view body =
+          bytes.substr(end).substr(std::min<std::size_t>(header_size, bytes.size() - end), header->size);
       if (body.size() != header->size || crc32c(body.data(), body.size()) != header->body_crc) {
         damaged = !has_lost_sector(bytes, end, size);
         break;
@@ -201,7 +203,12 @@ void RaftLog::open(std::vector<DiskOp>& ops) {
 
 void RaftLog::read_more(std::size_t file, std::vector<DiskOp>& ops) {
   read_tag_[file] = new_tag();
-  ops.push_back({.kind = DiskOp::Kind::read, .file = file_id(file), .tag = read_tag_[file], .offset = bytes_[file].size(), .length = read_size, .slices = {}});
+  ops.push_back({.kind = DiskOp::Kind::read,
+                 .file = file_id(file),
+                 .tag = read_tag_[file],
+                 .offset = bytes_[file].size(),
+                 .length = read_size,
+                 .slices = {}});
 }
 
 void RaftLog::on_read(std::size_t file, DiskDone&& done, std::vector<DiskOp>& ops) {
@@ -242,8 +249,11 @@ void RaftLog::choose(std::vector<DiskOp>& ops) {
   for (std::size_t i = 0; i < 2; ++i) {
     if (best && i == *best) {
       Parsed& f = files[i];
-      if (bytes_[i].size() > f.end) cleaning_.push_back({.kind = DiskOp::Kind::truncate, .file = file_id(i), .tag = 0, .offset = f.end, .length = 0, .slices = {}});
-      cleaning_.push_back({.kind = DiskOp::Kind::sync, .file = file_id(i), .tag = 0, .offset = 0, .length = 0, .slices = {}});
+      if (bytes_[i].size() > f.end)
+        cleaning_.push_back(
+            {.kind = DiskOp::Kind::truncate, .file = file_id(i), .tag = 0, .offset = f.end, .length = 0, .slices = {}});
+      cleaning_.push_back(
+          {.kind = DiskOp::Kind::sync, .file = file_id(i), .tag = 0, .offset = 0, .length = 0, .slices = {}});
       has_file_ = true;
       file_ = static_cast<std::uint8_t>(i);
       file_number_ = f.number;
@@ -255,10 +265,12 @@ void RaftLog::choose(std::vector<DiskOp>& ops) {
   }
   for (std::size_t i = 0; i < 2; ++i) {
     if (exists_[i] && !(best && i == *best))
-      cleaning_.push_back({.kind = DiskOp::Kind::remove, .file = file_id(i), .tag = 0, .offset = 0, .length = 0, .slices = {}});
+      cleaning_.push_back(
+          {.kind = DiskOp::Kind::remove, .file = file_id(i), .tag = 0, .offset = 0, .length = 0, .slices = {}});
   }
   if (exists_[0] || exists_[1])
-    cleaning_.push_back({.kind = DiskOp::Kind::sync_directory, .file = file_id(0), .tag = 0, .offset = 0, .length = 0, .slices = {}});
+    cleaning_.push_back(
+        {.kind = DiskOp::Kind::sync_directory, .file = file_id(0), .tag = 0, .offset = 0, .length = 0, .slices = {}});
   for (auto& b : bytes_) std::string().swap(b);
   clean_next(ops);
 }
@@ -309,7 +321,8 @@ void RaftLog::truncate(Index from) {
   record(bytes);
 }
 
-void RaftLog::rewrite(std::uint64_t group, Term term, NodeId vote, const Snapshot& snapshot, const std::deque<Entry>& entries) {
+void RaftLog::rewrite(std::uint64_t group, Term term, NodeId vote, const Snapshot& snapshot,
+                      const std::deque<Entry>& entries) {
   if (phase_ == Phase::failed) return;
   rewrite_.clear();
   put_group(group, rewrite_);
@@ -329,7 +342,8 @@ void RaftLog::rewrite(std::uint64_t group, Term term, NodeId vote, const Snapsho
 }
 
 bool RaftLog::wants_rewrite() const {
-  return has_file_ && rewrite_ticket_ == 0 && !new_file_ && end_ > std::max(2 * first_frame_, first_frame_ + rewrite_slack);
+  return has_file_ && rewrite_ticket_ == 0 && !new_file_ &&
+         end_ > std::max(2 * first_frame_, first_frame_ + rewrite_slack);
 }
 
 void RaftLog::submit(std::vector<DiskOp>& ops) {
@@ -368,7 +382,12 @@ void RaftLog::write_frame(std::vector<DiskOp>& ops) {
   stage_ = Stage::writing;
   stage_tag_ = new_tag();
   const std::size_t file = new_file_ ? (has_file_ ? 1u - file_ : 0u) : file_;
-  ops.push_back({.kind = DiskOp::Kind::write, .file = file_id(file), .tag = stage_tag_, .offset = new_file_ ? 0 : end_, .length = static_cast<std::uint32_t>(frame_.size()), .slices = {frame_}});
+  ops.push_back({.kind = DiskOp::Kind::write,
+                 .file = file_id(file),
+                 .tag = stage_tag_,
+                 .offset = new_file_ ? 0 : end_,
+                 .length = static_cast<std::uint32_t>(frame_.size()),
+                 .slices = {frame_}});
 }
 
 void RaftLog::on_disk(Time now, DiskDone&& done, std::vector<DiskOp>& ops) {
@@ -378,11 +397,14 @@ void RaftLog::on_disk(Time now, DiskDone&& done, std::vector<DiskOp>& ops) {
     }
   } else if (phase_ == Phase::cleaning && done.tag == stage_tag_) {
     stage_tag_ = 0;
-    if (done.status != Status::ok && done.status != Status::not_found) return fail("raft log: the disk failed while the log was opened");
+    if (done.status != Status::ok && done.status != Status::not_found)
+      return fail("raft log: the disk failed while the log was opened");
     clean_next(ops);
   } else if (phase_ == Phase::running) {
-    if (stage_ != Stage::idle && done.tag == stage_tag_) on_stage(now, done, ops);
-    else if (cleanup_tag_ != 0 && done.tag == cleanup_tag_) on_cleanup(done, ops);
+    if (stage_ != Stage::idle && done.tag == stage_tag_)
+      on_stage(now, done, ops);
+    else if (cleanup_tag_ != 0 && done.tag == cleanup_tag_)
+      on_cleanup(done, ops);
   }
 }
 
@@ -417,7 +439,12 @@ void RaftLog::frame_durable(std::vector<DiskOp>& ops) {
   if (new_file_) {
     if (has_file_) {
       cleanup_tag_ = new_tag();
-      ops.push_back({.kind = DiskOp::Kind::remove, .file = file_id(file_), .tag = cleanup_tag_, .offset = 0, .length = 0, .slices = {}});
+      ops.push_back({.kind = DiskOp::Kind::remove,
+                     .file = file_id(file_),
+                     .tag = cleanup_tag_,
+                     .offset = 0,
+                     .length = 0,
+                     .slices = {}});
       file_ = static_cast<std::uint8_t>(1 - file_);
     }
     has_file_ = true;
@@ -439,7 +466,12 @@ void RaftLog::on_cleanup(const DiskDone& done, std::vector<DiskOp>& ops) {
   if (done.status != Status::ok) return fail("raft log: the disk failed to remove the old file");
   if (done.kind == DiskOp::Kind::remove) {
     cleanup_tag_ = new_tag();
-    ops.push_back({.kind = DiskOp::Kind::sync_directory, .file = file_id(0), .tag = cleanup_tag_, .offset = 0, .length = 0, .slices = {}});
+    ops.push_back({.kind = DiskOp::Kind::sync_directory,
+                   .file = file_id(0),
+                   .tag = cleanup_tag_,
+                   .offset = 0,
+                   .length = 0,
+                   .slices = {}});
     return;
   }
   submit(ops);

@@ -1,16 +1,18 @@
 // The durable part of a Raft node: an append-only file of frames, replaced by a fresh one when it is compacted.
 //
-// Files `raft` 0 and 1 are used in turn. Each starts with a frame that holds the whole state and a file number that grows; later frames
-// hold changes. A frame is what one write carries: all records that gathered while the write before was under way. It starts at a
-// multiple of 4096 bytes, carries the file number and a running sequence number, and a CRC-32C of its header and one of its body. The
-// next frame is written only after the one before was synced.
+// Files `raft` 0 and 1 are used in turn. Each starts with a frame that holds the whole state and a file number that
+// grows; later frames hold changes. A frame is what one write carries: all records that gathered while the write before
+// was under way. It starts at a multiple of 4096 bytes, carries the file number and a running sequence number, and a
+// CRC-32C of its header and one of its body. The next frame is written only after the one before was synced.
 //
 // - A new file counts once its first frame, and the directory, are synced. Only then is the old file removed.
-// - At open the complete file with the highest number wins. What was not durable may be there or not; it was promised to nobody. A
-//   torn tail is cut off, and the file synced, before anything is appended: so bytes behind the end are always zeros or absent.
-// - Sectors (512 bytes) are never mixed, so what a lost write leaves is whole sectors of zeros. A bad frame with no such sector, a
-//   header sector that is neither valid nor zero, or a bad frame with a good one after it, is damage, and the node must not run: it
-//   may have forgotten a vote. What cannot be told apart: damage that turned a whole sector of the last frame to zeros.
+// - At open the complete file with the highest number wins. What was not durable may be there or not; it was promised
+//   to nobody. A torn tail is cut off, and the file synced, before anything is appended: so bytes behind the end are
+//   always zeros or absent.
+// - Sectors (512 bytes) are never mixed, so what a lost write leaves is whole sectors of zeros. A bad frame with no
+//   such sector, a header sector that is neither valid nor zero, or a bad frame with a good one after it, is damage,
+//   and the node must not run: it may have forgotten a vote. What cannot be told apart: damage that turned a whole
+//   sector of the last frame to zeros.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -29,8 +31,8 @@ inline constexpr std::uint64_t tag_space = 0x01ull << 56;  // the top byte of ev
 struct Snapshot {
   Index index = 0;  // the last entry it replaces; 0 is none
   Term term = 0;
-  Config config;    // as of index
-  std::string data; // the state machine's
+  Config config;     // as of index
+  std::string data;  // the state machine's
 };
 
 struct StoredState {
@@ -106,11 +108,11 @@ class RaftLog {
 
   // The file in use.
   bool has_file_ = false;
-  std::uint8_t file_ = 0;           // id
+  std::uint8_t file_ = 0;  // id
   std::uint64_t file_number_ = 0;
-  std::uint64_t sequence_ = 0;      // of the next frame
-  std::uint64_t end_ = 0;           // offset of the next frame
-  std::uint64_t first_frame_ = 0;   // size of the first
+  std::uint64_t sequence_ = 0;     // of the next frame
+  std::uint64_t end_ = 0;          // offset of the next frame
+  std::uint64_t first_frame_ = 0;  // size of the first
 
   // The frame under way.
   Stage stage_ = Stage::idle;
@@ -119,7 +121,7 @@ class RaftLog {
   std::uint64_t frame_ticket_ = 0;
   std::uint64_t stage_tag_ = 0;
   Time retry_at_ = never;
-  std::uint64_t cleanup_tag_ = 0;   // removal of the old file under way; the next new file waits for it
+  std::uint64_t cleanup_tag_ = 0;  // removal of the old file under way; the next new file waits for it
 
   // What waits.
   std::string rewrite_;

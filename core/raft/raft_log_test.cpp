@@ -9,7 +9,9 @@
 namespace sd::raft {
 namespace {
 
-Entry command(Term term, Index index, std::string data) { return {.term = term, .index = index, .kind = Entry::Kind::command, .data = std::move(data)}; }
+Entry command(Term term, Index index, std::string data) {
+  return {.term = term, .index = index, .kind = Entry::Kind::command, .data = std::move(data)};
+}
 
 // One log on one disk; operations complete at once unless a test holds them back.
 struct Fixture {
@@ -232,11 +234,21 @@ TEST(RaftLog, damage_to_the_newer_file_never_brings_back_the_older) {
   const std::string old = *f.disk.bytes(0);
   f.log->rewrite(77, 8, 5, {.index = 3, .term = 1, .config = {{5}, {}}, .data = "s"}, {});
   f.write();
-  f.disk.perform({.kind = DiskOp::Kind::truncate, .file = {FileKind::raft, 0, 0}, .tag = 0, .offset = 0, .length = 0, .slices = {}});
+  f.disk.perform({.kind = DiskOp::Kind::truncate,
+                  .file = {FileKind::raft, 0, 0},
+                  .tag = 0,
+                  .offset = 0,
+                  .length = 0,
+                  .slices = {}});
   *f.disk.bytes(0) = old;  // the removal was undone
   EXPECT_EQ(f.reopened().term, 8u);
   EXPECT_EQ(f.disk.bytes(0), nullptr);
-  f.disk.perform({.kind = DiskOp::Kind::truncate, .file = {FileKind::raft, 0, 0}, .tag = 0, .offset = 0, .length = 0, .slices = {}});
+  f.disk.perform({.kind = DiskOp::Kind::truncate,
+                  .file = {FileKind::raft, 0, 0},
+                  .tag = 0,
+                  .offset = 0,
+                  .length = 0,
+                  .slices = {}});
   *f.disk.bytes(0) = old;
   (*f.disk.bytes(1))[50] ^= 1;
   f.open();

@@ -23,7 +23,8 @@ const Entry& Raft::entry(Index index) const {
 }
 
 void Raft::append_entry(Entry&& e) {
-  SD_ASSERT(e.index == last_index() + 1 && e.term >= term_at(last_index()), "entries follow each other, and their terms never fall");
+  SD_ASSERT(e.index == last_index() + 1 && e.term >= term_at(last_index()),
+            "entries follow each other, and their terms never fall");
   log_.append(e);
   const bool is_config = e.kind == Entry::Kind::config;
   if (is_config) configs_.emplace_back(e.index, *config_from(e.data));
@@ -35,8 +36,10 @@ void Raft::append_entry(Entry&& e) {
 
 // What has been recorded last becomes durable with the ticket of now.
 void Raft::note_unsynced() {
-  if (!unsynced_.empty() && unsynced_.back().first == log_.ticket()) unsynced_.back().second = last_index();
-  else unsynced_.emplace_back(log_.ticket(), last_index());
+  if (!unsynced_.empty() && unsynced_.back().first == log_.ticket())
+    unsynced_.back().second = last_index();
+  else
+    unsynced_.emplace_back(log_.ticket(), last_index());
 }
 
 void Raft::truncate_from(Index from) {
@@ -80,8 +83,11 @@ void Raft::compact(Time now, Index through, std::string state, Effects& out) {
 
 std::optional<Index> Raft::propose(Time now, std::string command, Effects& out) {
   if (!ready() || role_ != Role::leader || command.size() > max_entry_data) return std::nullopt;
-  if (last_index() - commit_ >= options_.max_uncommitted || uncommitted_bytes_ + command.size() > options_.max_uncommitted_bytes) return std::nullopt;
-  if (entries_.size() >= options_.snapshot_threshold + options_.max_uncommitted) return std::nullopt;  // the caller does not compact
+  if (last_index() - commit_ >= options_.max_uncommitted ||
+      uncommitted_bytes_ + command.size() > options_.max_uncommitted_bytes)
+    return std::nullopt;
+  // the caller does not compact
+  if (entries_.size() >= options_.snapshot_threshold + options_.max_uncommitted) return std::nullopt;
   const Index index = last_index() + 1;
   append_entry({.term = term_, .index = index, .kind = Entry::Kind::command, .data = std::move(command)});
   broadcast(now, out);
@@ -91,8 +97,8 @@ std::optional<Index> Raft::propose(Time now, std::string command, Effects& out) 
 
 bool Raft::propose_config(Time now, Config next, Effects& out) {
   if (!ready() || role_ != Role::leader || !well_formed(next) || !one_step_apart(config(), next)) return false;
-  // A change may start only from a configuration that is committed, by a leader that has committed in its own term: else two leaders
-  // could each start from a different one, with majorities that do not meet.
+  // A change may start only from a configuration that is committed, by a leader that has committed in its own term:
+  // else two leaders could each start from a different one, with majorities that do not meet.
   if ((config_index() > commit_ || term_at(commit_) != term_) && !SD_BUG(raft_config_early)) return false;
   append_entry({.term = term_, .index = last_index() + 1, .kind = Entry::Kind::config, .data = to_bytes(next)});
   broadcast(now, out);
@@ -154,7 +160,8 @@ void Raft::advance_commit(Time now, Effects& out) {
   for (Index i = commit_ + 1; i <= index; ++i) uncommitted_bytes_ -= std::min(uncommitted_bytes_, entry(i).data.size());
   commit_ = index;
   broadcast_commit(now, out);
-  if (config_committed && !config().is_voter(options_.id)) become_follower(now, term_, 0);  // it has led itself out of the group
+  // it has led itself out of the group
+  if (config_committed && !config().is_voter(options_.id)) become_follower(now, term_, 0);
 }
 
 void Raft::broadcast(Time now, Effects& out) {
@@ -164,8 +171,10 @@ void Raft::broadcast(Time now, Effects& out) {
 void Raft::broadcast_heartbeat(Time now, Effects& out) {
   heartbeat_deadline_ = now + options_.heartbeat;
   for (auto& [id, peer] : peers_) {
-    if (peer.state == Peer::State::snapshot) send_chunk(now, id, peer, false, out);
-    else send_append(now, id, peer, true, out);
+    if (peer.state == Peer::State::snapshot)
+      send_chunk(now, id, peer, false, out);
+    else
+      send_append(now, id, peer, true, out);
   }
 }
 
@@ -182,12 +191,13 @@ void Raft::send_what_is_due(Time now, NodeId to, Peer& peer, Effects& out) {
     if (!peer.probing) send_append(now, to, peer, false, out);
     return;
   }
-  while (peer.state == Peer::State::replicate && peer.next <= last_index() && peer.inflight.size() < options_.max_inflight)
+  while (peer.state == Peer::State::replicate && peer.next <= last_index() &&
+         peer.inflight.size() < options_.max_inflight)
     send_append(now, to, peer, false, out);
 }
 
-// The entries from peer.next on. A heartbeat goes even if there is nothing to send, or enough is under way, and then carries none: so that it is
-// answered at once by a peer whose disk is slow, or full.
+// The entries from peer.next on. A heartbeat goes even if there is nothing to send, or enough is under way, and then
+// carries none: so that it is answered at once by a peer whose disk is slow, or full.
 void Raft::send_append(Time now, NodeId to, Peer& peer, bool heartbeat, Effects& out) {
   if (peer.next <= snapshot_.index) {
     peer.state = Peer::State::snapshot;
@@ -201,12 +211,14 @@ void Raft::send_append(Time now, NodeId to, Peer& peer, bool heartbeat, Effects&
   m.log_term = term_at(m.index);
   m.commit = commit_;
   m.sent = now;
-  const bool window_full = peer.state == Peer::State::replicate ? peer.inflight.size() >= options_.max_inflight : peer.probing;
+  const bool window_full =
+      peer.state == Peer::State::replicate ? peer.inflight.size() >= options_.max_inflight : peer.probing;
   std::size_t bytes = 0;
   for (Index i = peer.next; i <= last_index() && !(heartbeat && window_full); ++i) {
     const Entry& e = entry(i);
     bytes += e.data.size() + 16;
-    if (m.entries.size() >= options_.max_append_entries || (!m.entries.empty() && bytes > options_.max_append_bytes)) break;
+    if (m.entries.size() >= options_.max_append_entries || (!m.entries.empty() && bytes > options_.max_append_bytes))
+      break;
     m.entries.push_back(e);
   }
   if (peer.state == Peer::State::probe) {
@@ -265,7 +277,8 @@ void Raft::on_append_reply(Time now, const Message& m, Effects& out) {
     peer.state = Peer::State::probe;
   }
   if (peer.state == Peer::State::probe) {
-    // The follower's log goes on from what it matched: entries that it has not synced yet are sent again, which is harmless.
+    // The follower's log goes on from what it matched: entries that it has not synced yet are sent again, which is
+    // harmless.
     peer.state = Peer::State::replicate;
     peer.probing = false;
     peer.inflight.clear();
@@ -299,8 +312,8 @@ void Raft::acknowledge(const Message& m, Index index, Effects& out) {
   reply.sent = m.sent;
   const bool heartbeat = m.type == Message::Type::append && m.entries.empty();
   if (index > durable_index_ && !heartbeat) return hold(m.from, std::move(reply), out);
-  // The answer to a heartbeat does not wait for a slow disk. That this term may not be durable yet does no harm: entries of this term
-  // are stored behind it, and a node that restarts keeps the leader's lease anyway.
+  // The answer to a heartbeat does not wait for a slow disk. That this term may not be durable yet does no harm:
+  // entries of this term are stored behind it, and a node that restarts keeps the leader's lease anyway.
   reply.index = std::min(index, durable_index_);
   out.messages.emplace_back(m.from, std::move(reply));
 }
@@ -350,7 +363,8 @@ void Raft::on_append(Time now, Message&& m, Effects& out) {
   become_follower(now, term_, m.from);
   heard_leader_ = now;
   reset_election_timer(now);
-  if (log_.pending_bytes() > options_.max_uncommitted_bytes) m.entries.clear();  // the disk cannot keep up; the leader repeats them
+  // the disk cannot keep up; the leader repeats them
+  if (log_.pending_bytes() > options_.max_uncommitted_bytes) m.entries.clear();
 
   const Index end = m.index + m.entries.size();
   Index at = m.index;
@@ -375,7 +389,9 @@ void Raft::on_append(Time now, Message&& m, Effects& out) {
 void Raft::on_snapshot(Time now, Message&& m, Effects& out) {
   if (m.term < term_) return tell_past_leader(m, out);
   if (role_ == Role::leader || m.index == 0 || m.log_term == 0 || m.log_term > m.term || m.config.empty()) return;
-  if (m.snapshot_size > max_snapshot || m.snapshot_offset > m.snapshot_size || m.snapshot.size() > m.snapshot_size - m.snapshot_offset) return;
+  if (m.snapshot_size > max_snapshot || m.snapshot_offset > m.snapshot_size ||
+      m.snapshot.size() > m.snapshot_size - m.snapshot_offset)
+    return;
   become_follower(now, term_, m.from);
   heard_leader_ = now;
   reset_election_timer(now);
@@ -386,7 +402,8 @@ void Raft::on_snapshot(Time now, Message&& m, Effects& out) {
     return acknowledge(m, m.index, out);
   }
 
-  if (incoming_.index != m.index || incoming_.term != m.log_term || incoming_from_ != m.from || incoming_term_ != m.term || incoming_size_ != m.snapshot_size) {
+  if (incoming_.index != m.index || incoming_.term != m.log_term || incoming_from_ != m.from ||
+      incoming_term_ != m.term || incoming_size_ != m.snapshot_size) {
     incoming_ = {.index = m.index, .term = m.log_term, .config = m.config, .data = {}};
     incoming_from_ = m.from;
     incoming_term_ = m.term;

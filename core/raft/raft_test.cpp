@@ -28,7 +28,8 @@ Config with(Config c, NodeId id, char role) {
     return l && c.propose_config(l->id(), with(l->config(), id, role));
   });
   if (done && c.run_until([&] { return c.settled(); })) return ::testing::AssertionSuccess();
-  return ::testing::AssertionFailure() << "node " << id << " to " << role << ": " << (done ? "not settled " : "not accepted ") << c.violation;
+  return ::testing::AssertionFailure() << "node " << id << " to " << role << ": "
+                                       << (done ? "not settled " : "not accepted ") << c.violation;
 }
 
 // Nodes 1..n, the first `voters` of them voters and the others learners.
@@ -122,9 +123,11 @@ TEST(Raft, a_leader_hands_over_to_a_voter_without_a_pause) {
   const NodeId old = c.leader()->id();
   ASSERT_TRUE(c.hand_over(old));
   EXPECT_FALSE(c.nodes.at(old).raft->is_leader());
-  ASSERT_TRUE(c.run_until([&] { return c.leader() && c.leader()->id() != old; }, milliseconds(100))) << "no election timeout passes";
+  ASSERT_TRUE(c.run_until([&] { return c.leader() && c.leader()->id() != old; }, milliseconds(100)))
+      << "no election timeout passes";
   EXPECT_NE(c.leader()->id(), 4u) << "a learner does not lead";
-  EXPECT_EQ(c.leader()->earlier_contact_bound(), c.leader()->leader_since()) << "voters did not keep faith with the one before";
+  EXPECT_EQ(c.leader()->earlier_contact_bound(), c.leader()->leader_since())
+      << "voters did not keep faith with the one before";
   EXPECT_TRUE(c.run_until([&] { return c.settled(); }, seconds(5)));
   EXPECT_EQ(c.violation, "");
 }
@@ -398,7 +401,8 @@ TEST(RaftMessage, rubbish_is_refused_or_harmless) {
     for (Entry& e : m.entries) e.term = random.below(node.term() + 1);
     std::string bytes;
     encode(m, bytes);
-    for (std::uint64_t n = random.below(3); n > 0; --n) bytes[random.below(bytes.size())] = static_cast<char>(random.next());
+    for (std::uint64_t n = random.below(3); n > 0; --n)
+      bytes[random.below(bytes.size())] = static_cast<char>(random.next());
     if (random.below(10) == 0) bytes.resize(random.below(bytes.size() + 1));
     auto got = decode(std::as_bytes(std::span(bytes)));
     if (!got) continue;
@@ -429,7 +433,8 @@ struct Outcome {
   std::size_t leaders = 0, snapshots = 0, committed = 0, configs = 0;
 };
 
-// Faults of all kinds for a while, with proposals and membership changes going on; then the world heals and must make progress.
+// Faults of all kinds for a while, with proposals and membership changes going on; then the world heals and must make
+// progress.
 Outcome chaos(std::uint64_t seed, NodeId voters, NodeId spare, Time duration) {
   TestCluster c(seed);
   Random& random = c.random;
@@ -446,7 +451,8 @@ Outcome chaos(std::uint64_t seed, NodeId voters, NodeId spare, Time duration) {
   c.faults.repeat_percent = random.below(2) * random.below(20);
   c.faults.delay_max = random.below(3) == 0 ? milliseconds(120) : milliseconds(4);
   c.faults.stall_percent = random.below(2) * random.below(8);
-  const std::uint64_t crash_rate = random.below(25), cut_rate = random.below(25), config_rate = random.below(30), hand_over_rate = random.below(2) * random.below(60);
+  const std::uint64_t crash_rate = random.below(25), cut_rate = random.below(25), config_rate = random.below(30),
+                      hand_over_rate = random.below(2) * random.below(60);
   std::size_t proposed = 0, configs = 0;
 
   const Time end = c.now + duration;
@@ -480,12 +486,14 @@ Outcome chaos(std::uint64_t seed, NodeId voters, NodeId spare, Time duration) {
       node.raft->leader_gone(c.local(node), node.raft->leader());
     for (auto& [id, other] : c.nodes) {
       if (!other.raft || !other.raft->is_leader()) continue;
-      for (std::uint64_t k = random.below(4); k > 0; --k) proposed += c.propose(id, std::string(random.below(300), static_cast<char>('a' + proposed % 26))).has_value();
+      for (std::uint64_t k = random.below(4); k > 0; --k)
+        proposed += c.propose(id, std::string(random.below(300), static_cast<char>('a' + proposed % 26))).has_value();
       if (random.below(500) < config_rate) {
         const Config& now = other.raft->config();
         const NodeId who = 1 + random.below(n);
         const char role = "vlx"[random.below(3)];
-        if (role == 'v' || now.voters.size() > 2 || !now.is_voter(who)) configs += c.propose_config(id, with(now, who, role));
+        if (role == 'v' || now.voters.size() > 2 || !now.is_voter(who))
+          configs += c.propose_config(id, with(now, who, role));
       }
     }
   }
@@ -494,11 +502,13 @@ Outcome chaos(std::uint64_t seed, NodeId voters, NodeId spare, Time duration) {
   for (NodeId id = 1; id <= n; ++id) {
     if (!c.nodes.at(id).raft) c.start(id);
   }
-  if (c.violation.empty() && !c.run_until([&] { return c.settled(); }, seconds(30)) && c.violation.empty()) c.violation = "no progress after healing";
+  if (c.violation.empty() && !c.run_until([&] { return c.settled(); }, seconds(30)) && c.violation.empty())
+    c.violation = "no progress after healing";
   if (c.violation.empty()) {
     Raft* l = c.leader();
     const auto index = c.propose(l->id(), "the end");
-    if (!index || !c.run_until([&] { return l->commit_index() >= *index && c.settled(); }, seconds(10))) c.violation += "no commit after healing";
+    if (!index || !c.run_until([&] { return l->commit_index() >= *index && c.settled(); }, seconds(10)))
+      c.violation += "no commit after healing";
   }
   // Log matching: the same index and term mean the same log up to there.
   for (auto& [a, x] : c.nodes) {
@@ -530,7 +540,8 @@ void many(std::uint64_t first, std::uint64_t count, NodeId voters, NodeId spare)
   EXPECT_GT(sum.snapshots, count);
   EXPECT_GT(sum.committed, count * 50);
   EXPECT_GT(sum.configs, count);
-  std::printf("%zu leaders, %zu snapshots, %zu entries, %zu configurations\n", sum.leaders, sum.snapshots, sum.committed, sum.configs);
+  std::printf("%zu leaders, %zu snapshots, %zu entries, %zu configurations\n", sum.leaders, sum.snapshots,
+              sum.committed, sum.configs);
 }
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -545,7 +556,8 @@ TEST(RaftChaos, five_voters_and_two_learners) { many(2000, 150 / share, 5, 2); }
 TEST(RaftChaos, the_same_seed_gives_the_same_run) {
   const Outcome a = chaos(7, 3, 2, seconds(6));
   const Outcome b = chaos(7, 3, 2, seconds(6));
-  EXPECT_EQ(std::tuple(a.violation, a.leaders, a.snapshots, a.committed), std::tuple(b.violation, b.leaders, b.snapshots, b.committed));
+  EXPECT_EQ(std::tuple(a.violation, a.leaders, a.snapshots, a.committed),
+            std::tuple(b.violation, b.leaders, b.snapshots, b.committed));
 }
 
 #ifdef SD_SIM_BUGS
@@ -560,10 +572,18 @@ void catch_bug(SimBug bug) {
   }
 }
 
-TEST(RaftBugDeathTest, voting_twice_is_caught) { EXPECT_DEATH(catch_bug(SimBug::raft_vote_twice), "caught|invariant broken"); }
-TEST(RaftBugDeathTest, answering_before_the_disk_is_caught) { EXPECT_DEATH(catch_bug(SimBug::raft_skip_persist), "caught|invariant broken"); }
-TEST(RaftBugDeathTest, counting_learners_is_caught) { EXPECT_DEATH(catch_bug(SimBug::raft_learner_counts), "caught|invariant broken"); }
-TEST(RaftBugDeathTest, changing_the_members_too_early_is_caught) { EXPECT_DEATH(catch_bug(SimBug::raft_config_early), "caught|invariant broken"); }
+TEST(RaftBugDeathTest, voting_twice_is_caught) {
+  EXPECT_DEATH(catch_bug(SimBug::raft_vote_twice), "caught|invariant broken");
+}
+TEST(RaftBugDeathTest, answering_before_the_disk_is_caught) {
+  EXPECT_DEATH(catch_bug(SimBug::raft_skip_persist), "caught|invariant broken");
+}
+TEST(RaftBugDeathTest, counting_learners_is_caught) {
+  EXPECT_DEATH(catch_bug(SimBug::raft_learner_counts), "caught|invariant broken");
+}
+TEST(RaftBugDeathTest, changing_the_members_too_early_is_caught) {
+  EXPECT_DEATH(catch_bug(SimBug::raft_config_early), "caught|invariant broken");
+}
 // Committing an older term's entry is too rare for chaos to find: sim/figure8.hpp.
 #endif
 

@@ -1,9 +1,11 @@
-// A group of Raft nodes in a world of its own: a clock, a network that drops, delays, repeats and reorders, disks that forget, crashes and
-// partitions, all drawn from a seed. After every step it checks the invariants of Raft; the first one broken is kept in `violation`.
+// A group of Raft nodes in a world of its own: a clock, a network that drops, delays, repeats and reorders, disks that
+// forget, crashes and partitions, all drawn from a seed. After every step it checks the invariants of Raft; the first
+// one broken is kept in `violation`.
 //
-// Checked: each node's own invariants and steps, one leader per term, that a new leader holds everything committed (leader completeness),
-// that all nodes hand out the same entries in the same order, each once, that snapshots equal the history they replace, and that no
-// two nodes hold the leader's lease at once. Clocks run at the same speed, from different starting points.
+// Checked: each node's own invariants and steps, one leader per term, that a new leader holds everything committed
+// (leader completeness), that all nodes hand out the same entries in the same order, each once, that snapshots equal
+// the history they replace, and that no two nodes hold the leader's lease at once. Clocks run at the same speed, from
+// different starting points.
 #pragma once
 #include <algorithm>
 #include <map>
@@ -50,7 +52,7 @@ class TestCluster {
   Time now = seconds(1);
   std::string violation;
   std::map<NodeId, Node> nodes;
-  std::set<std::pair<NodeId, NodeId>> cut;          // from, to
+  std::set<std::pair<NodeId, NodeId>> cut;                  // from, to
   std::map<Index, std::pair<Term, std::uint32_t>> history;  // committed: term, and the hash up to here
   std::map<Term, NodeId> leaders;
   std::size_t leader_changes = 0;
@@ -65,7 +67,14 @@ class TestCluster {
   ~TestCluster() { nodes.clear(), events_ = {}; }
 
   void start(NodeId id) {
-    Node& n = nodes.try_emplace(id, Node{.id = id, .raft = nullptr, .disk = TestDisk(pool, random.next()), .under_way = {}, .last = {}, .before_crash = {}}).first->second;
+    Node& n = nodes
+                  .try_emplace(id, Node{.id = id,
+                                        .raft = nullptr,
+                                        .disk = TestDisk(pool, random.next()),
+                                        .under_way = {},
+                                        .last = {},
+                                        .before_crash = {}})
+                  .first->second;
     n.clock_offset = random.below(seconds(1000));
     ++n.life;
     n.applied = 0;
@@ -213,7 +222,8 @@ class TestCluster {
     Effects out;
     if (e.life != 0) {
       if (e.life != n.life) return;
-      const auto op = std::find_if(n.under_way.begin(), n.under_way.end(), [&](const DiskOp& o) { return o.tag == e.tag; });
+      const auto op =
+          std::find_if(n.under_way.begin(), n.under_way.end(), [&](const DiskOp& o) { return o.tag == e.tag; });
       DiskDone done = n.disk.perform(*op);
       n.under_way.erase(op);
       n.raft->on_disk(local(n), std::move(done), out);
@@ -240,7 +250,8 @@ class TestCluster {
     for (auto& [to, m] : out.messages) send(n.id, to, m);
     for (DiskOp& op : out.disk) {
       const bool stall = random.below(100) < faults.stall_percent;
-      const Time at = n.disk_stands_still ? never - 1 : now + 1 + random.below(stall ? milliseconds(400) : milliseconds(2));
+      const Time at =
+          n.disk_stands_still ? never - 1 : now + 1 + random.below(stall ? milliseconds(400) : milliseconds(2));
       events_.push({at, ++sequence_, n.id, n.life, op.tag, {}});
       n.under_way.push_back(std::move(op));
     }
@@ -248,7 +259,8 @@ class TestCluster {
     observe_node(n);
     if (n.applied == n.raft->commit_index() && n.raft->wants_compaction(local(n))) {
       Effects more;
-      const std::string state = std::to_string(n.applied) + ":" + std::to_string(n.hash) + ":" + std::string(state_padding, 'p');
+      const std::string state =
+          std::to_string(n.applied) + ":" + std::to_string(n.hash) + ":" + std::string(state_padding, 'p');
       n.raft->compact(local(n), n.applied, state, more);
       perform(n, more);
     }
@@ -257,9 +269,11 @@ class TestCluster {
   void apply(Node& n, Effects& out) {
     if (out.install_snapshot) {
       n.applied = std::stoull(*out.install_snapshot);
-      n.hash = static_cast<std::uint32_t>(std::stoul(out.install_snapshot->substr(out.install_snapshot->find(':') + 1)));
+      n.hash =
+          static_cast<std::uint32_t>(std::stoul(out.install_snapshot->substr(out.install_snapshot->find(':') + 1)));
       ++snapshots_installed;
-      if (!history.contains(n.applied) || history[n.applied].second != n.hash) broken(n, "a snapshot equals the history it replaces");
+      if (!history.contains(n.applied) || history[n.applied].second != n.hash)
+        broken(n, "a snapshot equals the history it replaces");
     }
     for (const Entry& e : out.committed) {
       if (e.index != n.applied + 1) return broken(n, "committed entries come in order, each once");
@@ -277,8 +291,10 @@ class TestCluster {
     if (const std::string what = check_state(*n.raft); !what.empty()) return broken(n, what);
     const Observation o = observe(*n.raft);
     std::string what;
-    if (n.observed) what = check_change(n.last, o);
-    else if (n.before_crash) what = check_restart(*n.before_crash, o);
+    if (n.observed)
+      what = check_change(n.last, o);
+    else if (n.before_crash)
+      what = check_restart(*n.before_crash, o);
     if (!what.empty()) return broken(n, what);
     if (o.role == Role::leader && (!n.observed || n.last.role != Role::leader)) new_leader(n);
     n.last = o;
@@ -297,7 +313,8 @@ class TestCluster {
     for (const auto& [id, other] : nodes) {
       if (id == n.id || !other.raft || !other.raft->is_leader()) continue;
       const Time contact = other.raft->quorum_contact(local(other));
-      if (contact != 0 && contact + Options{}.election_timeout_min > local(other)) return broken(n, "one holder of the leader's lease");
+      if (contact != 0 && contact + Options{}.election_timeout_min > local(other))
+        return broken(n, "one holder of the leader's lease");
     }
   }
 

@@ -1,4 +1,5 @@
-// A disk for the tests of this folder: writes are volatile until synced, and a crash keeps an arbitrary subset of unsynced sectors.
+// A disk for the tests of this folder: writes are volatile until synced, and a crash keeps an arbitrary subset of
+// unsynced sectors.
 #pragma once
 #include <map>
 #include <optional>
@@ -20,8 +21,10 @@ class TestDisk {
     File& f = files_[op.file];
     switch (op.kind) {
       case DiskOp::Kind::read:
-        if (!f.now) done.status = Status::not_found;
-        else if (op.offset < f.now->size()) done.data = pool_->copy_of(std::string_view(*f.now).substr(op.offset, op.length));
+        if (!f.now)
+          done.status = Status::not_found;
+        else if (op.offset < f.now->size())
+          done.data = pool_->copy_of(std::string_view(*f.now).substr(op.offset, op.length));
         break;
       case DiskOp::Kind::write: {
         if (fail_writes != Status::ok) {
@@ -65,7 +68,8 @@ class TestDisk {
   // The process dies; with `power` the machine does. Operations under way may have happened.
   void crash(bool power, const std::vector<DiskOp>& under_way) {
     for (const DiskOp& op : under_way) {
-      const bool changes = op.kind == DiskOp::Kind::write || op.kind == DiskOp::Kind::truncate || op.kind == DiskOp::Kind::remove;
+      const bool changes =
+          op.kind == DiskOp::Kind::write || op.kind == DiskOp::Kind::truncate || op.kind == DiskOp::Kind::remove;
       if (changes && random_.below(2) == 0) perform(op);
     }
     if (!power) return;

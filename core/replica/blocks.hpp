@@ -12,8 +12,8 @@ namespace sd {
 
 using limits::blocks_per_chunk;
 
-// Calls `each(block, bytes)` for the blocks that `slices` hold one after the other: those of `allocated` without those `left_out`. False if the
-// slices hold fewer.
+// Calls `each(block, bytes)` for the blocks that `slices` hold one after the other: those of `allocated` without those
+// `left_out`. False if the slices hold fewer.
 template <typename F>
 bool each_block(std::uint64_t allocated, std::uint16_t left_out, std::span<const Slice> slices, F&& each) {
   const std::uint64_t present = allocated & ~std::uint64_t{left_out};

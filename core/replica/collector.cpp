@@ -19,8 +19,9 @@ constexpr Time pass_again = seconds(5);
 }  // namespace
 
 bool Collector::still_valid() const {
-  return !state_.epochs.empty() && (state_.epochs.size() == 1 || SD_BUG(collect_early)) && state_.epochs.back().log_index == pass_index_ &&
-         !placement_.empty() && placement_.current().record.log_index == pass_index_;
+  return !state_.epochs.empty() && (state_.epochs.size() == 1 || SD_BUG(collect_early)) &&
+         state_.epochs.back().log_index == pass_index_ && !placement_.empty() &&
+         placement_.current().record.log_index == pass_index_;
 }
 
 void Collector::begin(Time) {
@@ -43,7 +44,8 @@ void Collector::tick(Time now, bool may, Requests& out) {
   }
   if (!running_) {
     if (!may || placement_.empty() || (state_.epochs.size() != 1 && !SD_BUG(collect_early))) return;
-    if (done_index_ == state_.epochs.back().log_index && now - pass_done_at_ < (again_ ? pass_again : pass_every)) return;
+    if (done_index_ == state_.epochs.back().log_index && now - pass_done_at_ < (again_ ? pass_again : pass_every))
+      return;
     if (placement_.current().record.log_index != state_.epochs.back().log_index) return;
     begin(now);
   }
@@ -54,7 +56,8 @@ void Collector::tick(Time now, bool may, Requests& out) {
 }
 
 void Collector::advance(Time now, Requests& out) {
-  for (std::size_t looks = 0; next_ < waiting_.size() && looks < looks_per_tick && candidates_.size() < max_candidates; ++looks) {
+  for (std::size_t looks = 0; next_ < waiting_.size() && looks < looks_per_tick && candidates_.size() < max_candidates;
+       ++looks) {
     if (!look_at(now, waiting_[next_], out)) return;
     ++next_;
   }
@@ -86,7 +89,8 @@ bool Collector::look_at(Time now, Oid oid, Requests& out) {
         page_.number = number;
         page_.id = next_id();
         page_.set.resize(page_entries);
-        page_.left = placement_.acting(Oid::index_object(vdi->vid, oid.index() / limits::index_entries_per_object), vdi->copies);
+        page_.left =
+            placement_.acting(Oid::index_object(vdi->vid, oid.index() / limits::index_entries_per_object), vdi->copies);
         if (page_.left.empty()) return false;
         ask_page(now, out);
       }
@@ -154,13 +158,16 @@ void Collector::ask(Time now, std::uint64_t id, Candidate& candidate, Requests& 
 }
 
 NodeId Collector::asked(const Candidate& candidate) const {
-  return candidate.step == Candidate::Step::verify || candidate.step == Candidate::Step::mend ? candidate.left.back() : self_;
+  return candidate.step == Candidate::Step::verify || candidate.step == Candidate::Step::mend ? candidate.left.back()
+                                                                                              : self_;
 }
 
 void Collector::on_reply(Time now, NodeId from, peer::ObjectReply&& reply, Requests& out) {
   if (!running_ || !still_valid()) return;
   if (reply.id == page_.id) {
-    if (page_.loaded || page_.left.empty() || page_.left.back() != from || reply.generation != state_.generation(page_.vid)) return;
+    if (page_.loaded || page_.left.empty() || page_.left.back() != from ||
+        reply.generation != state_.generation(page_.vid))
+      return;
     if (reply.status == Status::ok && total_size(reply.payload) == limits::block_size) {
       std::string bytes;
       for (const Slice& slice : reply.payload) bytes.append(slice.text());
@@ -175,8 +182,10 @@ void Collector::on_reply(Time now, NodeId from, peer::ObjectReply&& reply, Reque
       return;
     }
     page_.left.pop_back();
-    if (page_.left.empty()) page_.loaded = true;
-    else ask_page(now, out);
+    if (page_.left.empty())
+      page_.loaded = true;
+    else
+      ask_page(now, out);
     advance(now, out);
     return;
   }
@@ -202,7 +211,8 @@ void Collector::on_reply(Time now, NodeId from, peer::ObjectReply&& reply, Reque
       if (!reply.exists) break;
       candidate.info.version = reply.version;
       candidate.info.incomplete = reply.incomplete;
-      proceed(candidate.why == Why::elsewhere && !SD_BUG(collect_early) ? Candidate::Step::verify : Candidate::Step::collect);
+      proceed(candidate.why == Why::elsewhere && !SD_BUG(collect_early) ? Candidate::Step::verify
+                                                                        : Candidate::Step::collect);
       break;
     case Candidate::Step::verify:
       if (!reply.exists || reply.incomplete || reply.version < candidate.info.version) {
@@ -210,7 +220,8 @@ void Collector::on_reply(Time now, NodeId from, peer::ObjectReply&& reply, Reque
         again_ = true;
         break;
       }
-      if (const auto tried = fruitless_.find(oid); reply.lossy && (tried == fruitless_.end() || tried->second < max_fruitless) && !SD_BUG(collect_unread)) {
+      if (const auto tried = fruitless_.find(oid);
+          reply.lossy && (tried == fruitless_.end() || tried->second < max_fruitless) && !SD_BUG(collect_unread)) {
         proceed(Candidate::Step::mend);
         break;
       }
@@ -233,7 +244,9 @@ void Collector::on_reply(Time now, NodeId from, peer::ObjectReply&& reply, Reque
         again_ = true;
         break;
       }
-      ++(candidate.why == Why::elsewhere ? stats_.removed : candidate.why == Why::leftover ? stats_.leftovers : stats_.orphans);
+      ++(candidate.why == Why::elsewhere  ? stats_.removed
+         : candidate.why == Why::leftover ? stats_.leftovers
+                                          : stats_.orphans);
       break;
   }
   advance(now, out);

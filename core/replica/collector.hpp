@@ -1,18 +1,20 @@
-// Removes what this member stores and nobody can need: copies that belong elsewhere by now, leftovers of deleted disks, objects that no index
-// names.
+// Removes what this member stores and nobody can need: copies that belong elsewhere by now, leftovers of deleted disks,
+// objects that no index names.
 //
-// The danger is the last good copy. So nothing is looked at before the cluster log says that every object is redundant in the current
-// epoch and no older one matters; and a copy that belongs elsewhere goes only after each of its acting members, all `copies` of them,
-// has said that it holds the whole object in this version or a later one. One that has lost blocks of it, since nobody who was asked could read
-// them, first takes from here what it can: a disk that cannot read now may do so later, and this copy may be the last. Whatever changes the epoch or the disk's owner meanwhile ends
-// the search: it begins anew when the log says the same of the new epoch.
+// The danger is the last good copy. So nothing is looked at before the cluster log says that every object is redundant
+// in the current epoch and no older one matters; and a copy that belongs elsewhere goes only after each of its acting
+// members, all `copies` of them, has said that it holds the whole object in this version or a later one. One that has
+// lost blocks of it, since nobody who was asked could read them, first takes from here what it can: a disk that cannot
+// read now may do so later, and this copy may be the last. Whatever changes the epoch or the disk's owner meanwhile
+// ends the search: it begins anew when the log says the same of the new epoch.
 //
-// Why a removal cannot hit what is being written: it names the version that was looked at and does nothing to another one. And an index
-// entry is set on all members before the first write of its object is sent, so an object that was there before its entry was
-// looked up, and is not named then, is one whose entry was lost together with the power, unflushed like the object.
+// Why a removal cannot hit what is being written: it names the version that was looked at and does nothing to another
+// one. And an index entry is set on all members before the first write of its object is sent, so an object that was
+// there before its entry was looked up, and is not named then, is one whose entry was lost together with the power,
+// unflushed like the object.
 //
-// One pass looks at every object once; there is one for each epoch that becomes clean, another soon if a copy had to be kept because its
-// members did not have it just then, and now and then one more.
+// One pass looks at every object once; there is one for each epoch that becomes clean, another soon if a copy had to be
+// kept because its members did not have it just then, and now and then one more.
 #pragma once
 #include <map>
 #include <vector>
@@ -25,10 +27,10 @@
 namespace sd {
 
 struct CollectorStats {
-  std::uint64_t removed = 0;   // copies that belong elsewhere
-  std::uint64_t leftovers = 0; // of deleted disks
-  std::uint64_t orphans = 0;   // not named by an index
-  std::uint64_t kept = 0;      // in the last pass: belong elsewhere, but their members do not all have them
+  std::uint64_t removed = 0;    // copies that belong elsewhere
+  std::uint64_t leftovers = 0;  // of deleted disks
+  std::uint64_t orphans = 0;    // not named by an index
+  std::uint64_t kept = 0;       // in the last pass: belong elsewhere, but their members do not all have them
 };
 
 class Collector {
@@ -43,7 +45,10 @@ class Collector {
   void on_reply(Time now, NodeId from, peer::ObjectReply&& reply, Requests& out);
   static bool owns(std::uint64_t request_id) { return (request_id & 0xffffffff) == id_mark; }
   // Nothing is left to look at in this epoch.
-  bool done() const { return !running_ && !again_ && !state_.epochs.empty() && state_.epochs.size() == 1 && done_index_ == state_.epochs.back().log_index; }
+  bool done() const {
+    return !running_ && !again_ && !state_.epochs.empty() && state_.epochs.size() == 1 &&
+           done_index_ == state_.epochs.back().log_index;
+  }
   const CollectorStats& stats() const { return stats_; }
 
  private:
@@ -57,7 +62,7 @@ class Collector {
     Why why{};
     Oid oid;
     ObjectInfo info;
-    ActingSet left;      // to be asked yet; the last one is being asked
+    ActingSet left;  // to be asked yet; the last one is being asked
     Time asked_at = 0;
   };
   struct Page {
@@ -65,7 +70,7 @@ class Collector {
     std::uint32_t number = 0;
     bool loaded = false;
     std::vector<std::uint8_t> set;
-    ActingSet left;      // as above
+    ActingSet left;  // as above
     std::uint64_t id = 0;
     Time asked_at = 0;
     unsigned damaged = 0;  // answers

@@ -1,8 +1,9 @@
-// Damaged blocks: looked for elsewhere one by one, so that a copy which is bad here and one which is bad there still make a good one.
+// Damaged blocks: looked for elsewhere one by one, so that a copy which is bad here and one which is bad there still
+// make a good one.
 //
-// A block's checksum, kept apart from it, says what the block should hold. So bytes that match it are as good as what a read of an undamaged
-// block returns, whoever has them and whatever the version of their object: a mend needs no agreement, disturbs no request, and may stop
-// anywhere.
+// A block's checksum, kept apart from it, says what the block should hold. So bytes that match it are as good as what a
+// read of an undamaged block returns, whoever has them and whatever the version of their object: a mend needs no
+// agreement, disturbs no request, and may stop anywhere.
 #include <algorithm>
 #include <bit>
 #include <utility>
@@ -17,13 +18,13 @@ namespace sd {
 
 namespace {
 
-constexpr unsigned max_asked = 6;  // times, of one helper, before the search is given up
+constexpr unsigned max_asked = 6;              // times, of one helper, before the search is given up
 constexpr std::size_t max_unreadable = 65536;  // remembered
-constexpr unsigned asked_of_source = 3;  // times, of a pull's source, before what it cannot read counts as lost
+constexpr unsigned asked_of_source = 3;        // times, of a pull's source, before what it cannot read counts as lost
 
 }  // namespace
 
-// --- A mend: every chunk of the range in turn ---------------------------------------------------------------------------------------------
+// --- A mend: every chunk of the range in turn
 
 void Replica::begin_mend(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
   std::erase(job.request.helpers, self_);
@@ -90,12 +91,15 @@ void Replica::mend_on_scan(Time now, std::uint64_t id, Job& job, StoreDone&& don
 
 void Replica::mend_on_stored(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out) {
   job.last_progress = now;
-  if (done.status != Status::ok && done.status != Status::behind) fail(job, done.status);  // behind: overwritten meanwhile
+  // behind: overwritten meanwhile
+  if (done.status != Status::ok && done.status != Status::behind) fail(job, done.status);
   stats_.mended_blocks += done.status == Status::ok;
   job.read.mended += done.status == Status::ok;
   if (--job.storing > 0) return;
-  if (job.failure != Status::ok) pull_failed(id, job, out);
-  else mend_next(now, id, job, out);
+  if (job.failure != Status::ok)
+    pull_failed(id, job, out);
+  else
+    mend_next(now, id, job, out);
 }
 
 void Replica::mend_next(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
@@ -108,21 +112,24 @@ void Replica::mend_next(Time now, std::uint64_t id, Job& job, ReplicaEffects& ou
   ++stats_.scanned_objects;
   const Oid oid = job.request.oid;
   const bool all = job.request.offset == 0 && job.request.length == limits::object_size;
-  if (job.read.lost > 0 && unreadable_.size() < max_unreadable) unreadable_.insert(oid);
-  else if (job.read.lost == 0 && all) unreadable_.erase(oid);
+  if (job.read.lost > 0 && unreadable_.size() < max_unreadable)
+    unreadable_.insert(oid);
+  else if (job.read.lost == 0 && all)
+    unreadable_.erase(oid);
   StoreDone scanned;
   scanned.info = job.seen;
   finish(id, job.read.lost > 0 ? Status::damaged : Status::ok, &scanned, out);
 }
 
-// --- The search ---------------------------------------------------------------------------------------------------------------------------
+// --- The search
 
 // The source of a pull has damaged blocks in this chunk.
 void Replica::pull_damaged_chunk(Time now, std::uint64_t id, Job& job, Reply&& reply, ReplicaEffects& out) {
   std::size_t good = 0;
   const bool sane = reply.chunks <= 0xffff && (reply.damaged & ~reply.chunks) == 0 &&
                     reply.crcs.size() == static_cast<std::size_t>(std::popcount(reply.damaged)) &&
-                    each_block(reply.chunks, reply.damaged, {reply.payload.data(), reply.payload.size()}, [&](std::uint32_t, Slice&&) { ++good; }) &&
+                    each_block(reply.chunks, reply.damaged, {reply.payload.data(), reply.payload.size()},
+                               [&](std::uint32_t, Slice&&) { ++good; }) &&
                     total_size(reply.payload) == good * limits::block_size;
   if (!sane) {
     fail(job, Status::io_error);
@@ -153,13 +160,16 @@ void Replica::gather(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) 
     store_.read_chunk(now, jobs_.insert(std::move(look)), oid, chunk, out.store);
     return;
   }
-  if (g.wanted == 0 || g.helper == job.request.helpers.size()) gathered(now, id, job, out);
-  else ask_helper(now, id, job, out);
+  if (g.wanted == 0 || g.helper == job.request.helpers.size())
+    gathered(now, id, job, out);
+  else
+    ask_helper(now, id, job, out);
 }
 
 // Whose answer the search waits for; 0: nobody's.
 NodeId Replica::helper_asked(const Job& job) {
-  if (job.gathers.empty() || !job.gathers.front().here || job.gathers.front().helper >= job.request.helpers.size()) return 0;
+  if (job.gathers.empty() || !job.gathers.front().here || job.gathers.front().helper >= job.request.helpers.size())
+    return 0;
   return job.request.helpers[job.gathers.front().helper];
 }
 
@@ -198,7 +208,8 @@ void Replica::on_own_chunk(Time now, std::uint64_t parent, StoreDone&& done, Rep
   if (!job || job->gathers.empty() || job->gathers.front().here) return;
   Gather& g = job->gathers.front();
   g.here = true;
-  if (done.status == Status::ok || done.status == Status::damaged) g.take_wanted(done.chunks, done.damaged_blocks, {done.data.data(), done.data.size()});
+  if (done.status == Status::ok || done.status == Status::damaged)
+    g.take_wanted(done.chunks, done.damaged_blocks, {done.data.data(), done.data.size()});
   gather(now, parent, *job, out);
 }
 
@@ -208,8 +219,11 @@ void Replica::on_helper_reply(Time now, NodeId from, std::uint64_t id, Job& job,
   // A read error may pass: it says nothing about what the helper has.
   const bool knows = reply.status == Status::ok || reply.status == Status::damaged || reply.status == Status::not_found;
   if (!knows) return;
-  if (reply.status != Status::not_found) g.take_wanted(reply.chunks, reply.damaged, {reply.payload.data(), reply.payload.size()});
-  if (g.wanted != 0 && job.request.op == Request::Op::pull && from == job.request.source && g.asked < asked_of_source) return;  // tick asks again
+  if (reply.status != Status::not_found)
+    g.take_wanted(reply.chunks, reply.damaged, {reply.payload.data(), reply.payload.size()});
+  // tick asks again
+  if (g.wanted != 0 && job.request.op == Request::Op::pull && from == job.request.source && g.asked < asked_of_source)
+    return;
   ++g.helper;
   g.asked = 0;
   gather(now, id, job, out);
@@ -222,7 +236,8 @@ void Replica::gathered(Time now, std::uint64_t id, Job& job, ReplicaEffects& out
   const Oid oid = job.request.oid;
   const auto lost = static_cast<std::uint32_t>(std::popcount(g.wanted));
   if (lost > 0)
-    out.store.notices.push_back("object " + to_string(oid) + ", chunk " + std::to_string(g.chunk) + ": " + std::to_string(lost) + " blocks are damaged at every member; reads of them fail");
+    out.store.notices.push_back("object " + to_string(oid) + ", chunk " + std::to_string(g.chunk) + ": " +
+                                std::to_string(lost) + " blocks are damaged at every member; reads of them fail");
   job.read.lost = static_cast<std::uint16_t>(job.read.lost + lost);
   stats_.lost_blocks += lost;
   if (job.step == Job::Step::mend_gather) {
@@ -233,14 +248,16 @@ void Replica::gathered(Time now, std::uint64_t id, Job& job, ReplicaEffects& out
       return;
     }
     for (std::uint32_t i = 0; i < blocks_per_chunk; ++i)
-      if (!g.found[i].empty()) store_.mend(now, id, oid, g.chunk * blocks_per_chunk + i, std::move(g.found[i]), out.store);
+      if (!g.found[i].empty())
+        store_.mend(now, id, oid, g.chunk * blocks_per_chunk + i, std::move(g.found[i]), out.store);
     return;
   }
   const auto present = static_cast<std::uint16_t>(g.reply.chunks & ~g.wanted);
   Slice data = join_blocks(g.found, pool_);
   ++job.storing;
   stats_.pulled_bytes += data.size();
-  store_.put_chunk(now, id, oid, g.chunk, g.reply.base, present, std::move(data), out.store, LostBlocks{g.wanted, g.crc});
+  store_.put_chunk(now, id, oid, g.chunk, g.reply.base, present, std::move(data), out.store,
+                   LostBlocks{g.wanted, g.crc});
   if (!job.gathers.empty()) gather(now, id, job, out);
 }
 

@@ -11,9 +11,9 @@
 namespace sd {
 namespace {
 
-using testing::StoreBench;
 using peer::ObjectReply;
 using peer::ObjectRequest;
+using testing::StoreBench;
 constexpr std::uint32_t block = limits::block_size;
 const Oid oid = Oid::data(1, 3);
 constexpr NodeId owner = 99;
@@ -49,7 +49,9 @@ class Members {
     }
   }
   StoreBench& at(NodeId id) { return members_.at(id)->bench; }
-  void rot(NodeId id, std::uint32_t at_block) { (*at(id).disk.contents({FileKind::object, 0, oid.value}))[at_block * block + 5] ^= std::byte{1}; }
+  void rot(NodeId id, std::uint32_t at_block) {
+    (*at(id).disk.contents({FileKind::object, 0, oid.value}))[at_block * block + 5] ^= std::byte{1};
+  }
 
   std::size_t unreadable(NodeId id) const { return members_.at(id)->replica->unreadable(); }
   void set_rate(std::uint64_t rate) { state_.recovery_rates = {rate, rate}; }
@@ -100,8 +102,10 @@ class Members {
     }
     for (auto& [to, reply] : std::exchange(member.fx.replies, {})) {
       moved = true;
-      if (to == owner) answer = std::move(reply);
-      else members_.at(to)->replica->on_reply(now_, self, std::move(reply), members_.at(to)->fx);
+      if (to == owner)
+        answer = std::move(reply);
+      else
+        members_.at(to)->replica->on_reply(now_, self, std::move(reply), members_.at(to)->fx);
     }
     return moved || !member.fx.store.done.empty();
   }
@@ -133,7 +137,8 @@ void prepare(Members& m, std::size_t count, std::size_t newest) {
 
 std::string expected(Members& m, std::uint32_t at) {
   StoreBench& b = m.at(1);
-  return std::string(at == 1 ? b.pattern(block, 2).text() : b.pattern(4 * block, 1).part(std::size_t{at} * block, block).text());
+  return std::string(at == 1 ? b.pattern(block, 2).text()
+                             : b.pattern(4 * block, 1).part(std::size_t{at} * block, block).text());
 }
 
 TEST(Mending, APullTakesABlockThatIsDamagedAtItsSourceFromThePullersOwnOlderCopy) {
@@ -141,7 +146,8 @@ TEST(Mending, APullTakesABlockThatIsDamagedAtItsSourceFromThePullersOwnOlderCopy
   prepare(m, 2, 1);
   m.rot(1, 3);
   EXPECT_EQ(m.ask(2, pull_from(1, {})).status, Status::ok);
-  for (std::uint32_t i = 0; i < 4; ++i) EXPECT_EQ(StoreBench::text(m.at(2).read(oid, i * block, block)), expected(m, i));
+  for (std::uint32_t i = 0; i < 4; ++i)
+    EXPECT_EQ(StoreBench::text(m.at(2).read(oid, i * block, block)), expected(m, i));
   EXPECT_EQ(m.at(2).query(oid).info.version, v2);
 }
 
@@ -151,7 +157,8 @@ TEST(Mending, APullTakesABlockThatIsDamagedAtItsSourceFromAnotherMember) {
   m.rot(1, 1);
   m.rot(3, 0);  // not even in the chunk's good part is the puller's own copy needed
   EXPECT_EQ(m.ask(3, pull_from(1, {2})).status, Status::ok);
-  for (std::uint32_t i = 0; i < 4; ++i) EXPECT_EQ(StoreBench::text(m.at(3).read(oid, i * block, block)), expected(m, i));
+  for (std::uint32_t i = 0; i < 4; ++i)
+    EXPECT_EQ(StoreBench::text(m.at(3).read(oid, i * block, block)), expected(m, i));
 }
 
 TEST(Mending, WhatNobodyHasIsLostAndNothingElse) {
@@ -159,8 +166,10 @@ TEST(Mending, WhatNobodyHasIsLostAndNothingElse) {
   prepare(m, 3, 1);
   m.rot(1, 1);
   EXPECT_EQ(m.ask(3, pull_from(1, {2})).status, Status::ok);
-  EXPECT_EQ(m.at(3).read(oid, block, block).status, Status::damaged) << "an older version of the block is not what was written";
-  for (const std::uint32_t i : {0u, 2u, 3u}) EXPECT_EQ(StoreBench::text(m.at(3).read(oid, i * block, block)), expected(m, i));
+  EXPECT_EQ(m.at(3).read(oid, block, block).status, Status::damaged)
+      << "an older version of the block is not what was written";
+  for (const std::uint32_t i : {0u, 2u, 3u})
+    EXPECT_EQ(StoreBench::text(m.at(3).read(oid, i * block, block)), expected(m, i));
   EXPECT_EQ(m.at(3).write(oid, {v2.generation, 3}, v2, block, m.at(3).pattern(block, 4)).status, Status::ok);
   EXPECT_EQ(StoreBench::text(m.at(3).read(oid, block, block)), m.at(3).pattern(block, 4).text());
 }
@@ -171,13 +180,15 @@ TEST(Mending, APullAsksItsSourceAgainForABlockThatItsDiskCouldNotRead) {
   prepare(m, 2, 1);
   int failures = 2;  // of several blocks, then of the one that nobody else has
   m.at(1).disk.inject = [&](const DiskOp& op) {
-    const bool concerned = op.kind == DiskOp::Kind::read && op.file.kind == FileKind::object && op.offset <= block && op.offset + op.length > block;
+    const bool concerned = op.kind == DiskOp::Kind::read && op.file.kind == FileKind::object && op.offset <= block &&
+                           op.offset + op.length > block;
     return concerned && failures-- > 0 ? Status::io_error : Status::ok;
   };
   EXPECT_EQ(m.ask(2, pull_from(1, {})).status, Status::ok);
   EXPECT_LT(failures, 0);
   m.at(1).disk.inject = nullptr;
-  for (std::uint32_t i = 0; i < 4; ++i) EXPECT_EQ(StoreBench::text(m.at(2).read(oid, i * block, block)), expected(m, i));
+  for (std::uint32_t i = 0; i < 4; ++i)
+    EXPECT_EQ(StoreBench::text(m.at(2).read(oid, i * block, block)), expected(m, i));
 }
 
 TEST(Mending, CopiesThatAreDamagedInDifferentPlacesMendEachOther) {
@@ -193,7 +204,8 @@ TEST(Mending, CopiesThatAreDamagedInDifferentPlacesMendEachOther) {
     EXPECT_EQ(m.ask(id, mend).status, Status::ok);
   }
   for (const NodeId id : {1, 2})
-    for (std::uint32_t i = 0; i < 4; ++i) EXPECT_EQ(StoreBench::text(m.at(id).read(oid, i * block, block)), expected(m, i));
+    for (std::uint32_t i = 0; i < 4; ++i)
+      EXPECT_EQ(StoreBench::text(m.at(id).read(oid, i * block, block)), expected(m, i));
 }
 
 TEST(Mending, AMendSaysWhenBlocksStayDamaged) {
@@ -249,7 +261,8 @@ TEST(Mending, ThatNobodyWaitsForKeepsToTheRateOfRecovery) {
   Members m(1);
   constexpr std::uint32_t piece = limits::chunk_size, pieces = 16;
   for (std::uint32_t i = 0; i < pieces; ++i)
-    m.at(1).write(oid, {v1.generation, i + 1}, i == 0 ? Version{} : Version{v1.generation, i}, i * piece, m.at(1).pattern(piece, 1));
+    m.at(1).write(oid, {v1.generation, i + 1}, i == 0 ? Version{} : Version{v1.generation, i}, i * piece,
+                  m.at(1).pattern(piece, 1));
   m.at(1).checkpoint();
   m.set_rate(4 * piece);
   const Time before = m.now();

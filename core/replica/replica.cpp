@@ -10,10 +10,10 @@
 namespace sd {
 
 namespace {
-constexpr std::size_t max_parked = 4096;      // requests from ahead; their senders repeat what is dropped
+constexpr std::size_t max_parked = 4096;  // requests from ahead; their senders repeat what is dropped
 constexpr std::size_t max_parked_bytes = 64u << 20;
 constexpr std::size_t max_recent_objects = 16384;
-constexpr std::size_t max_fences = 65536;     // tidied beyond this
+constexpr std::size_t max_fences = 65536;  // tidied beyond this
 }  // namespace
 
 Replica::Replica(NodeId self, BufferPool& pool, Store& store, const cluster::State& state, std::size_t remembered)
@@ -24,7 +24,8 @@ bool Replica::leftover(const ObjectInfo& info, Vid vid) const {
   return info.exists && vdi && info.version.log_index() < vdi->created_index;
 }
 
-// An object that lost its metadata is met by those who look at it unasked: the scrub, a collector. Only the owner can have it made whole.
+// An object that lost its metadata is met by those who look at it unasked: the scrub, a collector. Only the owner can
+// have it made whole.
 void Replica::tell_owner(std::uint64_t id, const Job& job, ReplicaEffects& out) {
   const auto pull = pulls_.find(job.request.oid);
   const auto* vdi = state_.find(job.request.vid);
@@ -140,7 +141,8 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
     case Request::Op::write:
     case Request::Op::zero:
       if (r.previous == Version{}) {
-        // The first write of an object: the owner knows that nothing was ever there, so whatever an earlier generation left is void.
+        // The first write of an object: the owner knows that nothing was ever there, so whatever an earlier generation
+        // left is void.
         job.step = Job::Step::look_before_write;
         looking_[oid];
         store_.query(now, id, oid, out.store);
@@ -148,16 +150,12 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
         write(now, id, job, out);
       }
       break;
-    case Request::Op::read:
-      store_.read(now, id, oid, r.offset, r.length, out.store);
-      break;
+    case Request::Op::read: store_.read(now, id, oid, r.offset, r.length, out.store); break;
     case Request::Op::query:
       job.step = Job::Step::look;
       store_.query(now, id, oid, out.store);
       break;
-    case Request::Op::flush:
-      store_.flush(now, id, out.store);
-      break;
+    case Request::Op::flush: store_.flush(now, id, out.store); break;
     case Request::Op::pull:
       pulls_[oid] = id;
       job.step = Job::Step::pull_look;
@@ -171,9 +169,7 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
       job.step = Job::Step::info_look;
       store_.query(now, id, oid, out.store);
       break;
-    case Request::Op::fetch:
-      store_.read_chunk(now, id, oid, r.offset / limits::chunk_size, out.store);
-      break;
+    case Request::Op::fetch: store_.read_chunk(now, id, oid, r.offset / limits::chunk_size, out.store); break;
     case Request::Op::collect:
       if (pulls_.contains(oid)) {
         finish(id, Status::busy, nullptr, out);
@@ -222,10 +218,13 @@ peer::RecentWrites& Replica::recents_of(Oid oid) {
   return at->second;
 }
 
-// Rounds are rare, and the log index fences the generations before: only objects asked about twice in a generation are remembered.
+// Rounds are rare, and the log index fences the generations before: only objects asked about twice in a generation are
+// remembered.
 void Replica::fence(Oid oid, std::uint64_t generation) {
   if (fences_.size() >= max_fences)
-    std::erase_if(fences_, [&](const auto& entry) { return entry.second >> Version::round_bits != state_.generation(entry.first.vid()); });
+    std::erase_if(fences_, [&](const auto& entry) {
+      return entry.second >> Version::round_bits != state_.generation(entry.first.vid());
+    });
   auto& fenced = fences_[oid];
   fenced = std::max(fenced, generation);
 }
@@ -234,8 +233,10 @@ void Replica::write(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
   Request& r = job.request;
   job.step = r.fua ? Job::Step::then_flush : Job::Step::done;
   if (r.op == Request::Op::zero) {
-    if (SD_BUG(trim_keeps_data)) store_.zero(now, id, r.oid, r.version, r.previous, r.offset, 0, out.store);
-    else store_.zero(now, id, r.oid, r.version, r.previous, r.offset, r.length, out.store);
+    if (SD_BUG(trim_keeps_data))
+      store_.zero(now, id, r.oid, r.version, r.previous, r.offset, 0, out.store);
+    else
+      store_.zero(now, id, r.oid, r.version, r.previous, r.offset, r.length, out.store);
     return;
   }
   SD_ASSERT(r.payload.size() <= 1, "a write carries one slice");
@@ -259,9 +260,7 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
   const std::uint64_t id = done.ticket;
   const Request& r = job.request;
   switch (job.step) {
-    case Job::Step::ignore:
-      jobs_.erase(id);
-      break;
+    case Job::Step::ignore: jobs_.erase(id); break;
     case Job::Step::done:
       if (r.op == Request::Op::read && done.info.incomplete) tell_owner(id, job, out);
       finish(id, done.status, &done, out);
@@ -275,7 +274,8 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
       store_.flush(now, id, out.store);
       break;
     case Job::Step::look_before_write:
-      if (done.status == Status::ok && done.info.exists && (done.info.version.generation < r.version.generation || done.info.incomplete)) {
+      if (done.status == Status::ok && done.info.exists &&
+          (done.info.version.generation < r.version.generation || done.info.incomplete)) {
         SD_SOMETIMES(true, first_write_voids);
         forget(now, r.oid, out);
       }
@@ -297,10 +297,11 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
         finish(id, done.status == Status::ok ? Status::behind : done.status, &done, out);
         break;
       }
-      // What the puller holds is part of this object's history if it ends in this generation, or where the one before ended. Else the
-      // two have parted, and only a whole copy will do; likewise if an earlier pull was cut off.
+      // What the puller holds is part of this object's history if it ends in this generation, or where the one before
+      // ended. Else the two have parted, and only a whole copy will do; likewise if an earlier pull was cut off.
       const Version theirs = r.version;
-      const bool prefix = theirs == Version{} || (theirs.generation == done.info.version.generation && theirs <= done.info.version) ||
+      const bool prefix = theirs == Version{} ||
+                          (theirs.generation == done.info.version.generation && theirs <= done.info.version) ||
                           (theirs.generation == done.info.base.generation && theirs <= done.info.base);
       if (!prefix || r.incomplete) {
         done.chunks = ~0ull;
@@ -311,15 +312,9 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
       store_.chunks_since(now, id, r.oid, theirs, out.store);
       break;
     }
-    case Job::Step::pull_look:
-      pull_on_look(now, id, job, done, out);
-      break;
-    case Job::Step::mend_scan:
-      mend_on_scan(now, id, job, std::move(done), out);
-      break;
-    case Job::Step::mend_store:
-      mend_on_stored(now, id, job, done, out);
-      break;
+    case Job::Step::pull_look: pull_on_look(now, id, job, done, out); break;
+    case Job::Step::mend_scan: mend_on_scan(now, id, job, std::move(done), out); break;
+    case Job::Step::mend_store: mend_on_stored(now, id, job, done, out); break;
     case Job::Step::delta_chunk: {
       const std::uint64_t parent = job.parent;
       const std::uint32_t chunk = job.scanning;
@@ -334,8 +329,7 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
       break;
     }
     case Job::Step::pull_info:
-    case Job::Step::mend_gather:
-      break;
+    case Job::Step::mend_gather: break;
     case Job::Step::pull_begin:
     case Job::Step::pull_announce:
       if (done.status != Status::ok) {
@@ -362,8 +356,10 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
     case Job::Step::pull_end:
       if (done.status == Status::ok && job.recent != peer::RecentWrites{}) recents_of(r.oid) = std::move(job.recent);
       release(id, r.oid);
-      if (done.status == Status::ok) ++stats_.pulled_objects;
-      else store_.give_up_sync(r.oid);
+      if (done.status == Status::ok)
+        ++stats_.pulled_objects;
+      else
+        store_.give_up_sync(r.oid);
       finish(id, done.status, &done, out);
       break;
   }
@@ -393,8 +389,10 @@ void Replica::answer(Job& job, Status status, const StoreDone* done, ReplicaEffe
     reply.chunks = done->chunks;
     if (status == Status::ok && (r.op == Request::Op::write || r.op == Request::Op::zero)) remember(r.oid, r.origin);
     if (status == Status::ok && (r.op == Request::Op::query || r.op == Request::Op::fetch_info)) {
-      if (const auto at = recent_.find(r.oid); at != recent_.end()) reply.recent = at->second;
-      else reply.recent.forgotten = forgotten_;
+      if (const auto at = recent_.find(r.oid); at != recent_.end())
+        reply.recent = at->second;
+      else
+        reply.recent.forgotten = forgotten_;
     }
     if (status == Status::ok || (r.op == Request::Op::fetch && status == Status::damaged)) {
       reply.payload.assign(done->data.begin(), done->data.end());
@@ -402,7 +400,8 @@ void Replica::answer(Job& job, Status status, const StoreDone* done, ReplicaEffe
         reply.base = done->chunk_version;
         reply.damaged = done->damaged_blocks;
         reply.crcs = done->damaged_crcs;
-        if (r.version != Version{} && (done->info.incomplete || done->info.version != r.version)) reply.status = Status::behind;
+        if (r.version != Version{} && (done->info.incomplete || done->info.version != r.version))
+          reply.status = Status::behind;
         leave_out(r, *done, reply);
       }
     }
@@ -410,7 +409,7 @@ void Replica::answer(Job& job, Status status, const StoreDone* done, ReplicaEffe
   out.replies.emplace_back(job.from, std::move(reply));
 }
 
-// --- Pulling ---------------------------------------------------------------------------------------------------------------------------
+// --- Pulling
 
 void Replica::pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out) {
   Request& r = job.request;
@@ -436,7 +435,8 @@ void Replica::pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone
     return;
   }
   if (r.incomplete && info.exists && !info.incomplete && info.version == r.version) {
-    // Known to be damaged somewhere, but otherwise equal: find out where, and replace just that. The rest may be the only good copy.
+    // Known to be damaged somewhere, but otherwise equal: find out where, and replace just that. The rest may be the
+    // only good copy.
     r.length = limits::object_size;
     r.op = Request::Op::mend;
     if (r.source != self_) r.helpers.insert(r.helpers.begin(), r.source);
@@ -444,7 +444,8 @@ void Replica::pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone
     return;
   }
   std::erase(r.helpers, self_);
-  // Last, and more than once: a disk that could not read a block may read it the next time, and this copy may be all that is left soon.
+  // Last, and more than once: a disk that could not read a block may read it the next time, and this copy may be all
+  // that is left soon.
   if (r.source != self_) r.helpers.push_back(r.source);
   r.incomplete = r.incomplete || (info.exists && info.incomplete);
   r.previous = info.version;
@@ -456,7 +457,8 @@ void Replica::pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone
 void Replica::put(Time now, std::uint64_t id, Job& job, std::uint32_t chunk, Reply&& reply, ReplicaEffects& out) {
   ++job.storing;
   Slice data = joined(reply.payload, pool_);
-  store_.put_chunk(now, id, job.request.oid, chunk, reply.base, static_cast<std::uint16_t>(reply.chunks), std::move(data), out.store);
+  store_.put_chunk(now, id, job.request.oid, chunk, reply.base, static_cast<std::uint16_t>(reply.chunks),
+                   std::move(data), out.store);
 }
 
 Replica::Request Replica::ask_source(Request::Op op, std::uint64_t id, const Job& job) const {
@@ -507,8 +509,10 @@ void Replica::pull_more(Time now, std::uint64_t id, Job& job, ReplicaEffects& ou
     place = chunk + 1;
     ++job.fetching;
     job.last_asked = now;
-    if (job.delta) look_before_asking(now, id, chunk, job, out);
-    else ask_chunk(id, job, chunk, out);
+    if (job.delta)
+      look_before_asking(now, id, chunk, job, out);
+    else
+      ask_chunk(id, job, chunk, out);
   }
   if (job.fetching > 0 || job.storing > 0 || job.chunks_left != 0 || !job.gathers.empty()) return;
   job.step = Job::Step::pull_end;
@@ -524,8 +528,10 @@ void Replica::set_foreground(Time now, std::uint64_t id, Job& job, ReplicaEffect
 
 // The throttle held it up.
 void Replica::go_on(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
-  if (job.step == Job::Step::mend_scan) mend_scan(now, id, job, out);
-  else pull_more(now, id, job, out);
+  if (job.step == Job::Step::mend_scan)
+    mend_scan(now, id, job, out);
+  else
+    pull_more(now, id, job, out);
 }
 
 void Replica::release(std::uint64_t id, Oid oid) {
@@ -610,7 +616,8 @@ void Replica::tick(Time now, ReplicaEffects& out) {
   for (const std::uint64_t id : active) {
     Job* job = jobs_.find(id);
     if (job && job->throttled) job->last_progress = now;
-    const bool waits = job && (job->step == Job::Step::pull_info || job->step == Job::Step::pull_chunks || job->step == Job::Step::mend_gather);
+    const bool waits = job && (job->step == Job::Step::pull_info || job->step == Job::Step::pull_chunks ||
+                               job->step == Job::Step::mend_gather);
     if (!waits) continue;
     if (now - job->last_progress > give_up) fail(*job, Status::unavailable);
     if (state_.generation(job->request.vid) != job->request.generation) fail(*job, Status::busy);
@@ -624,10 +631,12 @@ void Replica::tick(Time now, ReplicaEffects& out) {
     }
     if (now - job->last_asked < repeat) continue;
     job->last_asked = now;
-    if (job->step == Job::Step::pull_info) ask_info(id, *job, out);
+    if (job->step == Job::Step::pull_info)
+      ask_info(id, *job, out);
     else
       for (const auto place : job->asked)
-        if (place != 0 && (!job->delta || std::ranges::find(job->owns, static_cast<std::uint32_t>(place - 1), &Own::chunk) != job->owns.end()))
+        if (place != 0 && (!job->delta || std::ranges::find(job->owns, static_cast<std::uint32_t>(place - 1),
+                                                            &Own::chunk) != job->owns.end()))
           ask_chunk(id, *job, static_cast<std::uint32_t>(place - 1), out);
   }
   on_store(now, out);

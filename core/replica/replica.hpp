@@ -1,12 +1,15 @@
-// A member's side of replication: answers owners about the objects it holds, and copies from another member what it lacks.
+// A member's side of replication: answers owners about the objects it holds, and copies from another member what it
+// lacks.
 //
 // Promises:
-// - A request of a superseded generation is refused, one of a generation this node has not heard of yet waits for the cluster log. Answering
-//   a generation therefore fences every lower one, without any state of its own: the number comes from the replicated cluster state.
-// - Writes of an object take effect in the owner's order only (the store checks each against the version before it), so what a member
-//   holds is always a prefix of the owner's history.
-// - A pull leaves the object either as it was, marked incomplete, or equal to its source at the named version, but for blocks which are
-//   damaged at the source and at every other member that was named, and here: those are known to be lost, and reads of them say so.
+// - A request of a superseded generation is refused, one of a generation this node has not heard of yet waits for the
+//   cluster log. Answering a generation therefore fences every lower one, without any state of its own: the number
+//   comes from the replicated cluster state.
+// - Writes of an object take effect in the owner's order only (the store checks each against the version before it), so
+//   what a member holds is always a prefix of the owner's history.
+// - A pull leaves the object either as it was, marked incomplete, or equal to its source at the named version, but for
+//   blocks which are damaged at the source and at every other member that was named, and here: those are known to be
+//   lost, and reads of them say so.
 // - A damaged block is replaced only by bytes that match its checksum, whoever has them (mending.cpp).
 // - An object older than its VDI's creation is the leftover of a deleted VDI: it is removed when met and never shown.
 #pragma once
@@ -28,14 +31,15 @@ namespace sd {
 
 // Since the start of the process.
 struct ReplicaStats {
-  std::uint64_t pulled_objects = 0, pulled_bytes = 0;  // copied from other members
-  std::uint64_t mended_blocks = 0, lost_blocks = 0;    // damaged and replaced; damaged everywhere
+  std::uint64_t pulled_objects = 0, pulled_bytes = 0;    // copied from other members
+  std::uint64_t mended_blocks = 0, lost_blocks = 0;      // damaged and replaced; damaged everywhere
   std::uint64_t scanned_bytes = 0, scanned_objects = 0;  // read by mends, the scrub's among them
 };
 
 struct ReplicaEffects {
   std::vector<std::pair<NodeId, peer::ObjectReply>> replies;
-  std::vector<std::pair<NodeId, peer::ObjectRequest>> requests;  // fetches, to the source of a pull; `lost`, to an owner, perhaps this node
+  // fetches, to the source of a pull; `lost`, to an owner, perhaps this node
+  std::vector<std::pair<NodeId, peer::ObjectRequest>> requests;
   StoreEffects store;
 };
 
@@ -45,7 +49,8 @@ class Replica {
   static constexpr std::uint64_t own_request_bit = 1ull << 63;
 
   // `remembered`: of how many writes to an object it is remembered whose they were, at most peer::max_recent.
-  Replica(NodeId self, BufferPool& pool, Store& store, const cluster::State& state, std::size_t remembered = peer::max_recent);
+  Replica(NodeId self, BufferPool& pool, Store& store, const cluster::State& state,
+          std::size_t remembered = peer::max_recent);
 
   // `member`: this node is up in the cluster state, in this life.
   void on_request(Time now, NodeId from, peer::ObjectRequest&& request, bool member, ReplicaEffects& out);
@@ -71,13 +76,13 @@ class Replica {
   // The search for good contents of a chunk's damaged blocks: here, then at each helper in turn.
   struct Gather {
     std::uint32_t chunk = 0;
-    std::uint16_t wanted = 0;                   // blocks not found yet ...
-    std::array<std::uint32_t, blocks_per_chunk> crc{};   // ... and what they must match
+    std::uint16_t wanted = 0;                           // blocks not found yet ...
+    std::array<std::uint32_t, blocks_per_chunk> crc{};  // ... and what they must match
     std::array<Slice, blocks_per_chunk> found{};
-    Reply reply;                                // of a pull: what the source sent
-    bool here = false;                          // this member's own copy was looked at
-    std::size_t helper = 0;                     // asked now
-    unsigned asked = 0;                         // so many times
+    Reply reply;             // of a pull: what the source sent
+    bool here = false;       // this member's own copy was looked at
+    std::size_t helper = 0;  // asked now
+    unsigned asked = 0;      // so many times
     Time asked_at = 0;
 
     void take_wanted(std::uint64_t allocated, std::uint16_t left_out, std::span<const Slice> slices);
@@ -91,38 +96,47 @@ class Replica {
 
   struct Job {
     enum class Step : std::uint8_t {
-      done,                                     // the store's answer is the answer
-      then_flush,                               // a write that must be durable
-      look_before_write, look,                  // query first: is what is there a leftover?
-      info_look,                                // fetch_info
-      pull_look, pull_info, pull_begin, pull_announce, pull_chunks, pull_end,
-      mend_scan, mend_gather, mend_store,       // looks at a chunk; looks for good blocks elsewhere; puts them in place
-      delta_chunk,                              // of the job `parent`: what this member has of a chunk that changed
-      own_chunk,                                // of the job `parent`, which needs good blocks: what this member has itself
-      ignore,                                   // an answer nobody waits for
+      done,        // the store's answer is the answer
+      then_flush,  // a write that must be durable
+      look_before_write,
+      look,       // query first: is what is there a leftover?
+      info_look,  // fetch_info
+      pull_look,
+      pull_info,
+      pull_begin,
+      pull_announce,
+      pull_chunks,
+      pull_end,
+      mend_scan,
+      mend_gather,
+      mend_store,   // looks at a chunk; looks for good blocks elsewhere; puts them in place
+      delta_chunk,  // of the job `parent`: what this member has of a chunk that changed
+      // of the job `parent`, which needs good blocks: what this member has itself
+      own_chunk,
+      ignore,  // an answer nobody waits for
     };
     Step step = Step::done;
     NodeId from = 0;
     Request request;
     // Of a pull:
-    std::uint64_t chunks_left = 0;              // yet to ask for
-    std::uint32_t fetching = 0, storing = 0;    // asked for; being stored
-    std::uint64_t asked[8] = {};                // chunk + 1 of each fetch under way, by place
+    std::uint64_t chunks_left = 0;            // yet to ask for
+    std::uint32_t fetching = 0, storing = 0;  // asked for; being stored
+    std::uint64_t asked[8] = {};              // chunk + 1 of each fetch under way, by place
     Version base;
     peer::RecentWrites recent;
     Time last_progress = 0, last_asked = 0;
-    bool throttled = false;                     // waits for the throttle
-    bool begun = false;                         // the object is marked incomplete
-    bool delta = false;                         // what is held already is worth a look
-    std::vector<Own> owns;                      // of chunks asked for
-    std::vector<Gather> gathers;                // chunks with damaged blocks; one at a time
+    bool throttled = false;       // waits for the throttle
+    bool begun = false;           // the object is marked incomplete
+    bool delta = false;           // what is held already is worth a look
+    std::vector<Own> owns;        // of chunks asked for
+    std::vector<Gather> gathers;  // chunks with damaged blocks; one at a time
     // Of a mend:
     std::uint32_t scanning = 0, last_chunk = 0;
-    ObjectInfo seen;                            // the object, as the last look found it
+    ObjectInfo seen;  // the object, as the last look found it
     peer::BlocksRead read;
-    std::uint32_t unpaid = 0;                   // bytes read, of which the throttle has yet to hear
-    std::uint64_t parent = 0;                   // own_chunk
-    Status failure = Status::ok;                // the pull is to end with this
+    std::uint32_t unpaid = 0;     // bytes read, of which the throttle has yet to hear
+    std::uint64_t parent = 0;     // own_chunk
+    Status failure = Status::ok;  // the pull is to end with this
   };
 
   void start(Time now, NodeId from, Request&& request, ReplicaEffects& out);
@@ -179,11 +193,12 @@ class Replica {
   bool full_ = false;
   SlotTable<Job> jobs_;
   std::map<Oid, std::uint64_t> pulls_;  // and mends
-  std::map<Oid, std::vector<std::pair<NodeId, Request>>> looking_;  // writes behind a first write that is being looked into
-  // The last writes of each object that were asked for by gateways, oldest first. Forgotten with the process: by then whoever asked for
-  // them has asked again, or is gone.
+  // writes behind a first write that is being looked into
+  std::map<Oid, std::vector<std::pair<NodeId, Request>>> looking_;
+  // The last writes of each object that were asked for by gateways, oldest first. Forgotten with the process: by then
+  // whoever asked for them has asked again, or is gone.
   std::map<Oid, peer::RecentWrites> recent_;
-  std::deque<Oid> recent_order_;  // by first use; the oldest is forgotten first
+  std::deque<Oid> recent_order_;   // by first use; the oldest is forgotten first
   std::vector<Origin> forgotten_;  // of the objects of which nothing is remembered, all together
   std::size_t remembered_;
   std::map<Oid, std::uint64_t> fences_;  // the lowest generation that may still write, where it is not that of the log

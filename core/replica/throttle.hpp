@@ -1,7 +1,9 @@
-// How fast background recovery may copy: a rate of bytes per second while the node also works for clients, and another while it does not.
+// How fast background recovery may copy: a rate of bytes per second while the node also works for clients, and another
+// while it does not.
 //
-// Nothing is asked of the disks or the network to find out which; the requests that pass are counted. A token bucket of one burst: what was
-// not used for a while is not saved up, so that recovery which begins anew does not begin with a rush.
+// Nothing is asked of the disks or the network to find out which; the requests that pass are counted. A token bucket of
+// one burst: what was not used for a while is not saved up, so that recovery which begins anew does not begin with a
+// rush.
 #pragma once
 #include <algorithm>
 #include <cstdint>

@@ -33,7 +33,8 @@ Ring::Ring(std::span<const RingNode> nodes) {
     }
     zones.push_back(node.zone);
   }
-  std::ranges::sort(points, [](const Point& a, const Point& b) { return a.hash != b.hash ? a.hash < b.hash : a.id < b.id; });
+  std::ranges::sort(points,
+                    [](const Point& a, const Point& b) { return a.hash != b.hash ? a.hash < b.hash : a.id < b.id; });
   std::ranges::sort(zones);
   zones_ = static_cast<std::size_t>(std::ranges::unique(zones).begin() - zones.begin());
   if (!points.empty()) points_ = std::make_shared<const std::vector<Point>>(std::move(points));

@@ -1,8 +1,9 @@
 // The consistent-hash ring: which members hold an object.
 //
-// Every member has `vnodes` points on a circle of 64-bit numbers; an object's copies go to the first members found clockwise from the
-// object's own number, one for each zone. A member that joins or leaves moves only the objects next to its own points. A pure function
-// of the member list: every node computes the same answer. Copies share the points, which never change.
+// Every member has `vnodes` points on a circle of 64-bit numbers; an object's copies go to the first members found
+// clockwise from the object's own number, one for each zone. A member that joins or leaves moves only the objects next
+// to its own points. A pure function of the member list: every node computes the same answer. Copies share the points,
+// which never change.
 //
 // Point and object hashes are the original Sheepdog's (FNV-1a, hashed twice); node seeds hash the member's identity.
 #pragma once
@@ -30,7 +31,8 @@ class Ring {
   Ring() = default;
   explicit Ring(std::span<const RingNode> nodes);
 
-  // The members that hold `oid`, the first being the one to read from by preference: at most `copies`, fewer when there are fewer zones.
+  // The members that hold `oid`, the first being the one to read from by preference: at most `copies`, fewer when there
+  // are fewer zones.
   ActingSet locate(Oid oid, std::size_t copies) const;
   bool empty() const { return !points_; }
   std::size_t zones() const { return zones_; }

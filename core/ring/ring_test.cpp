@@ -11,7 +11,8 @@ namespace {
 
 std::vector<RingNode> nodes(std::uint64_t count, std::uint32_t zones) {
   std::vector<RingNode> result;
-  for (std::uint64_t i = 1; i <= count; ++i) result.push_back({i * 0x1234567, static_cast<std::uint32_t>(i % zones), 128});
+  for (std::uint64_t i = 1; i <= count; ++i)
+    result.push_back({i * 0x1234567, static_cast<std::uint32_t>(i % zones), 128});
   return result;
 }
 
@@ -46,8 +47,7 @@ TEST(Ring, LosingOneMemberMovesOnlyItsObjects) {
   for (std::uint32_t i = 0; i < 2000; ++i) {
     const auto a = before.locate(Oid::data(3, i), 3);
     const auto b = after.locate(Oid::data(3, i), 3);
-    for (NodeId id : a)
-      ASSERT_TRUE(id == lost || std::ranges::find(b, id) != b.end());
+    for (NodeId id : a) ASSERT_TRUE(id == lost || std::ranges::find(b, id) != b.end());
   }
 }
 

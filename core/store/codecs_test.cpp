@@ -53,7 +53,8 @@ TEST(ObjectMeta, NoFlippedBitAndNoCutIsTaken) {
     bad[r.below(bad.size())] ^= static_cast<std::byte>(1u << r.below(8));
     EXPECT_FALSE(decode_meta_slot(bad, oid, back));
   }
-  for (std::size_t size = 0; size < good.size(); size += 61) EXPECT_FALSE(decode_meta_slot(std::span(good).first(size), oid, back));
+  for (std::size_t size = 0; size < good.size(); size += 61)
+    EXPECT_FALSE(decode_meta_slot(std::span(good).first(size), oid, back));
   EXPECT_FALSE(decode_meta_slot(good, Oid::data(1, 3), back)) << "a slot of another object";
 }
 
@@ -111,7 +112,8 @@ TEST(ObjectMeta, RangesOfTheBitmap) {
     EXPECT_FALSE(m.any_allocated(first, count));
     for (std::uint32_t b = first; b < first + count; ++b) m.set_block(b, 1);
     EXPECT_TRUE(m.all_allocated(first, count));
-    for (std::uint32_t b = 0; b < limits::blocks_per_object; ++b) ASSERT_EQ(m.is_allocated(b), b >= first && b < first + count ? true : model[b]);
+    for (std::uint32_t b = 0; b < limits::blocks_per_object; ++b)
+      ASSERT_EQ(m.is_allocated(b), b >= first && b < first + count ? true : model[b]);
   }
 }
 
@@ -132,7 +134,8 @@ journal::Batch some_batch(BufferPool& pool, std::uint64_t seed) {
       record.crc_count = record.count;
       Slice s = pool.allocate(std::size_t{record.count} * limits::block_size);
       for (std::size_t at = 0; at < s.size(); ++at) s.mutable_data()[at] = static_cast<std::byte>(r.next());
-      for (std::size_t at = 0; at < s.size(); at += limits::block_size) b.crcs.push_back(crc32c(s.bytes().subspan(at, limits::block_size)));
+      for (std::size_t at = 0; at < s.size(); at += limits::block_size)
+        b.crcs.push_back(crc32c(s.bytes().subspan(at, limits::block_size)));
       b.payload_bytes += s.size();
       b.payload.push_back(s);
     }
@@ -181,9 +184,11 @@ TEST(Journal, NoFlippedBitAndNoCutIsTaken) {
     bad.mutable_data()[r.below(bad.size())] ^= static_cast<std::byte>(1u << r.below(8));
     const auto peeked = journal::peek_header(bad.bytes());
     journal::Batch back;
-    EXPECT_FALSE(peeked && peeked->header_bytes <= bad.size() && journal::decode_header(bad.bytes().first(peeked->header_bytes), *peeked, back, link));
+    EXPECT_FALSE(peeked && peeked->header_bytes <= bad.size() &&
+                 journal::decode_header(bad.bytes().first(peeked->header_bytes), *peeked, back, link));
   }
-  for (std::size_t size = 0; size < good.size(); size += 37) EXPECT_FALSE(journal::peek_header(good.bytes().first(size)));
+  for (std::size_t size = 0; size < good.size(); size += 37)
+    EXPECT_FALSE(journal::peek_header(good.bytes().first(size)));
   for (int i = 0; i < 1000; ++i) {  // noise with the right beginning and length must not read out of bounds
     Slice noise = pool.copy_of(good.bytes());
     for (std::size_t at = 8; at < noise.size(); ++at) noise.mutable_data()[at] = static_cast<std::byte>(r.next());
@@ -195,7 +200,8 @@ TEST(Journal, TheNewerValidSuperblockCounts) {
   std::vector<std::byte> file(journal::area_offset);
   EXPECT_FALSE(journal::decode_super(file));
   const auto put = [&](const journal::Super& s) {
-    journal::encode_super(s, std::span<std::byte, journal::super_bytes>(file.data() + s.sequence % 2 * journal::super_bytes, journal::super_bytes));
+    journal::encode_super(s, std::span<std::byte, journal::super_bytes>(
+                                 file.data() + s.sequence % 2 * journal::super_bytes, journal::super_bytes));
   };
   put({7, 1, 8192, 4096, 3, 4});
   put({8, 1, 8192, 8192, 5, 6});
@@ -246,7 +252,8 @@ TEST(Overlay, BehavesLikeAnArrayOfBlocks) {
         bytes += limits::block_size;
       }
       ASSERT_EQ(overlay.bytes(), bytes);
-      for (std::size_t k = 1; k < overlay.extents().size(); ++k) ASSERT_LE(overlay.extents()[k - 1].end(), overlay.extents()[k].first);
+      for (std::size_t k = 1; k < overlay.extents().size(); ++k)
+        ASSERT_LE(overlay.extents()[k - 1].end(), overlay.extents()[k].first);
     }
   }
 }

@@ -39,7 +39,8 @@ bool shape_is_sane(const Record& r) {
   switch (r.kind) {
     case Kind::write: return r.crc_count == r.count;
     case Kind::chunk:
-      return r.count == per_chunk && r.first % per_chunk == 0 && r.crc_count == static_cast<std::uint32_t>(std::popcount(r.mask));
+      return r.count == per_chunk && r.first % per_chunk == 0 &&
+             r.crc_count == static_cast<std::uint32_t>(std::popcount(r.mask));
     case Kind::zero:
     case Kind::begin_sync:
     case Kind::remove: return r.crc_count == 0;
@@ -155,7 +156,8 @@ std::optional<Header> peek_header(std::span<const std::byte> bytes) {
   h.salt = r.u64();
   h.previous_link = r.u64();
   h.durable_sequence = r.u64();
-  if (h.header_bytes > max_header_bytes || h.record_count > max_header_bytes || h.crc_count > max_header_bytes) return {};
+  if (h.header_bytes > max_header_bytes || h.record_count > max_header_bytes || h.crc_count > max_header_bytes)
+    return {};
   if (h.header_bytes != header_bytes_for(h.record_count, h.crc_count)) return {};
   if (h.payload_bytes != std::uint64_t{h.crc_count} * limits::block_size) return {};
   return h;

@@ -1,6 +1,7 @@
-// A disk for tests: the contract of core/disk/disk.hpp at its worst. Operations complete in the order the test picks; a power loss
-// keeps, of each sector that was written and not synced, any of the values it had since it was last durable; files that were created
-// or removed without a directory sync may be there or not. Two operations in flight that overlap stop the test.
+// A disk for tests: the contract of core/disk/disk.hpp at its worst. Operations complete in the order the test picks; a
+// power loss keeps, of each sector that was written and not synced, any of the values it had since it was last durable;
+// files that were created or removed without a directory sync may be there or not. Two operations in flight that
+// overlap stop the test.
 #pragma once
 #include <array>
 #include <cstring>
@@ -31,7 +32,9 @@ class MemoryDisk {
       SD_ASSERT(op.length == size, "a write's length is that of its slices");
     }
     SD_ASSERT(op.offset % 512 == 0 && op.length % 512 == 0, "operations are made of sectors");
-    for (const auto& s : op.slices) SD_ASSERT(reinterpret_cast<std::uintptr_t>(s.data()) % 512 == 0 && s.size() % 512 == 0, "slices are made of sectors");
+    for (const auto& s : op.slices)
+      SD_ASSERT(reinterpret_cast<std::uintptr_t>(s.data()) % 512 == 0 && s.size() % 512 == 0,
+                "slices are made of sectors");
     in_flight_.push_back({std::move(op), clock_});
   }
   std::size_t in_flight() const { return in_flight_.size(); }
@@ -53,7 +56,8 @@ class MemoryDisk {
   // The process dies: what completed stays visible; what is in flight happens in part.
   void kill() {
     for (auto& f : in_flight_) {
-      if (f.op.kind == DiskOp::Kind::write) write_some(f.op);
+      if (f.op.kind == DiskOp::Kind::write)
+        write_some(f.op);
       else if (random_.below(2) == 0 && f.op.kind != DiskOp::Kind::read) {
         DiskDone ignored;
         perform(f, ignored);
@@ -119,7 +123,9 @@ class MemoryDisk {
   static bool overlap(const DiskOp& a, const DiskOp& b) {
     using K = DiskOp::Kind;
     if (a.file != b.file) return false;
-    const auto none = [](const DiskOp& op) { return op.kind == K::sync || op.kind == K::sync_directory || op.kind == K::list; };
+    const auto none = [](const DiskOp& op) {
+      return op.kind == K::sync || op.kind == K::sync_directory || op.kind == K::list;
+    };
     if (none(a) || none(b)) return false;
     if (a.kind == K::read && b.kind == K::read) return false;
     const auto whole = [](const DiskOp& op) { return op.kind == K::remove || op.kind == K::truncate; };
@@ -166,13 +172,15 @@ class MemoryDisk {
           return;
         }
         const auto& bytes = at->second->live;
-        const std::size_t n = op.offset >= bytes.size() ? 0 : std::min<std::size_t>(op.length, bytes.size() - op.offset);
+        const std::size_t n =
+            op.offset >= bytes.size() ? 0 : std::min<std::size_t>(op.length, bytes.size() - op.offset);
         done.data = pool_.copy_of(std::span(bytes).subspan(n > 0 ? op.offset : 0, n));
         return;
       }
       case K::write:
         inode_for_write(op.file);
-        each_sector(op, [&](std::uint64_t sector, const std::byte* bytes) { put_sector(*live_[op.file], sector, bytes); });
+        each_sector(op,
+                    [&](std::uint64_t sector, const std::byte* bytes) { put_sector(*live_[op.file], sector, bytes); });
         return;
       case K::punch: {
         if (!there) {
@@ -180,7 +188,8 @@ class MemoryDisk {
           return;
         }
         const Sector zero{};
-        for (std::uint64_t s = op.offset / 512; s < (op.offset + op.length) / 512 && s * 512 < at->second->live.size(); ++s)
+        for (std::uint64_t s = op.offset / 512; s < (op.offset + op.length) / 512 && s * 512 < at->second->live.size();
+             ++s)
           put_sector(*at->second, s, zero.data());
         return;
       }

@@ -17,8 +17,8 @@ constexpr std::uint8_t flag_torn = 2;
 constexpr std::uint8_t flag_lossy = 4;
 constexpr std::size_t crc_offset = 8;  // after the magic; covers all that follows it
 
-constexpr std::size_t encoded_bytes = 8 + 4 + 4 + 4 * 8 + 2 * 16 + limits::blocks_per_object / 8 + limits::blocks_per_object * 4 +
-                                      limits::chunks_per_object * 16;
+constexpr std::size_t encoded_bytes = 8 + 4 + 4 + 4 * 8 + 2 * 16 + limits::blocks_per_object / 8 +
+                                      limits::blocks_per_object * 4 + limits::chunks_per_object * 16;
 static_assert(encoded_bytes <= meta_slot_bytes);
 
 // The bits of [first, first + count) that lie in word w.
@@ -53,7 +53,8 @@ std::uint32_t ObjectMeta::allocated_blocks() const {
 
 void ObjectMeta::clear_blocks(std::uint32_t first, std::uint32_t count) {
   const std::uint32_t end = first + count;
-  for (std::uint32_t w = first / 64; count > 0 && w <= (end - 1) / 64; ++w) allocated[w] &= ~mask_in_word(w, first, end);
+  for (std::uint32_t w = first / 64; count > 0 && w <= (end - 1) / 64; ++w)
+    allocated[w] &= ~mask_in_word(w, first, end);
 }
 
 void ObjectMeta::take_chunk(std::uint32_t chunk, const ObjectMeta& other) {
@@ -70,7 +71,8 @@ void ObjectMeta::touch_chunks(std::uint32_t first, std::uint32_t count, Version 
   for (std::uint32_t c = first / per_chunk; c <= (first + count - 1) / per_chunk; ++c) chunk_version[c] = v;
 }
 
-void encode_meta_slot(Oid oid, const MetaSlot& slot, const ObjectMeta& meta, std::span<std::byte, meta_slot_bytes> out) {
+void encode_meta_slot(Oid oid, const MetaSlot& slot, const ObjectMeta& meta,
+                      std::span<std::byte, meta_slot_bytes> out) {
   std::string text;
   text.reserve(encoded_bytes);
   Writer w(text);
@@ -124,15 +126,19 @@ std::optional<MetaSlot> decode_meta_file(std::span<const std::byte> bytes, Oid o
   ObjectMeta candidate;
   for (std::uint32_t place = 0; place < 2; ++place) {
     if (bytes.size() < (place + 1) * std::size_t{meta_slot_bytes}) break;
-    const auto slot = decode_meta_slot(bytes.subspan(place * std::size_t{meta_slot_bytes}, meta_slot_bytes), oid, candidate);
+    const auto slot =
+        decode_meta_slot(bytes.subspan(place * std::size_t{meta_slot_bytes}, meta_slot_bytes), oid, candidate);
     if (!slot || slot->sequence % 2 != place) continue;
     ++valid;
     if (best && best->sequence >= slot->sequence) continue;
     best = slot;
     meta = candidate;
   }
-  // The first slot has sequence 1 and the second place: only while nothing was written behind it is the first place empty.
-  if (best && valid == 1) best->other_lost = best->sequence > 1 || std::ranges::any_of(bytes.first(meta_slot_bytes), [](std::byte b) { return b != std::byte{}; });
+  // The first slot has sequence 1 and the second place: only while nothing was written behind it is the first place
+  // empty.
+  if (best && valid == 1)
+    best->other_lost = best->sequence > 1 ||
+                       std::ranges::any_of(bytes.first(meta_slot_bytes), [](std::byte b) { return b != std::byte{}; });
   return best;
 }
 

@@ -1,7 +1,7 @@
 // What the store knows about one object besides its data, and how that is kept in a file of two slots.
 //
-// A metadata file holds two slots of meta_slot_bytes, written in turn, each with its own sequence number and CRC-32C. The valid slot
-// with the higher sequence counts, so a torn write of one leaves the other.
+// A metadata file holds two slots of meta_slot_bytes, written in turn, each with its own sequence number and CRC-32C.
+// The valid slot with the higher sequence counts, so a torn write of one leaves the other.
 #pragma once
 #include <array>
 #include <bit>
@@ -18,11 +18,13 @@ struct ObjectMeta {
   Version version;
   Version base;             // see ObjectInfo
   bool incomplete = false;  // between begin_sync and end_sync
-  bool torn = false;        // the metadata was lost: nothing is known about the data; version stays {0, 0} until end_sync
-  bool lossy = false;       // blocks were lost once (LostBlocks): whether some still are is known by reading
+  // the metadata was lost: nothing is known about the data; version stays {0, 0} until end_sync
+  bool torn = false;
+  bool lossy = false;  // blocks were lost once (LostBlocks): whether some still are is known by reading
   std::array<std::uint64_t, limits::blocks_per_object / 64> allocated{};
-  std::array<std::uint32_t, limits::blocks_per_object> block_crc{};  // CRC-32C; means something for allocated blocks only
-  std::array<Version, limits::chunks_per_object> chunk_version{};    // of the last change of each chunk
+  // CRC-32C; means something for allocated blocks only
+  std::array<std::uint32_t, limits::blocks_per_object> block_crc{};
+  std::array<Version, limits::chunks_per_object> chunk_version{};  // of the last change of each chunk
 
   bool is_allocated(std::uint32_t block) const { return (allocated[block / 64] >> (block % 64) & 1) != 0; }
   bool any_allocated(std::uint32_t first, std::uint32_t count) const;
@@ -47,8 +49,10 @@ inline constexpr std::uint32_t meta_file_bytes = 2 * meta_slot_bytes;
 struct MetaSlot {
   std::uint64_t sequence = 0;    // of the slot; slot sequence % 2 is its place in the file
   std::uint64_t journal_id = 0;  // the journal that `through` counts in
-  std::uint64_t through = 0;     // the metadata include all records up to this batch, and their data are in the object file
-  bool other_lost = false;       // not stored; decode_meta_file: the other slot was written once and is unreadable: it may have been newer
+  // the metadata include all records up to this batch, and their data are in the object file
+  std::uint64_t through = 0;
+  // not stored; decode_meta_file: the other slot was written once and is unreadable: it may have been newer
+  bool other_lost = false;
 };
 
 void encode_meta_slot(Oid oid, const MetaSlot& slot, const ObjectMeta& meta, std::span<std::byte, meta_slot_bytes> out);

@@ -1,4 +1,5 @@
-// Objects in memory: loading, keeping and forgetting them, and what a record does to one. The last is shared by the live path and replay.
+// Objects in memory: loading, keeping and forgetting them, and what a record does to one. The last is shared by the
+// live path and replay.
 #include <bit>
 
 #include "core/base/assert.hpp"
@@ -72,8 +73,8 @@ void Store::Impl::lru_remove(Object& o) {
 }
 
 void Store::Impl::settle(Object& o) {
-  if (o.in_lru || !o.loaded || o.dirty || o.checkpoint_listed || o.in_unapplied || o.in_round || !o.queue_empty() || o.busy ||
-      o.being_copied || o.reads[0] + o.reads[1] > 0)
+  if (o.in_lru || !o.loaded || o.dirty || o.checkpoint_listed || o.in_unapplied || o.in_round || !o.queue_empty() ||
+      o.busy || o.being_copied || o.reads[0] + o.reads[1] > 0)
     return;
   if (!o.exists || o.load_status != Status::ok) {
     release_object(o);
@@ -105,7 +106,8 @@ void Store::Impl::on_load(Object& o, DiskDone&& done) {
       // Perhaps a first checkpoint that was cut short: then the journal still has the object from its creation on.
       o.meta = {};
       o.meta.torn = o.meta.incomplete = true;
-      if (state == State::running) notice("object " + to_string(o.oid) + " has lost its metadata; it must be re-synchronised");
+      if (state == State::running)
+        notice("object " + to_string(o.oid) + " has lost its metadata; it must be re-synchronised");
     }
     o.slot_maybe_volatile = state != State::running;
   } else if (state == State::running) {
@@ -173,7 +175,8 @@ void Store::Impl::put_blocks(Object& o, std::uint32_t first, std::span<const std
   note_unapplied(o);
 }
 
-void Store::Impl::absorb(Object& o, const journal::Record& record, std::span<const std::uint32_t> crcs, std::span<const Slice> slices) {
+void Store::Impl::absorb(Object& o, const journal::Record& record, std::span<const std::uint32_t> crcs,
+                         std::span<const Slice> slices) {
   using journal::Kind;
   before_change(o);
   if (record.creates) {
@@ -226,7 +229,8 @@ void Store::Impl::absorb(Object& o, const journal::Record& record, std::span<con
         std::uint32_t n = 1;
         while (i + n < blocks_per_chunk && ((record.mask >> (i + n) & 1) != 0) == present) ++n;
         if (present) {
-          put_blocks(o, record.first + i, crcs.subspan(at, n), slices[0].part(std::size_t{at} * block_size, std::size_t{n} * block_size));
+          put_blocks(o, record.first + i, crcs.subspan(at, n),
+                     slices[0].part(std::size_t{at} * block_size, std::size_t{n} * block_size));
           at += n;
         } else {
           drop_blocks(record.first + i, n);
@@ -257,8 +261,10 @@ void Store::Impl::absorb(Object& o, const journal::Record& record, std::span<con
     case Kind::end_sync: {
       o.exists = true;
       ObjectMeta told;
-      if (decode_meta_slot(slices[0].bytes(), o.oid, told)) o.meta = told;
-      else o.meta.torn = o.meta.incomplete = true;
+      if (decode_meta_slot(slices[0].bytes(), o.oid, told))
+        o.meta = told;
+      else
+        o.meta.torn = o.meta.incomplete = true;
       break;
     }
     case Kind::remove:

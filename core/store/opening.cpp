@@ -94,7 +94,7 @@ void Store::Impl::listing_step() {
   disk(DiskOp::Kind::sync, journal_file(), make_tag(Tag::open_sync, 0));
 }
 
-// --------------------------------------------------------------------------------------------------------------- a new journal
+// --- a new journal
 
 void Store::Impl::begin_format() {
   state = State::formatting;
@@ -117,7 +117,8 @@ void Store::Impl::format_step() {
   if (format_stage == 0 && options.preallocate_journal && format_offset < options.journal_bytes) {
     DiskOp op{DiskOp::Kind::write, journal_file(), 0, format_offset, 0, {}};
     while (op.length < window_bytes && format_offset < options.journal_bytes) {
-      const auto n = static_cast<std::uint32_t>(std::min<std::uint64_t>(zeros.size(), options.journal_bytes - format_offset));
+      const auto n =
+          static_cast<std::uint32_t>(std::min<std::uint64_t>(zeros.size(), options.journal_bytes - format_offset));
       op.slices.push_back(zeros.part(0, n));
       op.length += n;
       format_offset += n;
@@ -128,14 +129,17 @@ void Store::Impl::format_step() {
   switch (++format_stage) {
     case 1: {
       // The area must be empty for good before the superblock says so.
-      if (options.preallocate_journal) next({DiskOp::Kind::sync, journal_file(), 0, 0, 0, {}});
-      else format_step();
+      if (options.preallocate_journal)
+        next({DiskOp::Kind::sync, journal_file(), 0, 0, 0, {}});
+      else
+        format_step();
       return;
     }
     case 2: {
       Slice blocks = pool.zeros(journal::area_offset);
-      journal::encode_super(super, std::span<std::byte, journal::super_bytes>(blocks.mutable_data() + super.sequence % 2 * journal::super_bytes,
-                                                                             journal::super_bytes));
+      journal::encode_super(
+          super, std::span<std::byte, journal::super_bytes>(
+                     blocks.mutable_data() + super.sequence % 2 * journal::super_bytes, journal::super_bytes));
       next({DiskOp::Kind::write, journal_file(), 0, 0, journal::area_offset, {std::move(blocks)}});
       return;
     }
@@ -148,11 +152,13 @@ void Store::Impl::format_step() {
 }
 
 void Store::Impl::on_format(Status status) {
-  if (status != Status::ok) fail("cannot make the journal: " + std::string(to_string(status)));
-  else format_step();
+  if (status != Status::ok)
+    fail("cannot make the journal: " + std::string(to_string(status)));
+  else
+    format_step();
 }
 
-// -------------------------------------------------------------------------------------------------------------------- replay
+// --- replay
 
 void Store::Impl::on_open_sync(Status status) {
   if (status != Status::ok) {
@@ -177,13 +183,15 @@ void Store::Impl::begin_scan() {
 // Whether the window holds these bytes of the area; if not it is being read.
 bool Store::Impl::need_window(std::uint64_t position, std::uint64_t bytes) {
   if (window_in_flight) return false;
-  if (!window.empty() && position >= window_position && position + bytes <= window_position + window.size()) return true;
+  if (!window.empty() && position >= window_position && position + bytes <= window_position + window.size())
+    return true;
   const std::uint64_t left = super.capacity - position % super.capacity;
   window = {};
   window_position = position;
   window_wanted = std::min(left, std::max(bytes, window_bytes));
   window_in_flight = true;
-  disk(DiskOp::Kind::read, journal_file(), make_tag(Tag::window, 0), physical(position), static_cast<std::uint32_t>(window_wanted));
+  disk(DiskOp::Kind::read, journal_file(), make_tag(Tag::window, 0), physical(position),
+       static_cast<std::uint32_t>(window_wanted));
   return false;
 }
 
@@ -224,17 +232,21 @@ void Store::Impl::scan() {
       if (at + block_size - tail > super.capacity || room < block_size) continue;
       if (!need_window(at, block_size)) return;
       const auto header = journal::peek_header(window.bytes().subspan(at - window_position));
-      if (header && header->journal_id == super.journal_id && header->sequence == scan_sequence && header->position == at) leftovers[scan_place] = at;
+      if (header && header->journal_id == super.journal_id && header->sequence == scan_sequence &&
+          header->position == at)
+        leftovers[scan_place] = at;
       if (!header || header->journal_id != super.journal_id || header->sequence != scan_sequence ||
-          scan_sequence >= scan_limit || header->position != at ||
-          header->previous_link != scan_link || header->total_bytes() > room || at + header->total_bytes() - tail > super.capacity)
+          scan_sequence >= scan_limit || header->position != at || header->previous_link != scan_link ||
+          header->total_bytes() > room || at + header->total_bytes() - tail > super.capacity)
         continue;
       if (!need_window(at, header->total_bytes())) return;
       have_batch = take_batch(*header, window.bytes().subspan(at - window_position, header->total_bytes()));
     }
     scan_place = 0;
-    if (have_batch) leftovers[0] = leftovers[1] = no_leftover;
-    else end_scan();
+    if (have_batch)
+      leftovers[0] = leftovers[1] = no_leftover;
+    else
+      end_scan();
   }
 }
 
@@ -260,21 +272,28 @@ bool Store::Impl::replay_batch() {
     payload_at += data.size();
     note_sequence(o, record, batch_header.sequence);
     // An object that was there when the tail was last moved, and now has no files.
-    if (!o.exists && !record.creates && record.kind != journal::Kind::remove) o.exists = o.meta.torn = o.meta.incomplete = true;
+    if (!o.exists && !record.creates && record.kind != journal::Kind::remove)
+      o.exists = o.meta.torn = o.meta.incomplete = true;
     if (o.slot_valid && o.slot.journal_id == super.journal_id && o.slot.through >= batch_header.sequence) {
       before_change(o);  // the slot has it already, but may not be durable: write it again
       continue;
     }
-    // Each change names the version that it was made to, and chunks are put into incomplete objects only. Anything else here means that the newest
-    // metadata slot is damaged and this one, the older, misses changes that the journal no longer has.
-    const bool follows = record.is_part_of_copy() ? o.meta.incomplete : !record.names_predecessor() || record.prev == o.meta.version ||
-                                                                          record.version == o.meta.version;  // one change may be several records
-    if (record.creates || record.kind == journal::Kind::remove || record.kind == journal::Kind::end_sync) o.lost_changes = false;
-    else if (o.exists && o.meta.torn && !o.slot_valid) o.lost_changes = true;  // no slot at all, and the journal does not begin with its creation
+    // Each change names the version that it was made to, and chunks are put into incomplete objects only. Anything else
+    // here means that the newest metadata slot is damaged and this one, the older, misses changes that the journal no
+    // longer has.
+    const bool follows = record.is_part_of_copy() ? o.meta.incomplete
+                                                  : !record.names_predecessor() || record.prev == o.meta.version ||
+                                                        // one change may be several records
+                                                        record.version == o.meta.version;
+    if (record.creates || record.kind == journal::Kind::remove || record.kind == journal::Kind::end_sync)
+      o.lost_changes = false;
+    else if (o.exists && o.meta.torn && !o.slot_valid)
+      o.lost_changes = true;  // no slot at all, and the journal does not begin with its creation
     else if (!o.meta.torn && !follows && !SD_BUG(accept_version_gap)) {
       o.lost_changes = true;
       SD_SOMETIMES(true, metadata_lost);
-      notice("object " + to_string(o.oid) + " has lost changes together with its newest metadata; it must be re-synchronised");
+      notice("object " + to_string(o.oid) +
+             " has lost changes together with its newest metadata; it must be re-synchronised");
     }
     absorb(o, record, std::span(batch.crcs).subspan(record.crc_at, record.crc_count), {&data, data.empty() ? 0u : 1u});
     if (o.lost_changes) o.meta.torn = o.meta.incomplete = true;
@@ -288,8 +307,9 @@ bool Store::Impl::replay_batch() {
   return true;
 }
 
-// The valid prefix ends here. What stands where the next batch may go claims to be that batch, and was not taken. It must not become whole
-// later: this life may write the same bytes there once more, and lose with the power the header that they were meant for.
+// The valid prefix ends here. What stands where the next batch may go claims to be that batch, and was not taken. It
+// must not become whole later: this life may write the same bytes there once more, and lose with the power the header
+// that they were meant for.
 void Store::Impl::end_scan() {
   state = State::erasing;
   erased = false;
@@ -298,7 +318,12 @@ void Store::Impl::end_scan() {
     const std::uint64_t position = std::exchange(at, no_leftover);
     if (position == no_leftover) continue;
     ++erase_left;
-    disk({DiskOp::Kind::write, journal_file(), make_tag(Tag::erase, 0), physical(position), block_size, {zeros.part(0, block_size)}});
+    disk({DiskOp::Kind::write,
+          journal_file(),
+          make_tag(Tag::erase, 0),
+          physical(position),
+          block_size,
+          {zeros.part(0, block_size)}});
   }
   SD_SOMETIMES(erase_left > 0, journal_tail_erased);
   if (erase_left == 0) begin_probe();
@@ -332,11 +357,12 @@ void Store::Impl::probe() {
     if (!need_window(probe_position, block_size)) return;
     const auto bytes = window.bytes().subspan(probe_position - window_position);
     const auto header = journal::peek_header(bytes);
-    if (header && header->journal_id == super.journal_id && header->position == probe_position && header->sequence > scan_sequence &&
-        header->durable_sequence >= scan_sequence) {
+    if (header && header->journal_id == super.journal_id && header->position == probe_position &&
+        header->sequence > scan_sequence && header->durable_sequence >= scan_sequence) {
       journal::Batch later;
       std::uint64_t link = 0;
-      const bool whole = header->header_bytes > bytes.size() || journal::decode_header(bytes.first(header->header_bytes), *header, later, link);
+      const bool whole = header->header_bytes > bytes.size() ||
+                         journal::decode_header(bytes.first(header->header_bytes), *header, later, link);
       if (whole) {
         SD_SOMETIMES(true, journal_damaged);
         notice("the journal is damaged: batch " + std::to_string(scan_sequence) +

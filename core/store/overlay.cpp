@@ -50,7 +50,8 @@ void Overlay::punch(std::uint32_t first, std::uint32_t count) {
 }
 
 const Overlay::Extent* Overlay::find(std::uint32_t block) const {
-  const auto at = std::partition_point(extents_.begin(), extents_.end(), [&](const Extent& e) { return e.end() <= block; });
+  const auto at =
+      std::partition_point(extents_.begin(), extents_.end(), [&](const Extent& e) { return e.end() <= block; });
   return at != extents_.end() && at->first <= block ? &*at : nullptr;
 }
 

@@ -1,5 +1,6 @@
-// The part of an object that is newer than its file: extents of whole blocks that refer to the slices in which they arrived, and
-// ranges that are to become holes. A later change of a block replaces the earlier one; extents never overlap.
+// The part of an object that is newer than its file: extents of whole blocks that refer to the slices in which they
+// arrived, and ranges that are to become holes. A later change of a block replaces the earlier one; extents never
+// overlap.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -14,7 +15,7 @@ class Overlay {
   struct Extent {
     std::uint32_t first = 0;  // block
     std::uint32_t count = 0;
-    Slice data;               // count blocks, or empty: a hole
+    Slice data;  // count blocks, or empty: a hole
     std::uint32_t end() const { return first + count; }
     bool is_hole() const { return data.empty(); }
   };

@@ -1,4 +1,5 @@
-// Chunks that a copy from another member brings, written once: straight to the object's file. See store_impl.hpp for when that is safe.
+// Chunks that a copy from another member brings, written once: straight to the object's file. See store_impl.hpp for
+// when that is safe.
 #include <utility>
 
 #include "core/base/assert.hpp"
@@ -15,8 +16,8 @@ using store_detail::blocks_per_chunk;
 bool Store::Impl::may_place(const Object& o, const Op& op) const {
   const bool known_incomplete = o.last_sequence <= durable;
   const bool nothing_to_replay = o.data_sequence < tail_sequence || SD_BUG(place_under_replay);
-  return known_incomplete && nothing_to_replay && op.lost == 0 && !o.meta.torn && !o.in_round && o.current.empty() && !o.current_removed &&
-         !o.meta.any_allocated(op.offset * blocks_per_chunk, blocks_per_chunk);
+  return known_incomplete && nothing_to_replay && op.lost == 0 && !o.meta.torn && !o.in_round && o.current.empty() &&
+         !o.current_removed && !o.meta.any_allocated(op.offset * blocks_per_chunk, blocks_per_chunk);
 }
 
 Store::Impl::Executed Store::Impl::place_chunk(Object& o, Op& op) {
@@ -29,7 +30,12 @@ Store::Impl::Executed Store::Impl::place_chunk(Object& o, Op& op) {
       std::uint32_t n = 0;
       while (i + n < blocks_per_chunk && (op.mask >> (i + n) & 1) != 0) ++n;
       if (n == 0) continue;
-      DiskOp write{DiskOp::Kind::write, object_file(o.oid), make_tag(Tag::place, o.id), std::uint64_t{first + i} * block_size, n * block_size, {}};
+      DiskOp write{DiskOp::Kind::write,
+                   object_file(o.oid),
+                   make_tag(Tag::place, o.id),
+                   std::uint64_t{first + i} * block_size,
+                   n * block_size,
+                   {}};
       write.slices.push_back(data.part(std::size_t{at} * block_size, std::size_t{n} * block_size));
       write.uncached = true;
       disk(std::move(write));
@@ -53,7 +59,8 @@ Store::Impl::Executed Store::Impl::place_chunk(Object& o, Op& op) {
   o.placed->clear_blocks(first, blocks_per_chunk);
   std::uint32_t at = 0;
   for (std::uint32_t i = 0; i < blocks_per_chunk; ++i)
-    if ((op.mask >> i & 1) != 0) o.placed->set_block(first + i, crc32c(op.data.bytes().subspan(std::size_t{at++} * block_size, block_size)));
+    if ((op.mask >> i & 1) != 0)
+      o.placed->set_block(first + i, crc32c(op.data.bytes().subspan(std::size_t{at++} * block_size, block_size)));
   o.placed->chunk_version[op.offset] = op.version;
   o.placed_chunks |= 1ull << op.offset;
   ++counts.placed_chunks;
@@ -63,7 +70,8 @@ Store::Impl::Executed Store::Impl::place_chunk(Object& o, Op& op) {
 }
 
 bool Store::Impl::sync_placed(Object& o) {
-  if (o.placed_chunks == 0 || o.placing == Object::Placing::synced || !o.entry->object_file || SD_BUG(place_unsynced)) return true;
+  if (o.placed_chunks == 0 || o.placing == Object::Placing::synced || !o.entry->object_file || SD_BUG(place_unsynced))
+    return true;
   o.placing = Object::Placing::syncing;
   o.busy = true;
   o.place_ops = 2;

@@ -50,7 +50,8 @@ TEST_F(Placing, ACopyOfAnObjectThatWasNotHereIsWrittenOnceAndOutlivesAPowerFailu
   EXPECT_FALSE(info.incomplete);
   EXPECT_EQ(info.version, seen);
   EXPECT_EQ(info.allocated_blocks, limits::blocks_per_object - limits::blocks_per_chunk);
-  for (const std::uint32_t c : {0u, 4u, 63u}) EXPECT_EQ(StoreBench::text(bench.read(oid, c * chunk, chunk)), content(c));
+  for (const std::uint32_t c : {0u, 4u, 63u})
+    EXPECT_EQ(StoreBench::text(bench.read(oid, c * chunk, chunk)), content(c));
   EXPECT_EQ(StoreBench::text(bench.read(oid, 5 * chunk, chunk)), std::string(chunk, '\0'));
 }
 
@@ -84,7 +85,8 @@ TEST_F(Placing, ACopyThatACrashCutOffHasToBeBegunAgain) {
   ASSERT_EQ(begin(), Status::ok);
   for (const std::uint32_t c : {0u, 1u}) ASSERT_EQ(put(c, 0xffff, c + 10), Status::ok);
   ASSERT_EQ(end(), Status::ok);
-  for (const std::uint32_t c : {0u, 1u}) EXPECT_EQ(StoreBench::text(bench.read(oid, c * chunk, chunk)), content(c + 10));
+  for (const std::uint32_t c : {0u, 1u})
+    EXPECT_EQ(StoreBench::text(bench.read(oid, c * chunk, chunk)), content(c + 10));
 }
 
 TEST_F(Placing, ACopyThatIsGivenUpTakesNoMemory) {
@@ -126,7 +128,9 @@ TEST_F(Placing, AnObjectThatWasRemovedAndComesBackIsNotHurtByReplay) {
 
 TEST_F(Placing, AFileThatCouldNotBeMadeIsNotMissed) {
   ASSERT_EQ(begin(), Status::ok);
-  bench.disk.inject = [](const DiskOp& op) { return op.kind == DiskOp::Kind::write && op.file.kind == FileKind::object ? Status::no_space : Status::ok; };
+  bench.disk.inject = [](const DiskOp& op) {
+    return op.kind == DiskOp::Kind::write && op.file.kind == FileKind::object ? Status::no_space : Status::ok;
+  };
   EXPECT_EQ(put(0, 0xffff, 1), Status::no_space);
   ASSERT_EQ(begin(), Status::ok);
   ASSERT_EQ(put(0, 0, 1), Status::ok) << "the source has trimmed it meanwhile";
@@ -149,7 +153,7 @@ TEST_F(Placing, ACopyIsNotCompletedByReplayWithoutItsFirstPart) {
     t.store->begin_sync(t.now, ++t.ticket, oid, t.fx);
     ASSERT_EQ(t.wait(t.ticket).status, Status::ok);
     ASSERT_EQ(put_there(0), Status::ok);
-    t.checkpoint();  // the newer one: incomplete, with chunk 0
+    t.checkpoint();                       // the newer one: incomplete, with chunk 0
     ASSERT_EQ(put_there(2), Status::ok);  // where something is, so through the journal
     ASSERT_EQ(t.store->stats().placed_chunks, 0u);
     if (ended) {
@@ -166,7 +170,8 @@ TEST_F(Placing, ACopyIsNotCompletedByReplayWithoutItsFirstPart) {
     EXPECT_EQ(info.incomplete, !ended);
     if (!ended) continue;
     EXPECT_EQ(info.version, seen);
-    EXPECT_EQ(StoreBench::text(t.read(oid, 0, chunk)), std::string(t.pattern(chunk, 0).text())) << "end_sync told all of it";
+    EXPECT_EQ(StoreBench::text(t.read(oid, 0, chunk)), std::string(t.pattern(chunk, 0).text()))
+        << "end_sync told all of it";
     EXPECT_EQ(StoreBench::text(t.read(oid, 2 * chunk, chunk)), std::string(t.pattern(chunk, 2).text()));
   }
 }
@@ -174,7 +179,9 @@ TEST_F(Placing, ACopyIsNotCompletedByReplayWithoutItsFirstPart) {
 TEST_F(Placing, WithoutSpaceTheCopyFailsAndTheStoreGoesOn) {
   ASSERT_EQ(begin(), Status::ok);
   bool full = true;
-  bench.disk.inject = [&](const DiskOp& op) { return full && op.kind == DiskOp::Kind::write && op.file.kind == FileKind::object ? Status::no_space : Status::ok; };
+  bench.disk.inject = [&](const DiskOp& op) {
+    return full && op.kind == DiskOp::Kind::write && op.file.kind == FileKind::object ? Status::no_space : Status::ok;
+  };
   EXPECT_EQ(put(0, 0xffff, 1), Status::no_space);
   full = false;
   EXPECT_EQ(put(0, 0xffff, 2), Status::ok);

@@ -33,7 +33,9 @@ Store::Impl::PendingRead& Store::Impl::new_read(Object& o, PendingRead::Purpose 
 void Store::Impl::add_pieces(PendingRead& r, std::uint32_t first, std::uint32_t count) {
   const Object& o = *r.object;
   const std::uint32_t end = first + count;
-  const auto extent_in = [](const Overlay& overlay, std::uint32_t b) { return overlay.empty() ? nullptr : overlay.find(b); };
+  const auto extent_in = [](const Overlay& overlay, std::uint32_t b) {
+    return overlay.empty() ? nullptr : overlay.find(b);
+  };
   const auto data_in = [&](const Overlay& overlay, std::uint32_t b) -> const Overlay::Extent* {
     const auto* e = extent_in(overlay, b);
     return e && !e->is_hole() ? e : nullptr;
@@ -111,7 +113,8 @@ Store::Impl::Executed Store::Impl::execute_read_chunk(Object& o, Op& op) {
   const std::uint32_t first = r.chunk * blocks_per_chunk;
   for (std::uint32_t i = 0; i < blocks_per_chunk;) {
     std::uint32_t n = 0;
-    while (i + n < blocks_per_chunk && o.meta.is_allocated(first + i + n)) r.mask |= static_cast<std::uint16_t>(1u << (i + n++));
+    while (i + n < blocks_per_chunk && o.meta.is_allocated(first + i + n))
+      r.mask |= static_cast<std::uint16_t>(1u << (i + n++));
     if (n > 0) add_pieces(r, first + i, n);
     i += n + 1;
   }
@@ -162,7 +165,8 @@ void Store::Impl::read_one_by_one(PendingRead& r, std::uint32_t index) {
     }
     ++r.outstanding;
     ++o.reads[r.generation];
-    disk(DiskOp::Kind::read, object_file(o.oid), make_tag(Tag::read, r.id, at), std::uint64_t{whole.first + i} * block_size, block_size);
+    disk(DiskOp::Kind::read, object_file(o.oid), make_tag(Tag::read, r.id, at),
+         std::uint64_t{whole.first + i} * block_size, block_size);
   }
 }
 
@@ -181,7 +185,8 @@ void Store::Impl::on_read(std::uint32_t id, std::uint32_t index, DiskDone&& done
     }
     // Like damage: another member has what this disk cannot read any more, and writing it again mends most disks.
     r.status = Status::damaged;
-    if (r.purpose == PendingRead::Purpose::read_chunk) r.damaged |= static_cast<std::uint16_t>(1u << (piece.first % blocks_per_chunk));
+    if (r.purpose == PendingRead::Purpose::read_chunk)
+      r.damaged |= static_cast<std::uint16_t>(1u << (piece.first % blocks_per_chunk));
     ++counts.unreadable;
     notice("object " + to_string(o.oid) + ": the disk cannot read block " + std::to_string(piece.first));
   } else {
@@ -191,18 +196,22 @@ void Store::Impl::on_read(std::uint32_t id, std::uint32_t index, DiskDone&& done
     for (std::uint32_t i = 0; i < piece.count; ++i) {
       const std::size_t at = std::size_t{i} * block_size;
       const bool whole = at + block_size <= bytes.size();
-      if (whole && (SD_BUG(skip_checksum) || crc32c(bytes.subspan(at, block_size)) == r.crcs[piece.crc_at + i])) continue;
+      if (whole && (SD_BUG(skip_checksum) || crc32c(bytes.subspan(at, block_size)) == r.crcs[piece.crc_at + i]))
+        continue;
       if (bad++ == 0) first_bad = piece.first + i;
-      if (r.purpose == PendingRead::Purpose::read_chunk) r.damaged |= static_cast<std::uint16_t>(1u << ((piece.first + i) % blocks_per_chunk));
+      if (r.purpose == PendingRead::Purpose::read_chunk)
+        r.damaged |= static_cast<std::uint16_t>(1u << ((piece.first + i) % blocks_per_chunk));
     }
     if (bad > 0) {
       if (r.status == Status::ok) r.status = Status::damaged;
       SD_SOMETIMES(true, block_damaged);
       counts.damaged_blocks += bad;
-      notice("object " + to_string(o.oid) + ": " + std::to_string(bad) + " damaged blocks, the first is " + std::to_string(first_bad));
+      notice("object " + to_string(o.oid) + ": " + std::to_string(bad) + " damaged blocks, the first is " +
+             std::to_string(first_bad));
     }
     piece.data = std::move(done.data);
-    if (piece.data.size() > std::size_t{piece.count} * block_size) piece.data.shrink(std::size_t{piece.count} * block_size);
+    if (piece.data.size() > std::size_t{piece.count} * block_size)
+      piece.data.shrink(std::size_t{piece.count} * block_size);
   }
   if (r.outstanding == 0) complete_read(r);
   if (o.apply_waits && o.reads[o.read_generation ^ 1] == 0) {
@@ -217,8 +226,10 @@ void Store::Impl::take_good_blocks(const PendingRead& r, StoreDone& d) {
   d.damaged_blocks = r.damaged;
   for (const auto& piece : r.pieces)
     for (std::uint32_t i = 0; i < piece.count; ++i) {
-      if ((r.damaged >> ((piece.first + i) % blocks_per_chunk) & 1) != 0) d.damaged_crcs.push_back(r.crcs[piece.crc_at + i]);
-      else d.data.push_back(piece.data.part(std::size_t{i} * block_size, block_size));
+      if ((r.damaged >> ((piece.first + i) % blocks_per_chunk) & 1) != 0)
+        d.damaged_crcs.push_back(r.crcs[piece.crc_at + i]);
+      else
+        d.data.push_back(piece.data.part(std::size_t{i} * block_size, block_size));
     }
 }
 
@@ -239,7 +250,8 @@ void Store::Impl::complete_read(PendingRead& r) {
     if (purpose == PendingRead::Purpose::read_chunk) {
       d.chunks = r.mask;
       d.chunk_version = r.chunk_version;
-      if (r.status == Status::damaged) take_good_blocks(r, d);
+      if (r.status == Status::damaged)
+        take_good_blocks(r, d);
       else if (r.status == Status::ok)
         for (auto& piece : r.pieces) d.data.push_back(std::move(piece.data));
     } else if (r.status == Status::ok) {

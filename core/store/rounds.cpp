@@ -1,4 +1,5 @@
-// Rounds: what is durable in the journal goes to the object files; checkpoints: and the journal is emptied. See store_impl.hpp.
+// Rounds: what is durable in the journal goes to the object files; checkpoints: and the journal is emptied. See
+// store_impl.hpp.
 #include "core/base/assert.hpp"
 #include "core/base/sim_bug.hpp"
 #include "core/store/store_impl.hpp"
@@ -10,8 +11,8 @@ using limits::block_size;
 namespace {
 
 constexpr std::size_t max_slices_per_op = 256;
-// Neighbours are joined until a write is this large. More gains little, and page caches keep what was written at once as one large
-// folio, of which ext4 then visits every block for each small write.
+// Neighbours are joined until a write is this large. More gains little, and page caches keep what was written at once
+// as one large folio, of which ext4 then visits every block for each small write.
 constexpr std::uint32_t max_blocks_per_op = 16;
 constexpr Time retry_delay = seconds(1);
 
@@ -24,7 +25,8 @@ bool Store::Impl::round_wanted() const {
 
 void Store::Impl::begin_round() {
   SD_ASSERT(phase == Phase::idle && pending.records.empty(), "a round begins between batches");
-  checkpoint_round = state == State::running && (want_checkpoint || head - tail > super.capacity / 2 || dirty.size() * 2 >= options.max_dirty_objects);
+  checkpoint_round = state == State::running && (want_checkpoint || head - tail > super.capacity / 2 ||
+                                                 dirty.size() * 2 >= options.max_dirty_objects);
   if (checkpoint_round && dirty.empty() && unapplied.empty() && head == tail) checkpoint_round = false;
   want_round = false;
   if (state == State::running) want_checkpoint = false;
@@ -36,7 +38,8 @@ void Store::Impl::begin_round() {
   round_link = last_link;
   round.swap(unapplied);
   for (auto* o : round) {
-    SD_ASSERT(o->frozen.empty() && !o->frozen_removed && o->reads[o->read_generation ^ 1] == 0, "the round before has ended");
+    SD_ASSERT(o->frozen.empty() && !o->frozen_removed && o->reads[o->read_generation ^ 1] == 0,
+              "the round before has ended");
     o->in_unapplied = false;
     o->in_round = true;
     o->frozen.swap(o->current);
@@ -76,8 +79,10 @@ void Store::Impl::advance_round() {
       case Phase::applying:
         start_applies();
         if (round_left > 0) return;
-        if (checkpoint_round) begin_phase(Phase::sync_files);
-        else end_round();
+        if (checkpoint_round)
+          begin_phase(Phase::sync_files);
+        else
+          end_round();
         break;
       case Phase::sync_files:
         if (!issue_jobs()) return;
@@ -103,13 +108,15 @@ void Store::Impl::advance_round() {
   }
 }
 
-// ---------------------------------------------------------------------------------------------------------------- applying
+// --- applying
 
 void Store::Impl::start_applies() {
   while (round_cursor < round.size() && round_ops < options.max_apply_ops) {
     Object& o = *round[round_cursor++];
-    if (o.reads[o.read_generation ^ 1] > 0) o.apply_waits = true;
-    else start_apply(o);
+    if (o.reads[o.read_generation ^ 1] > 0)
+      o.apply_waits = true;
+    else
+      start_apply(o);
   }
 }
 
@@ -146,16 +153,22 @@ void Store::Impl::write_frozen(Object& o) {
     if (e.is_hole()) {
       if (had_file) {
         ++o.apply_ops;
-        disk(DiskOp::Kind::punch, object_file(o.oid), make_tag(Tag::apply, o.id), std::uint64_t{e.first} * block_size, e.count * block_size);
+        disk(DiskOp::Kind::punch, object_file(o.oid), make_tag(Tag::apply, o.id), std::uint64_t{e.first} * block_size,
+             e.count * block_size);
       }
       ++i;
       continue;
     }
     // Neighbours go out in one write.
-    DiskOp op{DiskOp::Kind::write, object_file(o.oid), make_tag(Tag::apply, o.id), std::uint64_t{e.first} * block_size, 0, {}};
+    DiskOp op{DiskOp::Kind::write,
+              object_file(o.oid),
+              make_tag(Tag::apply, o.id),
+              std::uint64_t{e.first} * block_size,
+              0,
+              {}};
     std::uint32_t next = e.first;
-    while (i < extents.size() && extents[i].first == next && !extents[i].is_hole() && op.slices.size() < max_slices_per_op &&
-           next - e.first < max_blocks_per_op) {
+    while (i < extents.size() && extents[i].first == next && !extents[i].is_hole() &&
+           op.slices.size() < max_slices_per_op && next - e.first < max_blocks_per_op) {
       op.length += extents[i].count * block_size;
       op.slices.push_back(extents[i].data);
       next = extents[i].end();
@@ -169,8 +182,10 @@ void Store::Impl::write_frozen(Object& o) {
     disk(std::move(op));
   }
   round_ops += o.apply_ops;
-  if (o.apply_ops > 0) o.file_dirty = true;
-  else apply_finished(o);
+  if (o.apply_ops > 0)
+    o.file_dirty = true;
+  else
+    apply_finished(o);
 }
 
 void Store::Impl::on_apply(Object& o, const DiskDone& done) {
@@ -215,7 +230,7 @@ void Store::Impl::retry_after_full() {
   for (const auto index : jobs) issue_job(index);
 }
 
-// -------------------------------------------------------------------------------------------------------------- checkpoint
+// --- checkpoint
 
 void Store::Impl::begin_phase(Phase next) {
   SD_ASSERT(jobs_in_flight == 0, "one step of a checkpoint follows another");
@@ -226,7 +241,10 @@ void Store::Impl::begin_phase(Phase next) {
 // Starts what may be started of this phase; true when all of it is done.
 bool Store::Impl::issue_jobs() {
   const std::size_t n = checkpoint_list.size();
-  const std::size_t jobs = phase == Phase::sync_files ? 2 * n + 1 : phase == Phase::write_slots ? n : phase == Phase::sync_slots ? n + 1 : 1;
+  const std::size_t jobs = phase == Phase::sync_files    ? 2 * n + 1
+                           : phase == Phase::write_slots ? n
+                           : phase == Phase::sync_slots  ? n + 1
+                                                         : 1;
   while (job_cursor < jobs && jobs_in_flight < options.max_apply_ops) issue_job(job_cursor++);
   return job_cursor == jobs && jobs_in_flight == 0 && job_retry.empty();
 }
@@ -268,7 +286,12 @@ void Store::Impl::issue_job(std::size_t index) {
         o.entry->meta_file = true;
         meta_directory_dirty = true;
       }
-      start({DiskOp::Kind::write, meta_file(o.oid), 0, o.slot.sequence % 2 * meta_slot_bytes, meta_slot_bytes, {o.snapshot}});
+      start({DiskOp::Kind::write,
+             meta_file(o.oid),
+             0,
+             o.slot.sequence % 2 * meta_slot_bytes,
+             meta_slot_bytes,
+             {o.snapshot}});
       return;
     }
     case Phase::sync_slots:
@@ -286,8 +309,14 @@ void Store::Impl::issue_job(std::size_t index) {
       super.tail_sequence = round_through + 1;
       super.tail_link = round_link;
       Slice block = pool.allocate(journal::super_bytes);
-      journal::encode_super(super, std::span<std::byte, journal::super_bytes>(block.mutable_data(), journal::super_bytes));
-      start({DiskOp::Kind::write, journal_file(), 0, super.sequence % 2 * journal::super_bytes, journal::super_bytes, {std::move(block)}});
+      journal::encode_super(super,
+                            std::span<std::byte, journal::super_bytes>(block.mutable_data(), journal::super_bytes));
+      start({DiskOp::Kind::write,
+             journal_file(),
+             0,
+             super.sequence % 2 * journal::super_bytes,
+             journal::super_bytes,
+             {std::move(block)}});
       return;
     }
     case Phase::sync_super: sync(journal_file()); return;

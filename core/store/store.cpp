@@ -15,9 +15,12 @@ namespace sd {
 using limits::block_size;
 using store_detail::blocks_per_chunk;
 
-Store::Impl::Impl(StoreOptions o, BufferPool& buffers, std::uint64_t seed) : options(o), pool(buffers), random(seed), zeros(buffers.zeros(64u << 10)) {
-  SD_ASSERT(options.journal_bytes >= min_journal_bytes && options.journal_bytes % block_size == 0, "the journal has a sane size");
-  SD_ASSERT(options.max_batches_in_flight > 0 && options.max_apply_ops > 0 && options.max_dirty_objects > 1 && options.max_batch_records >= 4,
+Store::Impl::Impl(StoreOptions o, BufferPool& buffers, std::uint64_t seed)
+    : options(o), pool(buffers), random(seed), zeros(buffers.zeros(64u << 10)) {
+  SD_ASSERT(options.journal_bytes >= min_journal_bytes && options.journal_bytes % block_size == 0,
+            "the journal has a sane size");
+  SD_ASSERT(options.max_batches_in_flight > 0 && options.max_apply_ops > 0 && options.max_dirty_objects > 1 &&
+                options.max_batch_records >= 4,
             "the store's bounds leave room for work");
 }
 
@@ -32,7 +35,7 @@ void Store::Impl::finish(std::uint64_t ticket, Status status, const Object& o) {
   fx->done.back().info = info_of(o);
 }
 
-// ---------------------------------------------------------------------------------------------------------------- operations
+// --- operations
 
 void Store::Impl::submit(Op&& op) {
   if (state != State::running) {
@@ -122,10 +125,13 @@ Store::Impl::Executed Store::Impl::execute(Object& o, Op& op) {
     case OpKind::read: return execute_read(o, op);
     case OpKind::read_chunk: return execute_read_chunk(o, op);
     case OpKind::query:
-      // Who asks takes what is told for as good as acknowledged, and what is flushed next for durable: it has to be in the journal.
+      // Who asks takes what is told for as good as acknowledged, and what is flushed next for durable: it has to be in
+      // the journal.
       SD_SOMETIMES(o.last_sequence > completed, query_waits_for_journal);
-      if (SD_BUG(tell_unwritten)) finish(op.ticket, Status::ok, o);
-      else acknowledge(o, op.ticket, false);
+      if (SD_BUG(tell_unwritten))
+        finish(op.ticket, Status::ok, o);
+      else
+        acknowledge(o, op.ticket, false);
       return Executed::done;
     case OpKind::map:
       finish(op.ticket, Status::ok, o);
@@ -222,8 +228,10 @@ Store::Impl::Executed Store::Impl::execute_write(Object& o, Op& op) {
     finish(op.ticket, Status::no_space, o);
     return Executed::done;
   }
-  const std::uint32_t front = length == 0 ? 0 : op.offset % block_size;              // bytes of the first block before the data
-  const std::uint32_t back = length == 0 ? 0 : end * block_size - op.offset - length;  // bytes of the last block behind it
+  // bytes of the first block before the data
+  const std::uint32_t front = length == 0 ? 0 : op.offset % block_size;
+  // bytes of the last block behind it
+  const std::uint32_t back = length == 0 ? 0 : end * block_size - op.offset - length;
   boost::container::small_vector<std::uint32_t, 2> edges;
   if (front > 0) edges.push_back(first);
   if (back > 0 && (front == 0 || end - 1 > first)) edges.push_back(end - 1);
@@ -251,7 +259,8 @@ Store::Impl::Executed Store::Impl::execute_write(Object& o, Op& op) {
   const bool last_is_edge = !edges.empty() && edges.back() == end - 1 && end - 1 >= middle;
   if (last_is_edge) --middle_end;
   if (middle < middle_end)
-    slices.push_back(aligned_for_disk(op.data.part(std::size_t{middle} * block_size - op.offset, std::size_t{middle_end - middle} * block_size)));
+    slices.push_back(aligned_for_disk(
+        op.data.part(std::size_t{middle} * block_size - op.offset, std::size_t{middle_end - middle} * block_size)));
   if (last_is_edge) slices.push_back(merged(end - 1));
 
   journal::Record record;
@@ -278,7 +287,8 @@ Store::Impl::Executed Store::Impl::execute_zero(Object& o, Op& op) {
     const std::uint32_t front = op.offset / block_size;
     const std::uint32_t back = (range_end - 1) / block_size;
     if (op.offset % block_size != 0 && o.meta.is_allocated(front)) edges.push_back(front);
-    if (range_end % block_size != 0 && (back != front || op.offset % block_size == 0) && o.meta.is_allocated(back)) edges.push_back(back);
+    if (range_end % block_size != 0 && (back != front || op.offset % block_size == 0) && o.meta.is_allocated(back))
+      edges.push_back(back);
   }
   if (!edges.empty() && !fetch_edges(o, edges)) return Executed::waiting;
   if (!admit(o, 1 + edges.size(), edges.size())) return Executed::parked;
@@ -366,7 +376,8 @@ Store::Impl::Executed Store::Impl::execute_end_sync(Object& o, Op& op) {
 
 Store::Impl::Executed Store::Impl::execute_mend(Object& o, Op& op) {
   const std::uint32_t block = op.offset;
-  if (!o.exists || !o.meta.is_allocated(block) || (o.meta.block_crc[block] != crc32c(op.data.bytes()) && !SD_BUG(mend_unchecked))) {
+  if (!o.exists || !o.meta.is_allocated(block) ||
+      (o.meta.block_crc[block] != crc32c(op.data.bytes()) && !SD_BUG(mend_unchecked))) {
     finish(op.ticket, Status::behind, o);
     return Executed::done;
   }
@@ -383,7 +394,7 @@ Store::Impl::Executed Store::Impl::execute_mend(Object& o, Op& op) {
   return Executed::done;
 }
 
-// -------------------------------------------------------------------------------------------------- admission and batches
+// --- admission and batches
 
 bool Store::Impl::admit(Object& o, std::size_t records, std::size_t blocks) {
   if (!blocked.empty() && !running_blocked) return false;  // others came first
@@ -396,11 +407,13 @@ bool Store::Impl::admit(Object& o, std::size_t records, std::size_t blocks) {
     want_checkpoint = true;
     return false;
   }
-  if (!pending.records.empty() && (pending.payload_bytes + bytes > max_batch_payload() || pending.records.size() + records > options.max_batch_records)) {
+  if (!pending.records.empty() && (pending.payload_bytes + bytes > max_batch_payload() ||
+                                   pending.records.size() + records > options.max_batch_records)) {
     if (flight.size() >= options.max_batches_in_flight) return false;
     submit_batch();
   }
-  const std::uint64_t header = journal::header_bytes_for(pending.records.size() + records, pending.crcs.size() + blocks);
+  const std::uint64_t header =
+      journal::header_bytes_for(pending.records.size() + records, pending.crcs.size() + blocks);
   if (!fits(header + pending.payload_bytes + bytes)) {
     want_checkpoint = true;
     return false;
@@ -411,7 +424,8 @@ bool Store::Impl::admit(Object& o, std::size_t records, std::size_t blocks) {
 void Store::Impl::emit(Object& o, journal::Record record, std::span<const Slice> slices) {
   record.crc_at = static_cast<std::uint32_t>(pending.crcs.size());
   for (const auto& slice : slices) {
-    for (std::size_t at = 0; at < slice.size(); at += block_size) pending.crcs.push_back(crc32c(slice.bytes().subspan(at, block_size)));
+    for (std::size_t at = 0; at < slice.size(); at += block_size)
+      pending.crcs.push_back(crc32c(slice.bytes().subspan(at, block_size)));
     pending.payload_bytes += slice.size();
     pending.payload.push_back(slice);
   }
@@ -439,13 +453,19 @@ void Store::Impl::submit_batch() {
   journal::Header header;
   header.journal_id = super.journal_id;
   header.sequence = next_sequence;
-  const std::uint64_t bytes = journal::header_bytes_for(pending.records.size(), pending.crcs.size()) + pending.payload_bytes;
+  const std::uint64_t bytes =
+      journal::header_bytes_for(pending.records.size(), pending.crcs.size()) + pending.payload_bytes;
   SD_ASSERT(fits(bytes), "admission promised room in the journal");
   header.position = place(head, bytes);
   header.salt = random.next();
   header.previous_link = last_link;
   header.durable_sequence = durable;
-  DiskOp op{DiskOp::Kind::write, journal_file(), make_tag(Tag::batch, next_sequence), physical(header.position), static_cast<std::uint32_t>(bytes), {}};
+  DiskOp op{DiskOp::Kind::write,
+            journal_file(),
+            make_tag(Tag::batch, next_sequence),
+            physical(header.position),
+            static_cast<std::uint32_t>(bytes),
+            {}};
   op.slices.reserve(pending.payload.size() + 1);
   op.slices.push_back(journal::encode_header(header, pending, pool, last_link));
   for (auto& slice : pending.payload) op.slices.push_back(std::move(slice));
@@ -495,7 +515,7 @@ void Store::Impl::acknowledge_batches() {
   }
 }
 
-// --------------------------------------------------------------------------------------------------------- flush and failure
+// --- flush and failure
 
 void Store::Impl::flush(std::uint64_t ticket) {
   if (state != State::running) {
@@ -531,8 +551,10 @@ void Store::Impl::on_sync(Status status) {
   durable = std::max(durable, sync_covers);
   std::size_t kept = 0;
   for (const auto& waiter : flush_waiters) {
-    if (waiter.target <= durable) finish(waiter.ticket, Status::ok);
-    else flush_waiters[kept++] = waiter;
+    if (waiter.target <= durable)
+      finish(waiter.ticket, Status::ok);
+    else
+      flush_waiters[kept++] = waiter;
   }
   flush_waiters.resize(kept);
   if (kept > 0) start_sync();
@@ -548,7 +570,8 @@ void Store::Impl::drop_requests(Status status) {
   for (auto& item : entries) {
     if (!item.second.object) continue;
     Object& o = *item.second.object;
-    for (std::size_t i = o.queue_head; i < o.queue.size(); ++i) finish(o.queue[i].ticket, o.queue[i].changes() ? status : other);
+    for (std::size_t i = o.queue_head; i < o.queue.size(); ++i)
+      finish(o.queue[i].ticket, o.queue[i].changes() ? status : other);
     o.queue.clear();
     o.queue_head = 0;
   }
@@ -575,8 +598,8 @@ void Store::Impl::fail(const std::string& why) {
   drop_requests(Status::io_error);
 }
 
-// What is in memory contains updates that will never be in the journal: forget it all and open again, once the disk is quiet. Batches
-// before the one that failed may still complete and count.
+// What is in memory contains updates that will never be in the journal: forget it all and open again, once the disk is
+// quiet. Batches before the one that failed may still complete and count.
 void Store::Impl::restart() {
   if (state == State::restarting) return;
   state = State::restarting;

@@ -24,11 +24,14 @@ void enter(Machine& machine, Time now, StoreEffects& effects, F&& work) {
   machine.fx = nullptr;
 }
 
-bool in_object(std::uint64_t offset, std::uint64_t length) { return offset <= limits::object_size && length <= limits::object_size - offset; }
+bool in_object(std::uint64_t offset, std::uint64_t length) {
+  return offset <= limits::object_size && length <= limits::object_size - offset;
+}
 
 }  // namespace
 
-Store::Store(StoreOptions options, BufferPool& pool, std::uint64_t seed) : impl_(std::make_unique<Impl>(options, pool, seed)) {}
+Store::Store(StoreOptions options, BufferPool& pool, std::uint64_t seed)
+    : impl_(std::make_unique<Impl>(options, pool, seed)) {}
 Store::~Store() = default;
 
 bool Store::ready() const { return impl_->state == Impl::State::running; }
@@ -49,37 +52,57 @@ void Store::flush_batch(Time now, StoreEffects& effects) {
   enter(*impl_, now, effects, [&] { impl_->submit_batch(); });
 }
 
-void Store::write(Time now, std::uint64_t ticket, Oid oid, Version version, Version prev, std::uint32_t offset, Slice data, StoreEffects& effects) {
+void Store::write(Time now, std::uint64_t ticket, Oid oid, Version version, Version prev, std::uint32_t offset,
+                  Slice data, StoreEffects& effects) {
   enter(*impl_, now, effects, [&] {
     const std::uint64_t length = data.size();
-    const std::uint64_t blocks = length == 0 ? 0 : (offset + length + block_size - 1) / block_size - offset / block_size;
-    if (!in_object(offset, length) || (impl_->state == Impl::State::running && blocks * block_size > impl_->max_batch_payload())) {
+    const std::uint64_t blocks =
+        length == 0 ? 0 : (offset + length + block_size - 1) / block_size - offset / block_size;
+    if (!in_object(offset, length) ||
+        (impl_->state == Impl::State::running && blocks * block_size > impl_->max_batch_payload())) {
       impl_->finish(ticket, Status::invalid);
       return;
     }
-    impl_->submit({Impl::OpKind::write, ticket, oid, version, prev, length == 0 ? 0 : offset, static_cast<std::uint32_t>(length), 0, std::move(data)});
+    impl_->submit({Impl::OpKind::write, ticket, oid, version, prev, length == 0 ? 0 : offset,
+                   static_cast<std::uint32_t>(length), 0, std::move(data)});
   });
 }
 
-void Store::zero(Time now, std::uint64_t ticket, Oid oid, Version version, Version prev, std::uint32_t offset, std::uint32_t length, StoreEffects& effects) {
+void Store::zero(Time now, std::uint64_t ticket, Oid oid, Version version, Version prev, std::uint32_t offset,
+                 std::uint32_t length, StoreEffects& effects) {
   enter(*impl_, now, effects, [&] {
-    if (!in_object(offset, length)) impl_->finish(ticket, Status::invalid);
-    else impl_->submit({Impl::OpKind::zero, ticket, oid, version, prev, offset, length, 0, {}});
+    if (!in_object(offset, length))
+      impl_->finish(ticket, Status::invalid);
+    else
+      impl_->submit({Impl::OpKind::zero, ticket, oid, version, prev, offset, length, 0, {}});
   });
 }
 
 void Store::remove(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects, std::optional<Version> only) {
-  enter(*impl_, now, effects, [&] { impl_->submit({Impl::OpKind::remove, ticket, oid, only.value_or(Version{}), {}, 0, 0, only ? std::uint16_t{1} : std::uint16_t{0}, {}}); });
+  enter(*impl_, now, effects, [&] {
+    impl_->submit({Impl::OpKind::remove,
+                   ticket,
+                   oid,
+                   only.value_or(Version{}),
+                   {},
+                   0,
+                   0,
+                   only ? std::uint16_t{1} : std::uint16_t{0},
+                   {}});
+  });
 }
 
 void Store::flush(Time now, std::uint64_t ticket, StoreEffects& effects) {
   enter(*impl_, now, effects, [&] { impl_->flush(ticket); });
 }
 
-void Store::read(Time now, std::uint64_t ticket, Oid oid, std::uint32_t offset, std::uint32_t length, StoreEffects& effects) {
+void Store::read(Time now, std::uint64_t ticket, Oid oid, std::uint32_t offset, std::uint32_t length,
+                 StoreEffects& effects) {
   enter(*impl_, now, effects, [&] {
-    if (!in_object(offset, length)) impl_->finish(ticket, Status::invalid);
-    else impl_->submit({Impl::OpKind::read, ticket, oid, {}, {}, offset, length, 0, {}});
+    if (!in_object(offset, length))
+      impl_->finish(ticket, Status::invalid);
+    else
+      impl_->submit({Impl::OpKind::read, ticket, oid, {}, {}, offset, length, 0, {}});
   });
 }
 
@@ -92,18 +115,20 @@ void Store::map(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects) 
 }
 
 void Store::chunks_since(Time now, std::uint64_t ticket, Oid oid, Version since, StoreEffects& effects) {
-  enter(*impl_, now, effects, [&] { impl_->submit({Impl::OpKind::chunks_since, ticket, oid, since, {}, 0, 0, 0, {}}); });
+  enter(*impl_, now, effects,
+        [&] { impl_->submit({Impl::OpKind::chunks_since, ticket, oid, since, {}, 0, 0, 0, {}}); });
 }
 
 void Store::begin_sync(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects) {
   enter(*impl_, now, effects, [&] { impl_->submit({Impl::OpKind::begin_sync, ticket, oid, {}, {}, 0, 0, 0, {}}); });
 }
 
-void Store::put_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chunk, Version version, std::uint16_t allocated, Slice data,
-                      StoreEffects& effects, LostBlocks lost) {
+void Store::put_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chunk, Version version,
+                      std::uint16_t allocated, Slice data, StoreEffects& effects, LostBlocks lost) {
   enter(*impl_, now, effects, [&] {
     const std::size_t expected = std::size_t{block_size} * static_cast<std::size_t>(std::popcount(allocated));
-    if (chunk >= limits::chunks_per_object || data.size() != expected || (impl_->state == Impl::State::running && expected > impl_->max_batch_payload())) {
+    if (chunk >= limits::chunks_per_object || data.size() != expected ||
+        (impl_->state == Impl::State::running && expected > impl_->max_batch_payload())) {
       impl_->finish(ticket, Status::invalid);
       return;
     }
@@ -117,19 +142,32 @@ void Store::put_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chu
       crcs = impl_->pool.zeros(block_size);
       std::memcpy(crcs.mutable_data(), text.data(), text.size());
     }
-    impl_->submit({Impl::OpKind::put_chunk, ticket, oid, version, {}, chunk, 0, allocated, std::move(data), lost.mask, std::move(crcs)});
+    impl_->submit({Impl::OpKind::put_chunk,
+                   ticket,
+                   oid,
+                   version,
+                   {},
+                   chunk,
+                   0,
+                   allocated,
+                   std::move(data),
+                   lost.mask,
+                   std::move(crcs)});
   });
 }
 
 void Store::mend(Time now, std::uint64_t ticket, Oid oid, std::uint32_t block, Slice data, StoreEffects& effects) {
   enter(*impl_, now, effects, [&] {
-    if (block >= limits::blocks_per_object || data.size() != block_size) impl_->finish(ticket, Status::invalid);
-    else impl_->submit({Impl::OpKind::mend, ticket, oid, {}, {}, block, 0, 0, std::move(data)});
+    if (block >= limits::blocks_per_object || data.size() != block_size)
+      impl_->finish(ticket, Status::invalid);
+    else
+      impl_->submit({Impl::OpKind::mend, ticket, oid, {}, {}, block, 0, 0, std::move(data)});
   });
 }
 
 void Store::end_sync(Time now, std::uint64_t ticket, Oid oid, Version version, Version base, StoreEffects& effects) {
-  enter(*impl_, now, effects, [&] { impl_->submit({Impl::OpKind::end_sync, ticket, oid, version, base, 0, 0, 0, {}}); });
+  enter(*impl_, now, effects,
+        [&] { impl_->submit({Impl::OpKind::end_sync, ticket, oid, version, base, 0, 0, 0, {}}); });
 }
 
 void Store::give_up_sync(Oid oid) {
@@ -143,8 +181,10 @@ void Store::give_up_sync(Oid oid) {
 
 void Store::read_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chunk, StoreEffects& effects) {
   enter(*impl_, now, effects, [&] {
-    if (chunk >= limits::chunks_per_object) impl_->finish(ticket, Status::invalid);
-    else impl_->submit({Impl::OpKind::read_chunk, ticket, oid, {}, {}, chunk, 0, 0, {}});
+    if (chunk >= limits::chunks_per_object)
+      impl_->finish(ticket, Status::invalid);
+    else
+      impl_->submit({Impl::OpKind::read_chunk, ticket, oid, {}, {}, chunk, 0, 0, {}});
   });
 }
 
@@ -176,7 +216,8 @@ Time Store::next_deadline() const {
 void Store::on_disk(Time now, DiskDone&& done, StoreEffects& effects) {
   enter(*impl_, now, effects, [&] {
     auto& m = *impl_;
-    SD_ASSERT((done.tag & 0xffull << 56) == store_disk_tag && m.disk_in_flight > 0, "the store gets its own results only");
+    SD_ASSERT((done.tag & 0xffull << 56) == store_disk_tag && m.disk_in_flight > 0,
+              "the store gets its own results only");
     --m.disk_in_flight;
     const auto tag = static_cast<Impl::Tag>(done.tag >> 48 & 0xff);
     if (m.state == Impl::State::failed || (m.state == Impl::State::restarting && tag != Impl::Tag::batch)) return;

@@ -19,7 +19,10 @@ inline StoreOptions small_journal() {
 
 class StoreBench {
  public:
-  explicit StoreBench(StoreOptions options, std::uint64_t seed = 1) : options_(options), disk(pool, seed), random(seed * 77 + 5) { start(); }
+  explicit StoreBench(StoreOptions options, std::uint64_t seed = 1)
+      : options_(options), disk(pool, seed), random(seed * 77 + 5) {
+    start();
+  }
   ~StoreBench() {
     fx = {};
     done.clear();
@@ -36,8 +39,10 @@ class StoreBench {
     store.reset();
     fx = {};
     done.clear();
-    if (power) disk.power_loss();
-    else disk.kill();
+    if (power)
+      disk.power_loss();
+    else
+      disk.kill();
   }
   void restart(bool power) {
     crash(power);

@@ -1,8 +1,10 @@
-// Random operations on a few objects, crashes at random moments, and a model that knows every state each object went through.
+// Random operations on a few objects, crashes at random moments, and a model that knows every state each object went
+// through.
 //
-// After a crash each object must be in one of the states it went through, whole (data, allocation, versions, flags), and not older than the
-// newest state that a finished flush (power loss) or an acknowledgement (death of the process) promised. Every read in between must
-// return the state at the time of the call. Of an object that is being copied any of the chunks put so far may be there, each whole.
+// After a crash each object must be in one of the states it went through, whole (data, allocation, versions, flags),
+// and not older than the newest state that a finished flush (power loss) or an acknowledgement (death of the process)
+// promised. Every read in between must return the state at the time of the call. Of an object that is being copied any
+// of the chunks put so far may be there, each whole.
 #include <gtest/gtest.h>
 
 #include <optional>
@@ -17,11 +19,16 @@ using testing::StoreBench;
 
 constexpr std::uint32_t block = limits::block_size;
 constexpr std::uint32_t blocks_per_chunk = limits::chunk_size / block;
-constexpr std::uint32_t chunk_numbers[] = {0, 1, limits::chunks_per_object - 1};  // the parts of an object that the test uses
+// the parts of an object that the test uses
+constexpr std::uint32_t chunk_numbers[] = {0, 1, limits::chunks_per_object - 1};
 constexpr std::uint32_t tracked = 3 * blocks_per_chunk;
 
-std::uint32_t slot_of(std::uint32_t b) { return b < 2 * blocks_per_chunk ? b : b - (limits::blocks_per_object - tracked); }
-std::uint32_t block_of(std::uint32_t slot) { return slot < 2 * blocks_per_chunk ? slot : slot + (limits::blocks_per_object - tracked); }
+std::uint32_t slot_of(std::uint32_t b) {
+  return b < 2 * blocks_per_chunk ? b : b - (limits::blocks_per_object - tracked);
+}
+std::uint32_t block_of(std::uint32_t slot) {
+  return slot < 2 * blocks_per_chunk ? slot : slot + (limits::blocks_per_object - tracked);
+}
 
 using Block = std::shared_ptr<const std::string>;
 
@@ -40,27 +47,28 @@ struct ObjectState {
 };
 
 struct ObjectModel {
-  std::vector<ObjectState> history;       // the last is the newest
-  std::size_t acknowledged = 0;           // index into history
+  std::vector<ObjectState> history;  // the last is the newest
+  std::size_t acknowledged = 0;      // index into history
   std::size_t durable = 0;
-  bool being_copied = false;              // begin_sync was called in this life
+  bool being_copied = false;  // begin_sync was called in this life
 };
 
 struct Expected {
   enum class Kind { update, read, flush, query, map, since } kind;
   std::size_t object = 0;
-  std::size_t index = 0;                  // update: the state it makes
-  std::string text;                       // read
+  std::size_t index = 0;  // update: the state it makes
+  std::string text;       // read
   ObjectState state;
   Status status = Status::ok;
   std::uint64_t mask = 0;
-  std::vector<std::size_t> targets;       // flush: states it makes durable
-  bool promised = true;                   // update: the state outlives the process once it is acknowledged
+  std::vector<std::size_t> targets;  // flush: states it makes durable
+  bool promised = true;              // update: the state outlives the process once it is acknowledged
 };
 
 class CrashRun {
  public:
-  CrashRun(std::uint64_t seed, StoreOptions options) : random_(seed), bench_(options, seed), objects_(object_count), many_copies_(seed % 2 == 0) {
+  CrashRun(std::uint64_t seed, StoreOptions options)
+      : random_(seed), bench_(options, seed), objects_(object_count), many_copies_(seed % 2 == 0) {
     for (auto& o : objects_) o.history.resize(1);
     capacity_ = options.journal_bytes - 2 * block;
   }
@@ -70,9 +78,12 @@ class CrashRun {
     for (int life = 0; life < lives && !error_; ++life) {
       const std::uint64_t length = 1 + random_.below(static_cast<std::uint64_t>(steps));
       for (std::uint64_t i = 0; i < length && !error_; ++i) {
-        if (random_.below(3) == 0 && waiting_.size() < 24) operation();
-        else if (random_.below(40) == 0) tick();
-        else step();
+        if (random_.below(3) == 0 && waiting_.size() < 24)
+          operation();
+        else if (random_.below(40) == 0)
+          tick();
+        else
+          step();
       }
       if (error_) break;
       if (random_.below(4) == 0) drain();
@@ -93,7 +104,8 @@ class CrashRun {
   Oid oid(std::size_t i) const { return Oid::data(7, static_cast<std::uint32_t>(i)); }
 
   std::uint32_t random_offset(std::uint32_t& length) {
-    const std::uint32_t most = static_cast<std::uint32_t>(std::min<std::uint64_t>(capacity_ / 4 / block * block, 12 * block)) - block;
+    const std::uint32_t most =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(capacity_ / 4 / block * block, 12 * block)) - block;
     length = static_cast<std::uint32_t>(random_.below(most));
     const bool high = random_.below(4) == 0;
     const std::uint32_t base = high ? limits::object_size - limits::chunk_size : 0;
@@ -156,10 +168,12 @@ class CrashRun {
     // Half of the runs are more about copies than about writes.
     constexpr std::uint64_t remove_it = 46, flush_it = 55, copy_it = 90;
     constexpr std::uint64_t often[] = {remove_it, flush_it, copy_it, copy_it, copy_it, copy_it};
-    const auto what = many_copies_ && random_.below(4) != 0 ? often[random_.below(std::size(often))] : random_.below(100);
+    const auto what =
+        many_copies_ && random_.below(4) != 0 ? often[random_.below(std::size(often))] : random_.below(100);
     if (what < 35) {
       if (current.incomplete) {
-        store.write(bench_.now, ticket, oid(i), {generation_, sequence_ + 1000000}, prev, offset, bench_.pattern(length, 1), bench_.fx);
+        store.write(bench_.now, ticket, oid(i), {generation_, sequence_ + 1000000}, prev, offset,
+                    bench_.pattern(length, 1), bench_.fx);
         e.status = Status::behind;
         e.index = 0;
       } else {
@@ -199,8 +213,8 @@ class CrashRun {
       model.being_copied = false;
       store.remove(bench_.now, ticket, oid(i), bench_.fx);
     } else if (what < 52) {  // an update that does not follow
-      store.write(bench_.now, ticket, oid(i), {generation_ + 1, sequence_ + 1000000}, {generation_, sequence_ + 999999}, offset,
-                  bench_.pattern(length, 2), bench_.fx);
+      store.write(bench_.now, ticket, oid(i), {generation_ + 1, sequence_ + 1000000}, {generation_, sequence_ + 999999},
+                  offset, bench_.pattern(length, 2), bench_.fx);
       e.status = Status::behind;
       e.index = 0;
     } else if (what < 62) {
@@ -246,7 +260,8 @@ class CrashRun {
         e.promised = false;
         const std::size_t c = random_.below(3);
         std::uint16_t mask = static_cast<std::uint16_t>(random_.next());
-        while (static_cast<std::uint64_t>(std::popcount(mask)) * block > capacity_ / 4) mask &= static_cast<std::uint16_t>(mask - 1);
+        while (static_cast<std::uint64_t>(std::popcount(mask)) * block > capacity_ / 4)
+          mask &= static_cast<std::uint16_t>(mask - 1);
         Slice data = bench_.pattern(static_cast<std::size_t>(std::popcount(mask)) * block, random_.next());
         std::size_t at = 0;
         for (std::uint32_t b = 0; b < blocks_per_chunk; ++b) {
@@ -313,7 +328,8 @@ class CrashRun {
     if (bench_.store->failed()) fail("the store failed without a cause: " + bench_.notices.back());
   }
   void answer(const Expected& e, const StoreDone& d) {
-    if (d.status != e.status) return fail("status " + std::string(to_string(d.status)) + " instead of " + std::string(to_string(e.status)));
+    if (d.status != e.status)
+      return fail("status " + std::string(to_string(d.status)) + " instead of " + std::string(to_string(e.status)));
     auto& model = objects_[e.object];
     switch (e.kind) {
       case Expected::Kind::update:
@@ -325,21 +341,24 @@ class CrashRun {
         if (StoreBench::text(d) != e.text) fail("a read returned something else than was written");
         return;
       case Expected::Kind::query:
-        if (d.info.exists != e.state.exists || d.info.incomplete != e.state.incomplete || d.info.version != e.state.version ||
-            d.info.base != e.state.base || (!e.state.incomplete && d.info.allocated_blocks != e.state.allocated()))
+        if (d.info.exists != e.state.exists || d.info.incomplete != e.state.incomplete ||
+            d.info.version != e.state.version || d.info.base != e.state.base ||
+            (!e.state.incomplete && d.info.allocated_blocks != e.state.allocated()))
           fail("a query told something else");
         if (!e.state.incomplete) model.acknowledged = std::max(model.acknowledged, e.index);  // what was told stays
         return;
       case Expected::Kind::map: {
         for (std::uint32_t s = 0; s < tracked && !e.state.incomplete; ++s)
-          if ((d.bitmap[block_of(s) / 64] >> (block_of(s) % 64) & 1) != (e.state.blocks[s] != nullptr)) return fail("the allocation map is wrong");
+          if ((d.bitmap[block_of(s) / 64] >> (block_of(s) % 64) & 1) != (e.state.blocks[s] != nullptr))
+            return fail("the allocation map is wrong");
         return;
       }
       case Expected::Kind::since:
         if (d.chunks != e.mask && !e.state.incomplete) fail("chunks_since told something else");
         return;
       case Expected::Kind::flush:
-        for (std::size_t i = 0; i < object_count; ++i) objects_[i].durable = std::max(objects_[i].durable, e.targets[i]);
+        for (std::size_t i = 0; i < object_count; ++i)
+          objects_[i].durable = std::max(objects_[i].durable, e.targets[i]);
         return;
     }
   }
@@ -353,7 +372,8 @@ class CrashRun {
     waiting_.clear();
     bench_.restart(power);
     bench_.done.clear();
-    if (!bench_.store->ready()) return fail("the store did not open: " + (bench_.notices.empty() ? "" : bench_.notices.back()));
+    if (!bench_.store->ready())
+      return fail("the store did not open: " + (bench_.notices.empty() ? "" : bench_.notices.back()));
     if (!bench_.notices.empty()) return fail("a notice: " + bench_.notices.back());
     for (auto& o : objects_) {
       if (!power) o.durable = std::max(o.durable, o.acknowledged);
@@ -370,21 +390,26 @@ class CrashRun {
       const ObjectInfo info = bench_.query(oid(i)).info;
       ObjectState found;
       found.exists = info.exists;
-      if (info.exists != (std::find(listed.begin(), listed.end(), oid(i)) != listed.end())) return fail("the list of objects is wrong");
+      if (info.exists != (std::find(listed.begin(), listed.end(), oid(i)) != listed.end()))
+        return fail("the list of objects is wrong");
       for (std::size_t c = 0; info.exists && c < 3; ++c) {
         bench_.store->read_chunk(bench_.now, ++bench_.ticket, oid(i), chunk_numbers[c], bench_.fx);
         const StoreDone d = bench_.wait(bench_.ticket);
-        if (d.status != Status::ok) return fail("a chunk cannot be read after a crash: " + std::string(to_string(d.status)));
+        if (d.status != Status::ok)
+          return fail("a chunk cannot be read after a crash: " + std::string(to_string(d.status)));
         const std::string text = StoreBench::text(d);
         std::size_t at = 0;
         for (std::uint32_t b = 0; b < blocks_per_chunk; ++b)
-          if (d.chunks >> b & 1) found.blocks[c * blocks_per_chunk + b] = std::make_shared<const std::string>(text.substr(std::exchange(at, at + block), block));
+          if (d.chunks >> b & 1)
+            found.blocks[c * blocks_per_chunk + b] =
+                std::make_shared<const std::string>(text.substr(std::exchange(at, at + block), block));
         found.chunks[c] = d.chunk_version;
       }
       found.incomplete = info.incomplete;
       found.version = info.version;
       found.base = info.base;
-      if (found.exists && found.allocated() != info.allocated_blocks) return fail("the number of allocated blocks is wrong");
+      if (found.exists && found.allocated() != info.allocated_blocks)
+        return fail("the number of allocated blocks is wrong");
       const auto same_chunk = [&](const ObjectState& s, std::size_t c) {
         for (std::size_t b = c * blocks_per_chunk; b < (c + 1) * blocks_per_chunk; ++b) {
           if ((s.blocks[b] == nullptr) != (found.blocks[b] == nullptr)) return false;
@@ -407,10 +432,12 @@ class CrashRun {
         return true;
       };
       std::size_t match = model.history.size();
-      for (std::size_t k = newest ? match - 1 : model.durable; k < model.history.size() && match == model.history.size(); ++k)
+      for (std::size_t k = newest ? match - 1 : model.durable;
+           k < model.history.size() && match == model.history.size(); ++k)
         if (same(model.history[k])) match = k;
       if (match == model.history.size()) {
-        std::string why = "object " + std::to_string(i) + " is in no state it may be in; version " + std::to_string(info.version.sequence);
+        std::string why = "object " + std::to_string(i) + " is in no state it may be in; version " +
+                          std::to_string(info.version.sequence);
         for (std::size_t k = 0; k < model.durable; ++k)
           if (same(model.history[k])) why += " (an older one: promised work is lost)";
         return fail(why);
@@ -473,8 +500,9 @@ TEST(StoreCrash, EveryObjectIsInAStateItWasPromised) {
 
 #ifdef SD_SIM_BUGS
 TEST(StoreCrash, PlantedBugsAreFound) {
-  for (const auto bug : {SimBug::skip_flush, SimBug::accept_version_gap, SimBug::journal_skip_replay, SimBug::apply_before_sync, SimBug::trim_keeps_data,
-                         SimBug::tell_unwritten, SimBug::place_unsynced, SimBug::place_under_replay}) {
+  for (const auto bug :
+       {SimBug::skip_flush, SimBug::accept_version_gap, SimBug::journal_skip_replay, SimBug::apply_before_sync,
+        SimBug::trim_keeps_data, SimBug::tell_unwritten, SimBug::place_unsynced, SimBug::place_under_replay}) {
     bool found = false;
     for (std::uint64_t seed = 1; seed <= 400 && !found; ++seed) {
       planted_bug = bug;

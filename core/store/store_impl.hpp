@@ -1,36 +1,39 @@
 // The inside of the store. The order of the steps is what makes it safe; this is why each order was chosen.
 //
-// Life of an update: it is checked (version, space), waits for room (admission), changes the object's state in memory (metadata and
-// the `current` overlay) and becomes a record of the pending batch, all at once; nothing can fail after admission but the disk.
-// Batches go to disk in order, and are acknowledged in order even where the disk finishes them out of order: a sync that covers an
-// acknowledged batch covers all before it.
+// Life of an update: it is checked (version, space), waits for room (admission), changes the object's state in memory
+// (metadata and the `current` overlay) and becomes a record of the pending batch, all at once; nothing can fail after
+// admission but the disk. Batches go to disk in order, and are acknowledged in order even where the disk finishes them
+// out of order: a sync that covers an acknowledged batch covers all before it.
 //
-// Rounds carry memory to object files. A round begins at a moment when no record is pending: every object's `current` overlay is
-// frozen, and then holds, with earlier rounds, exactly the records up to batch M. New updates gather in a new `current`, so a block that is
-// written all the time cannot starve. When the journal is synced through M, and only then, the frozen overlays are written to the
-// object files; then they are dropped. Rounds follow one another.
+// Rounds carry memory to object files. A round begins at a moment when no record is pending: every object's `current`
+// overlay is frozen, and then holds, with earlier rounds, exactly the records up to batch M. New updates gather in a
+// new `current`, so a block that is written all the time cannot starve. When the journal is synced through M, and only
+// then, the frozen overlays are written to the object files; then they are dropped. Rounds follow one another.
 //
-// A checkpoint is a round with more steps: sync the object files; write each changed object's metadata as they were at M; sync
-// those; write a superblock with the tail behind M; sync it; only then may the journal's space before M be used again. Metadata
-// that change while that goes on are first copied as they were at M. A slot says that it includes the records through M, so replay leaves out what
-// it has. Each step happens after the syncs of the one before, so at every moment the newest durable superblock and slots
-// fit together: what is missing in a file is in the journal behind the tail. Doing any of it twice gives the same result.
+// A checkpoint is a round with more steps: sync the object files; write each changed object's metadata as they were at
+// M; sync those; write a superblock with the tail behind M; sync it; only then may the journal's space before M be used
+// again. Metadata that change while that goes on are first copied as they were at M. A slot says that it includes the
+// records through M, so replay leaves out what it has. Each step happens after the syncs of the one before, so at every
+// moment the newest durable superblock and slots fit together: what is missing in a file is in the journal behind the
+// tail. Doing any of it twice gives the same result.
 //
-// Room in the journal is promised at admission, for the pending batch at the place where it will go. So the pending batch can
-// always be written, a round can always begin, and a full journal cannot block the checkpoint that empties it.
+// Room in the journal is promised at admission, for the pending batch at the place where it will go. So the pending
+// batch can always be written, a round can always begin, and a full journal cannot block the checkpoint that empties
+// it.
 //
-// Placing: what a copy from another member brings for chunks of which nothing is here goes straight to the object file, and not through the
-// journal. The object is incomplete meanwhile, so nobody reads it. end_sync syncs the file, then one record completes the object and carries all
-// its metadata. Two things must be durable before the first byte is placed: that the object is incomplete, so that a file of unknown contents is
-// never met without a word about it; and the end of all that replay might do to these files, so that it does nothing to what was placed.
-// Placed chunks are known in memory only until end_sync; a copy that is cut off begins anew.
+// Placing: what a copy from another member brings for chunks of which nothing is here goes straight to the object file,
+// and not through the journal. The object is incomplete meanwhile, so nobody reads it. end_sync syncs the file, then
+// one record completes the object and carries all its metadata. Two things must be durable before the first byte is
+// placed: that the object is incomplete, so that a file of unknown contents is never met without a word about it; and
+// the end of all that replay might do to these files, so that it does nothing to what was placed. Placed chunks are
+// known in memory only until end_sync; a copy that is cut off begins anew.
 //
-// No operation overlaps another in flight: a round flips the object's read generation, and its writes wait for reads of the older one;
-// younger reads find those blocks in the frozen overlay.
+// No operation overlaps another in flight: a round flips the object's read generation, and its writes wait for reads of
+// the older one; younger reads find those blocks in the frozen overlay.
 //
-// Opening syncs the journal first: all that is then read from it is durable. What an earlier life wrote and did not sync
-// (metadata slots, object data) is written and synced again, because its records lie behind the tail; a slot that may not be durable is
-// synced before the other one is overwritten.
+// Opening syncs the journal first: all that is then read from it is durable. What an earlier life wrote and did not
+// sync (metadata slots, object data) is written and synced again, because its records lie behind the tail; a slot that
+// may not be durable is synced before the other one is overwritten.
 #pragma once
 #include <deque>
 #include <map>
@@ -46,7 +49,20 @@ namespace sd::store_detail {
 
 using limits::blocks_per_chunk;
 
-enum class OpKind : std::uint8_t { write, zero, remove, read, query, map, chunks_since, begin_sync, put_chunk, end_sync, read_chunk, mend };
+enum class OpKind : std::uint8_t {
+  write,
+  zero,
+  remove,
+  read,
+  query,
+  map,
+  chunks_since,
+  begin_sync,
+  put_chunk,
+  end_sync,
+  read_chunk,
+  mend
+};
 
 struct Op {
   OpKind kind{};
@@ -56,10 +72,10 @@ struct Op {
   Version prev;              // end_sync: base
   std::uint32_t offset = 0;  // put_chunk, read_chunk: the chunk's number
   std::uint32_t length = 0;
-  std::uint16_t mask = 0;    // remove: not 0: only at `version`
+  std::uint16_t mask = 0;  // remove: not 0: only at `version`
   Slice data;
-  std::uint16_t lost = 0;    // put_chunk ...
-  Slice lost_crcs{};         // ... one block, see journal::Kind::lose
+  std::uint16_t lost = 0;  // put_chunk ...
+  Slice lost_crcs{};       // ... one block, see journal::Kind::lose
 
   bool changes() const {
     return kind == OpKind::write || kind == OpKind::zero || kind == OpKind::remove || kind == OpKind::begin_sync ||
@@ -85,37 +101,38 @@ struct Object {
   bool exists = false;
   Status load_status = Status::ok;
   ObjectMeta meta;
-  MetaSlot slot;                      // the newest one in the file
+  MetaSlot slot;  // the newest one in the file
   bool slot_valid = false;
-  bool lost_changes = false;          // replay: the slot was too old for the journal; stays until the object is made anew
-  bool slot_maybe_volatile = false;   // written by an earlier life, perhaps not synced
-  std::uint64_t last_sequence = 0;    // the batch of its last record
-  std::uint64_t data_sequence = 0;    // ... of the last one that changes its files
+  // replay: the slot was too old for the journal; stays until the object is made anew
+  bool lost_changes = false;
+  bool slot_maybe_volatile = false;  // written by an earlier life, perhaps not synced
+  std::uint64_t last_sequence = 0;   // the batch of its last record
+  std::uint64_t data_sequence = 0;   // ... of the last one that changes its files
 
   Overlay current;
   Overlay frozen;
-  bool current_removed = false;       // its files are to be removed before `current` is applied
+  bool current_removed = false;  // its files are to be removed before `current` is applied
   bool frozen_removed = false;
   bool in_unapplied = false;
   bool in_round = false;
-  bool apply_waits = false;           // for reads of the older generation
+  bool apply_waits = false;  // for reads of the older generation
   bool apply_failed = false;
-  std::uint32_t apply_ops = 0;        // in flight
-  bool file_dirty = false;            // its file was written since its last sync
+  std::uint32_t apply_ops = 0;  // in flight
+  bool file_dirty = false;      // its file was written since its last sync
 
-  bool dirty = false;                 // changed since the last checkpoint began
-  bool in_checkpoint = false;         // its metadata as of M are yet to be written
+  bool dirty = false;          // changed since the last checkpoint began
+  bool in_checkpoint = false;  // its metadata as of M are yet to be written
   bool checkpoint_exists = false;
   bool checkpoint_listed = false;
-  Slice snapshot;                     // the encoded slot, if the metadata changed since
+  Slice snapshot;  // the encoded slot, if the metadata changed since
 
   std::uint8_t read_generation = 0;
-  std::uint32_t reads[2] = {0, 0};    // disk reads in flight
+  std::uint32_t reads[2] = {0, 0};  // disk reads in flight
 
-  std::vector<Op> queue;              // live from queue_head on
+  std::vector<Op> queue;  // live from queue_head on
   std::size_t queue_head = 0;
-  bool busy = false;                  // the first of the queue waits for the disk
-  bool blocked = false;               // the first of the queue waits for admission
+  bool busy = false;     // the first of the queue waits for the disk
+  bool blocked = false;  // the first of the queue waits for admission
   struct Edge {
     std::uint32_t block;
     Slice data;
@@ -123,11 +140,12 @@ struct Object {
   boost::container::small_vector<Edge, 2> edges;  // old blocks read for the first of the queue
   Status edge_status = Status::ok;
 
-  bool being_copied = false;          // between begin_sync and end_sync, both in this life
-  enum class Placing : std::uint8_t { no, writing, removing, written, syncing, synced } placing = Placing::no;  // what the first of the queue is at
-  std::uint32_t place_ops = 0;        // in flight
+  bool being_copied = false;  // between begin_sync and end_sync, both in this life
+  // what the first of the queue is at
+  enum class Placing : std::uint8_t { no, writing, removing, written, syncing, synced } placing = Placing::no;
+  std::uint32_t place_ops = 0;  // in flight
   Status place_status = Status::ok;
-  std::uint64_t placed_chunks = 0;    // bit i = what is to be said of chunk i is in `placed`
+  std::uint64_t placed_chunks = 0;  // bit i = what is to be said of chunk i is in `placed`
   std::unique_ptr<ObjectMeta> placed;
 
   Object* lru_older = nullptr;
@@ -155,7 +173,7 @@ struct PendingRead {
   struct Piece {
     std::uint32_t first = 0;
     std::uint32_t count = 0;
-    Slice data;                // empty: zeros, or not yet read
+    Slice data;  // empty: zeros, or not yet read
     bool from_disk = false;
     std::uint32_t crc_at = 0;  // the expected checksums in `crcs`
   };
@@ -167,13 +185,13 @@ struct PendingRead {
   std::uint32_t length = 0;
   std::uint32_t chunk = 0;
   std::uint16_t mask = 0;
-  std::uint16_t damaged = 0;   // read_chunk: blocks of the chunk
+  std::uint16_t damaged = 0;  // read_chunk: blocks of the chunk
   Version chunk_version;
   ObjectInfo info;
   std::uint8_t generation = 0;
   std::uint32_t outstanding = 0;
   Status status = Status::ok;
-  bool split = false;          // pieces are out of order
+  bool split = false;  // pieces are out of order
   std::vector<Piece> pieces;
   std::vector<std::uint32_t> crcs;
 };
@@ -194,10 +212,44 @@ struct Store::Impl {
 
   // What a completion belongs to: bits 48-55 of the tag. Bits 32-47 and 0-31 are its own.
   enum class Tag : std::uint8_t {
-    batch, sync, read, load, apply, remove_files, place, job, list_objects, list_metas, read_super, open_sync, format, window, erase
+    batch,
+    sync,
+    read,
+    load,
+    apply,
+    remove_files,
+    place,
+    job,
+    list_objects,
+    list_metas,
+    read_super,
+    open_sync,
+    format,
+    window,
+    erase
   };
-  enum class State : std::uint8_t { fresh, listing, formatting, syncing, scanning, erasing, probing, running, restarting, failed };
-  enum class Phase : std::uint8_t { idle, wait_durable, applying, sync_files, write_slots, sync_slots, write_super, sync_super };
+  enum class State : std::uint8_t {
+    fresh,
+    listing,
+    formatting,
+    syncing,
+    scanning,
+    erasing,
+    probing,
+    running,
+    restarting,
+    failed
+  };
+  enum class Phase : std::uint8_t {
+    idle,
+    wait_durable,
+    applying,
+    sync_files,
+    write_slots,
+    sync_slots,
+    write_super,
+    sync_super
+  };
 
   Impl(StoreOptions options, BufferPool& buffers, std::uint64_t seed);
 
@@ -243,7 +295,8 @@ struct Store::Impl {
   void on_load(Object& o, DiskDone&& done);
   void note_sequence(Object& o, const journal::Record& record, std::uint64_t sequence);
   void before_change(Object& o);
-  void absorb(Object& o, const journal::Record& record, std::span<const std::uint32_t> crcs, std::span<const Slice> slices);
+  void absorb(Object& o, const journal::Record& record, std::span<const std::uint32_t> crcs,
+              std::span<const Slice> slices);
   void put_blocks(Object& o, std::uint32_t first, std::span<const std::uint32_t> crcs, const Slice& data);
   void note_unapplied(Object& o);
   void reset(Object& o);
@@ -333,14 +386,16 @@ struct Store::Impl {
   }
   std::uint64_t space_left() const { return free_bytes - std::min(free_bytes, space_spent); }
   bool fits(std::uint64_t bytes) const { return place(head, bytes) + bytes - tail <= super.capacity; }
-  std::uint64_t max_batch_payload() const { return std::min<std::uint64_t>(options.max_batch_bytes, super.capacity / 4); }
+  std::uint64_t max_batch_payload() const {
+    return std::min<std::uint64_t>(options.max_batch_bytes, super.capacity / 4);
+  }
 
   StoreOptions options;
   BufferPool& pool;
   Random random;
-  Slice zeros;                    // 64 KB, shared
-  Time now = 0;                   // of the input being handled
-  StoreEffects* fx = nullptr;     // of the input being handled
+  Slice zeros;                 // 64 KB, shared
+  Time now = 0;                // of the input being handled
+  StoreEffects* fx = nullptr;  // of the input being handled
   State state = State::fresh;
   std::uint32_t disk_in_flight = 0;
   std::uint64_t free_bytes = UINT64_MAX;
@@ -362,13 +417,13 @@ struct Store::Impl {
 
   // Journal.
   journal::Super super;
-  std::uint64_t head = 0;                        // position behind the last batch
-  std::uint64_t tail = 0;                        // space before it may be used again
-  std::uint64_t tail_sequence = 1;               // of the batch there: replay begins with it
-  std::uint64_t next_sequence = 1;               // of the pending batch
+  std::uint64_t head = 0;           // position behind the last batch
+  std::uint64_t tail = 0;           // space before it may be used again
+  std::uint64_t tail_sequence = 1;  // of the batch there: replay begins with it
+  std::uint64_t next_sequence = 1;  // of the pending batch
   std::uint64_t last_link = 0;
-  std::uint64_t completed = 0;                   // batches up to this one are written
-  std::uint64_t durable = 0;                     // ... and synced
+  std::uint64_t completed = 0;  // batches up to this one are written
+  std::uint64_t durable = 0;    // ... and synced
   journal::Batch pending;
   std::vector<store_detail::Ack> pending_acks;
   std::deque<store_detail::FlightBatch> flight;  // oldest first
@@ -392,15 +447,15 @@ struct Store::Impl {
   Time apply_deadline = never;
   Time checkpoint_deadline = never;
   Time retry_deadline = never;
-  std::vector<Object*> unapplied;   // with a current overlay
+  std::vector<Object*> unapplied;  // with a current overlay
   std::vector<Object*> dirty;
   std::uint64_t round_through = 0;  // M
   std::uint64_t round_position = 0;
   std::uint64_t round_link = 0;
   std::vector<Object*> round;
   std::size_t round_cursor = 0;
-  std::size_t round_left = 0;       // objects not yet applied
-  std::uint32_t round_ops = 0;      // in flight
+  std::size_t round_left = 0;   // objects not yet applied
+  std::uint32_t round_ops = 0;  // in flight
   std::vector<Object*> apply_retry;
   std::vector<Object*> checkpoint_list;
   std::size_t job_cursor = 0;
@@ -422,7 +477,8 @@ struct Store::Impl {
   std::uint64_t scan_link = 0;
   std::uint64_t scan_limit = UINT64_MAX;  // batches from this one on were answered as failed
   static constexpr std::uint64_t no_leftover = UINT64_MAX;
-  std::uint64_t leftovers[2] = {no_leftover, no_leftover};  // headers that claim to be the next batch and are not, by scan_place
+  // headers that claim to be the next batch and are not, by scan_place
+  std::uint64_t leftovers[2] = {no_leftover, no_leftover};
   std::uint32_t erase_left = 0;
   bool erased = false;
   int scan_place = 0;  // 0: looking right behind the last batch, 1: at the next lap's beginning

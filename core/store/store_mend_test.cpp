@@ -1,4 +1,5 @@
-// Damage by block: what is good of a damaged chunk is given out, what is bad can be mended, and what nobody has is known to be lost.
+// Damage by block: what is good of a damaged chunk is given out, what is bad can be mended, and what nobody has is
+// known to be lost.
 #include <gtest/gtest.h>
 
 #include "core/base/crc32c.hpp"
@@ -7,11 +8,10 @@
 namespace sd {
 namespace {
 
-using testing::StoreBench;
 using testing::small_journal;
+using testing::StoreBench;
 constexpr std::uint32_t block = limits::block_size;
 const Oid a = Oid::data(1, 1), b = Oid::data(1, 2);
-
 
 StoreDone read_chunk(StoreBench& t, Oid oid, std::uint32_t chunk) {
   t.store->read_chunk(t.now, ++t.ticket, oid, chunk, t.fx);
@@ -21,7 +21,9 @@ Status mend(StoreBench& t, Oid oid, std::uint32_t at, Slice data) {
   t.store->mend(t.now, ++t.ticket, oid, at, std::move(data), t.fx);
   return t.wait(t.ticket).status;
 }
-void rot(StoreBench& t, Oid oid, std::uint32_t at) { (*t.disk.contents({FileKind::object, 0, oid.value}))[at * block + 9] ^= std::byte{4}; }
+void rot(StoreBench& t, Oid oid, std::uint32_t at) {
+  (*t.disk.contents({FileKind::object, 0, oid.value}))[at * block + 9] ^= std::byte{4};
+}
 
 TEST(StoreMend, ADamagedChunkStillGivesItsGoodBlocks) {
   StoreBench t(small_journal());
@@ -34,8 +36,10 @@ TEST(StoreMend, ADamagedChunkStillGivesItsGoodBlocks) {
   EXPECT_EQ(d.status, Status::damaged);
   EXPECT_EQ(d.chunks, 0b1111u);
   EXPECT_EQ(d.damaged_blocks, 0b1010u);
-  EXPECT_EQ(d.damaged_crcs, (std::vector{crc32c(data.part(block, block).bytes()), crc32c(data.part(3 * block, block).bytes())}));
-  EXPECT_EQ(StoreBench::text(d), std::string(data.part(0, block).text()) + std::string(data.part(2 * block, block).text()));
+  EXPECT_EQ(d.damaged_crcs,
+            (std::vector{crc32c(data.part(block, block).bytes()), crc32c(data.part(3 * block, block).bytes())}));
+  EXPECT_EQ(StoreBench::text(d),
+            std::string(data.part(0, block).text()) + std::string(data.part(2 * block, block).text()));
 }
 
 TEST(StoreMend, ABlockIsMendedByWhatMatchesItsChecksumAndByNothingElse) {
@@ -82,7 +86,8 @@ TEST(StoreMend, LostBlocksAreDamagedUntilTheyAreOverwrittenOrMended) {
       EXPECT_EQ(t.read(a, block, 1).status, Status::damaged);
       EXPECT_EQ(t.read(a, 2 * block, block).status, Status::damaged);
       EXPECT_EQ(t.read(a, 3 * block, block).status, Status::ok);
-      EXPECT_EQ(t.write(a, {1, 3}, {1, 2}, block + 7, t.pattern(10, 3)).status, Status::damaged) << "the rest of that block is not known";
+      EXPECT_EQ(t.write(a, {1, 3}, {1, 2}, block + 7, t.pattern(10, 3)).status, Status::damaged)
+          << "the rest of that block is not known";
       if (i == 0) t.checkpoint();
       if (i == 1) t.restart(true);
     }

@@ -12,8 +12,8 @@
 namespace sd {
 namespace {
 
-using testing::StoreBench;
 using testing::small_journal;
+using testing::StoreBench;
 constexpr std::uint32_t block = limits::block_size;
 const Oid a = Oid::data(1, 1), b = Oid::data(1, 2);
 
@@ -62,7 +62,8 @@ TEST(Store, AlignedPayloadGoesToTheJournalAndBackUncopiedInOneWrite) {
 
 TEST(Store, VersionsMustFollowEachOther) {
   StoreBench t(small_journal());
-  EXPECT_EQ(t.write(a, {1, 2}, {1, 1}, 0, t.pattern(block, 1)).status, Status::behind) << "the object was never written";
+  EXPECT_EQ(t.write(a, {1, 2}, {1, 1}, 0, t.pattern(block, 1)).status, Status::behind)
+      << "the object was never written";
   EXPECT_FALSE(t.query(a).info.exists);
   EXPECT_EQ(t.write(a, {1, 1}, {}, 0, t.pattern(block, 1)).status, Status::ok);
   EXPECT_EQ(t.write(a, {1, 3}, {1, 2}, 0, t.pattern(block, 2)).status, Status::behind);
@@ -118,7 +119,8 @@ TEST(Store, RottenDataAreDamagedAndTheRestIsNot) {
   EXPECT_TRUE(t.read(a, 3 * block, 1).data.empty());
   EXPECT_EQ(t.read(a, 0, 3 * block).status, Status::ok);
   EXPECT_EQ(t.read(a, 4 * block, 4 * block).status, Status::ok);
-  EXPECT_EQ(t.write(a, {1, 2}, {1, 1}, 3 * block + 1, t.pattern(5, 2)).status, Status::damaged) << "its neighbours are not known";
+  EXPECT_EQ(t.write(a, {1, 2}, {1, 1}, 3 * block + 1, t.pattern(5, 2)).status, Status::damaged)
+      << "its neighbours are not known";
   EXPECT_EQ(t.query(a).info.version, (Version{1, 1}));
   EXPECT_EQ(t.write(a, {1, 2}, {1, 1}, 3 * block, t.pattern(block, 2)).status, Status::ok);
   EXPECT_EQ(t.read(a, 0, 8 * block).status, Status::ok);
@@ -147,8 +149,10 @@ TEST(Store, RandomRotInObjectFilesIsNeverReturned) {
     auto& bytes = *t.disk.contents(file);
     bytes[t.random.below(bytes.size())] ^= static_cast<std::byte>(1u << t.random.below(8));
     const auto d = t.read(a, 0, static_cast<std::uint32_t>(expected.size()));
-    if (d.status == Status::ok) EXPECT_EQ(StoreBench::text(d), expected) << seed;
-    else EXPECT_TRUE(d.status == Status::damaged || d.status == Status::behind) << seed;
+    if (d.status == Status::ok)
+      EXPECT_EQ(StoreBench::text(d), expected) << seed;
+    else
+      EXPECT_TRUE(d.status == Status::damaged || d.status == Status::behind) << seed;
   }
 }
 
@@ -231,7 +235,8 @@ TEST(Store, RemoveDeletesTheFilesAndTheNameCanBeUsedAgain) {
   EXPECT_EQ(t.read(a, 0, block).status, Status::not_found);
   t.write(a, {1, 5}, {}, 2 * block, t.pattern(block, 2));
   t.checkpoint();
-  EXPECT_TRUE(StoreBench::text(t.read(a, 0, 3 * block)) == std::string(2 * block, '\0') + std::string(t.pattern(block, 2).text()));
+  EXPECT_TRUE(StoreBench::text(t.read(a, 0, 3 * block)) ==
+              std::string(2 * block, '\0') + std::string(t.pattern(block, 2).text()));
   t.store->remove(t.now, ++t.ticket, a, t.fx);
   t.wait(t.ticket);
   t.checkpoint();
@@ -272,14 +277,18 @@ TEST(Store, TheReserveIsKeptBetweenTwoLooksAtTheDisk) {
 }
 
 TEST(Store, AJournalWithoutSpaceFailsItsWritesAndGoesOn) {
-  // Two batches in flight, the first of three blocks and the second of two; one of them finds no space, in either order of completion.
+  // Two batches in flight, the first of three blocks and the second of two; one of them finds no space, in either order
+  // of completion.
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
     const bool first_fails = seed % 2 == 0;
     StoreBench t(small_journal(), seed);
     t.write(a, {1, 1}, {}, 0, t.pattern(block, 1));
     bool full = true;
     t.disk.inject = [&](const DiskOp& op) {
-      return full && op.kind == DiskOp::Kind::write && op.file == journal_file && op.length == (first_fails ? 3 : 2) * block ? Status::no_space : Status::ok;
+      return full && op.kind == DiskOp::Kind::write && op.file == journal_file &&
+                     op.length == (first_fails ? 3 : 2) * block
+                 ? Status::no_space
+                 : Status::ok;
     };
     t.store->write(t.now, 1001, a, {1, 2}, {1, 1}, 0, t.pattern(block, 2), t.fx);
     t.store->write(t.now, 1002, b, {1, 1}, {}, 0, t.pattern(block, 2), t.fx);
@@ -321,16 +330,21 @@ TEST(Store, ObjectFilesWithoutSpaceWaitAndLoseNothing) {
   EXPECT_EQ(t.store->stats().dirty_bytes, 0u);
   EXPECT_EQ(t.write(a, {1, 3}, {1, 2}, block, t.pattern(block, 2)).status, Status::ok);
   t.restart(false);
-  EXPECT_TRUE(StoreBench::text(t.read(a, 0, 2 * block)) == std::string(t.pattern(block, 3).text()) + std::string(t.pattern(block, 2).text()));
+  EXPECT_TRUE(StoreBench::text(t.read(a, 0, 2 * block)) ==
+              std::string(t.pattern(block, 3).text()) + std::string(t.pattern(block, 2).text()));
 }
 
 TEST(Store, AFailedJournalWriteOrSyncStopsTheStore) {
   for (const auto kind : {DiskOp::Kind::write, DiskOp::Kind::sync}) {
     StoreBench t(small_journal());
     t.write(a, {1, 1}, {}, 0, t.pattern(block, 1));
-    t.disk.inject = [&](const DiskOp& op) { return op.kind == kind && op.file == journal_file ? Status::io_error : Status::ok; };
-    if (kind == DiskOp::Kind::write) EXPECT_EQ(t.write(a, {1, 2}, {1, 1}, 0, t.pattern(block, 2)).status, Status::io_error);
-    else EXPECT_EQ(t.flush().status, Status::io_error);
+    t.disk.inject = [&](const DiskOp& op) {
+      return op.kind == kind && op.file == journal_file ? Status::io_error : Status::ok;
+    };
+    if (kind == DiskOp::Kind::write)
+      EXPECT_EQ(t.write(a, {1, 2}, {1, 1}, 0, t.pattern(block, 2)).status, Status::io_error);
+    else
+      EXPECT_EQ(t.flush().status, Status::io_error);
     EXPECT_TRUE(t.store->failed());
     EXPECT_EQ(t.read(a, 0, block).status, Status::io_error);
     EXPECT_EQ(t.flush().status, Status::io_error);
@@ -398,22 +412,24 @@ TEST(Store, ABatchLeftOverFromBeforeACrashIsNotTakenAsTheSuccessorOfANewOne) {
   t.write(a, {1, 5}, {}, 0, t.pattern(block, 5));
   t.crash(false);
   auto& later = *t.disk.contents(journal_file);
-  std::copy(old.begin() + from + 2 * block, old.begin() + from + 4 * block, later.begin() + from + 2 * block);  // ... or only the first
+  // ... or only the first
+  std::copy(old.begin() + from + 2 * block, old.begin() + from + 4 * block, later.begin() + from + 2 * block);
   t.start();
   EXPECT_EQ(t.query(a).info.version, (Version{1, 5}));
   EXPECT_TRUE(StoreBench::text(t.read(a, 0, block)) == t.pattern(block, 5).text());
 }
 
 TEST(Store, ABatchThatWasNotTakenNeverBecomesWholeLater) {
-  // A batch's payload was lost with the power, its header was not. The owner writes the same data again, under another version, and now
-  // the power takes that batch's header: the payload fits the old one.
+  // A batch's payload was lost with the power, its header was not. The owner writes the same data again, under another
+  // version, and now the power takes that batch's header: the payload fits the old one.
   StoreBench t(small_journal());
   t.write(a, {1, 1}, {}, 0, t.pattern(block, 1));
   t.flush();
   t.write(a, {1, 2}, {1, 1}, 0, t.pattern(block, 2));
   t.crash(false);
   constexpr std::size_t second = journal::area_offset + 2 * block;
-  const auto old_header = std::string(reinterpret_cast<const char*>(t.disk.contents(journal_file)->data()) + second, block);
+  const auto old_header =
+      std::string(reinterpret_cast<const char*>(t.disk.contents(journal_file)->data()) + second, block);
   (*t.disk.contents(journal_file))[second + block] ^= std::byte{1};
   t.start();
   EXPECT_EQ(t.query(a).info.version, (Version{1, 1}));
@@ -421,7 +437,8 @@ TEST(Store, ABatchThatWasNotTakenNeverBecomesWholeLater) {
   const std::string left(at_opening, block);
   t.write(a, {2, 2}, {1, 1}, 0, t.pattern(block, 2));
   t.crash(false);
-  std::memcpy(t.disk.contents(journal_file)->data() + second, left.data(), block);  // the new header never reached the disk
+  // the new header never reached the disk
+  std::memcpy(t.disk.contents(journal_file)->data() + second, left.data(), block);
   t.start();
   EXPECT_EQ(t.query(a).info.version, (Version{1, 1})) << "a write that had not happened happened after all";
   EXPECT_NE(left, old_header);
