@@ -1,5 +1,5 @@
-// The directory tree that holds one node's life: `node`, `lock`, `raft/`, `journal/`, `obj/`, `meta/`. One process at a
-// time may use it.
+// The directory tree that holds one node's incarnation: `node`, `lock`, `raft/`, `journal/`, `obj/`, `meta/`. One
+// process at a time may use it.
 #pragma once
 #include <expected>
 #include <string>

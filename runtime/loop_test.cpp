@@ -114,7 +114,7 @@ class LoopTest : public testing::TestWithParam<DiskEngineKind> {
 };
 
 TEST_P(LoopTest, GreetsNbdClientsAndStopsCleanlyTwiceInARow) {
-  for (int life = 0; life < 2; ++life)
+  for (int incarnation = 0; incarnation < 2; ++incarnation)
     EXPECT_EQ(run([&] {
                 const int fd = connect_unix(path_ + "/nbd");
                 EXPECT_EQ(read_some(fd, 8), "NBDMAGIC");

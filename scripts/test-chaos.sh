@@ -292,7 +292,7 @@ fault_storm() {
       2) tells "kill $v and $w, $pause s"; kill_node $v && kill_node $w && sleep "$pause" && restart_nodes $w $v || return 1 ;;
       3) tells "stop $v, $pause s"; kill -STOP "$(node_pid $v)" && sleep "$pause" && kill -CONT "$(node_pid $v)" || return 1 ;;
       4) tells "cut $v from $w, $pause s"; drop_between $v $w && sleep "$pause" || return 1 ;;
-      5) tells "mend, $pause s"; heal_network && sleep "$pause" || return 1 ;;
+      5) tells "repair, $pause s"; heal_network && sleep "$pause" || return 1 ;;
     esac
   done
 }

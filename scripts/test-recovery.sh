@@ -199,12 +199,12 @@ rots() {
 }
 check "all objects have three copies" wait_healthy 0
 check "every copy is good" checked "code == 0 and said['good'] and said['copies'] >= 21 and said['damaged_blocks'] == 0"
-check "a block of one copy is found and mended" wait_until 30 "the damage to be found" \
-  rots 1 "code == 0 and said['good'] and said['damaged_blocks'] == said['mended_blocks'] == 1"
+check "a block of one copy is found and repaired" wait_until 30 "the damage to be found" \
+  rots 1 "code == 0 and said['good'] and said['damaged_blocks'] == said['repaired_blocks'] == 1"
 check "and is good from then on" checked "code == 0 and said['damaged_blocks'] == 0"
 check "all of it is there through every node" all_is_there 0 1 2 3
-check "a block of all copies is found, and cannot be mended" wait_until 30 "the damage to be found" \
-  rots 4 "code == 6 and said['lost_blocks'] == 1 and said['mended_blocks'] == 0"
+check "a block of all copies is found, and cannot be repaired" wait_until 30 "the damage to be found" \
+  rots 4 "code == 6 and said['lost_blocks'] == 1 and said['repaired_blocks'] == 0"
 node=$(holders | head -n 1)
 check_exit 6 'damaged at every member' "its member says so, and a repair cannot help" dog_on "$node" cluster check --repair
 check "it is written again" nbdcopy --flush "$work/once" "$(nbd_uri 1 once)"

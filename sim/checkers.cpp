@@ -56,9 +56,9 @@ void Checkers::check_one_server(const NodeMachine& machine, const NodeStatus& st
 void Checkers::after_step(const NodeMachine& machine, std::uint32_t step) {
   if (seen_.size() <= machine.id()) seen_.resize(machine.id() + 1);
   Seen& seen = seen_[machine.id()];
-  if (seen.life != machine.lives()) {
+  if (seen.incarnation != machine.incarnations()) {
     seen = {};
-    seen.life = machine.lives();
+    seen.incarnation = machine.incarnations();
   }
   const std::uint64_t applied = seen.applied;
   check_state(machine, seen);

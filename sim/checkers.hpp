@@ -4,7 +4,7 @@
 // - One history: nodes that have applied the same index hold the same state, byte for byte; one configuration for each
 //   epoch follows.
 // - At any instant of true time at most one running node both owns a disk, as far as it knows, and would serve it.
-// - A node's terms, commits and applied entries never go back within a life.
+// - A node's terms, commits and applied entries never go back within an incarnation.
 // - At the end: no buffer, stream or disk operation is left over, and every acting member of every object holds an
 //   equal, complete copy, as a store finds it that is opened on what the disk holds.
 //
@@ -36,7 +36,7 @@ class Checkers {
  private:
   struct Seen {
     std::uint64_t applied = 0, term = 0, commit = 0;
-    std::uint32_t life = 0;
+    std::uint32_t incarnation = 0;
   };
   struct AtIndex {
     std::uint64_t digest = 0;

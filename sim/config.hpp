@@ -45,8 +45,8 @@ enum class FaultClass : std::uint8_t {
   lying_sync,   // syncs of the object store say that they are done and are not
   lost_write,   // writes of objects or their metadata do not happen, or hit another object, and say ok
   slow_reader,  // a guest does not take what is sent to it
-  // a node comes back with its disk as it was when its last life began, and is started again and again, until it gets
-  // an empty one; once a run
+  // a node comes back with its disk as it was when its last incarnation began, and is started again and again, until it
+  // gets an empty one; once a run
   old_image,
   narrow,  // the paths of a node carry little in a second, either way
   // Several at once, aimed at one promise:

@@ -202,7 +202,7 @@ TEST(SimDisk, ASpoiltPageCannotBeReadUntilItIsWritten) {
   EXPECT_TRUE(f.disk.readable(object, 4096, 512));
   EXPECT_EQ(f.run(Fixture::simple(DiskOp::Kind::sync, object)).status, Status::ok);
   f.write(object, 0, 512, 'b');
-  EXPECT_FALSE(f.disk.readable(object, 0, 512)) << "a part of it does not mend it";
+  EXPECT_FALSE(f.disk.readable(object, 0, 512)) << "a part of it does not repair it";
   f.write(object, 0, 4096, 'b');
   EXPECT_EQ(f.read(object, 0, 4096), std::string(4096, 'b'));
 }

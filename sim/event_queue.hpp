@@ -10,8 +10,8 @@
 namespace sd::sim {
 
 enum class EventKind : std::uint8_t {
-  node_tick,     // a: machine, life
-  disk_done,     // a: machine, b: slot, life
+  node_tick,     // a: machine, incarnation
+  disk_done,     // a: machine, b: slot, incarnation
   net_syn,       // a: connection, b: serial
   net_dialed,    // likewise; c: DialResult
   net_deliver,   // likewise; c: the receiving end
@@ -29,7 +29,7 @@ struct Event {
   std::uint64_t order = 0;
   std::uint32_t a = 0;
   std::uint32_t b = 0;
-  std::uint32_t life = 0;
+  std::uint32_t incarnation = 0;
   EventKind kind{};
   std::uint8_t c = 0;
 };

@@ -271,8 +271,8 @@ void Faults::go_on_replacing(Active& fault) {
   const NodeStatus status = machine.node()->status(machine.local_time());
   // A disk that could not be read while its data moved may hold what the others lack, until they have asked again and
   // it is emptied.
-  const bool doubtful =
-      machine.id() == bad_disk_ && (world_.config.faults & bit(FaultClass::read_error)) != 0 && !status.recovery.tidy;
+  const bool doubtful = machine.id() == bad_disk_ && (world_.config.faults & bit(FaultClass::read_error)) != 0 &&
+                        !status.recovery.collected;
   const bool ready = status.serving && !status.voter && machine.node()->state().is_drained(status.id) && !doubtful;
   if (ready && world_.all_up() && !any_active(losses) && !world_.healed()) {
     world_.trace("faults", "node " + std::to_string(machine.id()) + " is taken away");

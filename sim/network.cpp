@@ -401,7 +401,7 @@ void Network::vanish(std::uint32_t id, unsigned dead_side) {
 
 void Network::power_back(MachineId machine) {
   machines_[machine].powered = true;
-  // Peers that still have bytes for the old life send them again and are told that nobody knows the connection.
+  // Peers that still have bytes for the old incarnation send them again and are told that nobody knows the connection.
   for (std::uint32_t id = 0; id < connections_.size(); ++id) {
     Connection& c = *connections_[id];
     if (!c.used) continue;

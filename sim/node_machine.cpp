@@ -63,7 +63,7 @@ void NodeMachine::jump_clock(Time ahead) {
 
 void NodeMachine::start() {
   if (node_) return;
-  ++life_;
+  ++incarnation_;
   crash_armed_ = stopping_ = false;
   tick_at_ = never;
   paused_until_ = 0;
@@ -71,7 +71,7 @@ void NodeMachine::start() {
   const std::uint64_t random_seed = world_.decisions.bits(Site::node_seed);
   world_.network.power_back(id_);
   world_.network.process_started(id_, this);
-  world_.trace(name_, "starts, life " + std::to_string(life_));
+  world_.trace(name_, "starts, incarnation " + std::to_string(incarnation_));
   node_ = std::make_unique<Node>(options_, world_.pool, random_seed);
   tell_space();
   node_->start(local(now()), effects_);
@@ -102,7 +102,7 @@ void NodeMachine::arm_crash(std::uint32_t effects, bool power) {
   crash_armed_ = true;
   crash_power_ = power;
   crash_in_ = effects;
-  world_.events.push({now() + milliseconds(50), 0, id_, crash_marker, life_, EventKind::node_tick, 0});
+  world_.events.push({now() + milliseconds(50), 0, id_, crash_marker, incarnation_, EventKind::node_tick, 0});
 }
 
 void NodeMachine::crash_if_armed() {
@@ -154,7 +154,7 @@ void NodeMachine::tell_space() {
 }
 
 void NodeMachine::on_tick(const Event& event) {
-  if (!node_ || event.life != life_) return;
+  if (!node_ || event.incarnation != incarnation_) return;
   if (event.b == crash_marker) {
     if (crash_armed_) die(crash_power_);
     return;
@@ -177,7 +177,7 @@ void NodeMachine::on_tick(const Event& event) {
 }
 
 void NodeMachine::on_disk_done(const Event& event) {
-  if (!node_ || event.life != life_) return;
+  if (!node_ || event.incarnation != incarnation_) return;
   DiskDone done = disk.finish(event.b);
   world_.hash.fold(done.tag);
   world_.hash.fold(static_cast<std::uint64_t>(done.status) << 32 | done.data.size());
@@ -185,7 +185,7 @@ void NodeMachine::on_disk_done(const Event& event) {
     held_.push_back(std::move(done));
     if (tick_at_ != paused_until_) {
       tick_at_ = paused_until_;
-      world_.events.push({tick_at_, 0, id_, 0, life_, EventKind::node_tick, 0});
+      world_.events.push({tick_at_, 0, id_, 0, incarnation_, EventKind::node_tick, 0});
     }
     return;
   }
@@ -242,7 +242,7 @@ void NodeMachine::perform() {
     if (world_.tracing()) world_.trace(name_, "disk " + describe(op));
     world_.hash.fold(op.offset ^ op.file.id << 8 ^ static_cast<std::uint64_t>(op.kind) << 60);
     const auto started = disk.start(now(), std::move(op));
-    world_.events.push({started.done_at, 0, id_, started.slot, life_, EventKind::disk_done, 0});
+    world_.events.push({started.done_at, 0, id_, started.slot, incarnation_, EventKind::disk_done, 0});
   }
   for (const Effects::Dial& dial : effects_.dial) {
     if (doomed()) return;
@@ -279,7 +279,7 @@ void NodeMachine::schedule_tick() {
   const Time at = std::max(wanted, now() + timer_resolution);
   if (at >= tick_at_) return;
   tick_at_ = at;
-  world_.events.push({at, 0, id_, 0, life_, EventKind::node_tick, 0});
+  world_.events.push({at, 0, id_, 0, incarnation_, EventKind::node_tick, 0});
 }
 
 void NodeMachine::after_step(unsigned kind) {

@@ -41,7 +41,7 @@ class NodeMachine final : public Host {
   const Node* node() const { return node_.get(); }
   MachineId id() const { return id_; }
   const std::string& name() const { return name_; }
-  std::uint32_t lives() const { return life_; }
+  std::uint32_t incarnations() const { return incarnation_; }
   Time local_time() const { return local(now()); }
   const NodeOptions& options() const { return options_; }
 
@@ -72,7 +72,7 @@ class NodeMachine final : public Host {
   std::unique_ptr<Node> node_;
   Effects effects_;
   std::vector<DiskDone> held_;  // completed while the process was paused
-  std::uint32_t life_ = 0;
+  std::uint32_t incarnation_ = 0;
   Time clock_offset_ = 0;
   std::int64_t drift_ppm_ = 0;
   Time tick_at_ = never;

@@ -169,7 +169,7 @@ bool Scenario::write_all(std::uint32_t node, std::uint32_t objects, std::uint32_
 }
 
 bool Scenario::read_all(std::uint32_t node, std::uint32_t vdi) {
-  // The connection may be one of a former life of the node, as the guest finds out by using it.
+  // The connection may be one of a former incarnation of the node, as the guest finds out by using it.
   if (guest(node, vdi).started() && wait(ask(OpClass::read, node, 0, 1, vdi)) == Answer::pending) return false;
   std::vector<Asked> asked;
   for (const Written& extent : written_[vdi])
@@ -321,7 +321,7 @@ std::string Scenario::settle() {
         return "disk " + std::to_string(vdi) + " cannot be read through node " + std::to_string(node) + ": " +
                trouble() + world_->troubles();
     }
-  if (!until([this] { return redundant() && world_->tidy(); }, settle_limit))
+  if (!until([this] { return redundant() && world_->collected(); }, settle_limit))
     return trouble().empty() ? "copies are not restored" + world_->troubles() : trouble();
   return world_->finish(true).what;
 }

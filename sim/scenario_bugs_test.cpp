@@ -25,7 +25,7 @@ void expect_caught(SimBug bug, const std::function<std::string()>& script) {
 // An owner falls silent until its removal is proposed; then it reaches the leader again, gets a lease, and never learns
 // what the log says.
 TEST(PlantedBugs, ALeaseForAMemberWhoseRemovalIsOnItsWay) {
-  expect_caught(SimBug::grant_to_condemned, [] {
+  expect_caught(SimBug::grant_while_removing, [] {
     Scenario s({.nodes = 3, .copies = 3});
     const std::uint32_t leader = s.leader();
     const std::uint32_t owner = (leader + 1) % 3;
@@ -44,7 +44,7 @@ TEST(PlantedBugs, ALeaseForAMemberWhoseRemovalIsOnItsWay) {
     s.unblock({leader}, {other});
     s.unblock({other}, {leader});
     s.wait(s.ask(OpClass::write, other, 0, 8), seconds(20));
-    EXPECT_TRUE(planted_bug != SimBug::count || s.came_by(Probe::lease_refused_condemned));
+    EXPECT_TRUE(planted_bug != SimBug::count || s.came_by(Probe::lease_refused_removing));
     return s.settle();
   });
 }
@@ -153,14 +153,15 @@ TEST(PlantedBugs, ACopyThatCouldNotBeReadWhenItMoved) {
     s.run(milliseconds(100));
     s.disk(2).config.read_error_per_million = 0;
     s.run(seconds(10));
-    EXPECT_TRUE(planted_bug != SimBug::count || s.came_by(Probe::mended_by_leftover));
+    EXPECT_TRUE(planted_bug != SimBug::count || s.came_by(Probe::repaired_by_leftover));
     return s.settle();
   });
 }
 
-// A disk from before the present life, whose number it repeats; the one member that has what was written in it is away.
-TEST(PlantedBugs, ALifeThatIsRepeated) {
-  expect_caught(SimBug::repeat_life, [] {
+// A disk from before the present incarnation, whose number it repeats; the one member that has what was written in it
+// is away.
+TEST(PlantedBugs, AIncarnationThatIsRepeated) {
+  expect_caught(SimBug::repeat_incarnation, [] {
     std::string said;
     for (std::uint64_t seed = 1; seed <= 4; ++seed) {  // what is lost with the power is a matter of chance
       Scenario s({.nodes = 3, .copies = 3, .seed = seed});
@@ -208,8 +209,8 @@ TEST(PlantedBugs, AnOldDiskThatIsLetIn) {
   });
 }
 
-// Likewise; but the one whose disk is put back was being drained, and is forgotten together with the life that its disk
-// must know.
+// Likewise; but the one whose disk is put back was being drained, and is forgotten together with the incarnation that
+// its disk must know.
 TEST(PlantedBugs, AMemberThatIsForgottenWhileItIsNeeded) {
   expect_caught(SimBug::forget_early, [] {
     Scenario s({.nodes = 4, .copies = 2, .objects = 16});

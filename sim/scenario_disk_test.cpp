@@ -76,12 +76,12 @@ void old_image(bool restarted_since, bool cleanly) {
     EXPECT_EQ(s.settle_without({who}), "") << "node " << who;
   }
 }
-TEST(OldDisk, OfTheLastLifeIsNotTrusted) { old_image(false, false); }
-TEST(OldDisk, OfAnEarlierLifeIsNotTrusted) { old_image(true, false); }
+TEST(OldDisk, OfTheLastIncarnationIsNotTrusted) { old_image(false, false); }
+TEST(OldDisk, OfAnEarlierIncarnationIsNotTrusted) { old_image(true, false); }
 TEST(OldDisk, OfACleanStopIsNotTrusted) { old_image(true, true); }
 
-// Of node 2, which has begun another life since.
-auto image_of_the_life_before(Scenario& s) {
+// Of node 2, which has begun another incarnation since.
+auto image_of_the_incarnation_before(Scenario& s) {
   EXPECT_TRUE(s.write_all(0, 4));
   EXPECT_EQ(s.flush(0), Answer::ok);
   s.cut_power({2});
@@ -91,12 +91,13 @@ auto image_of_the_life_before(Scenario& s) {
   return image;
 }
 
-// The machine is back so soon that nobody missed it, on a disk from before its present life began: that life's number
-// is given twice. It must not be taken for the one that holds what was written since; the member that does hold it is
-// away, and has to be waited for. The node stays out, however often it is started, until it has an empty disk.
-TEST(OldDisk, IsNotTakenForTheLifeThatItRepeats) {
+// The machine is back so soon that nobody missed it, on a disk from before its present incarnation began: that
+// incarnation's number is given twice. It must not be taken for the one that holds what was written since; the member
+// that does hold it is away, and has to be waited for. The node stays out, however often it is started, until it has an
+// empty disk.
+TEST(OldDisk, IsNotTakenForTheIncarnationThatItRepeats) {
   Scenario s({.nodes = 3, .copies = 3});
-  const auto image = image_of_the_life_before(s);
+  const auto image = image_of_the_incarnation_before(s);
   ASSERT_TRUE(s.write_all(0, 4));
   s.cut_power({0, 2});  // as many as three copies allow for; what was not flushed is with node 1 only
   s.disk(2).restore(*image);
@@ -122,7 +123,7 @@ TEST(OldDisk, IsNotTakenForTheLifeThatItRepeats) {
 // Nobody has to be there for it: the starts of an old disk do not add up to a newer one.
 TEST(OldDisk, ThatWasStartedOftenBeforeItMeetsTheOthersIsNotTrusted) {
   Scenario s({.nodes = 3, .copies = 2});
-  const auto image = image_of_the_life_before(s);
+  const auto image = image_of_the_incarnation_before(s);
   ASSERT_TRUE(s.write_all(0, 8));
   ASSERT_EQ(s.flush(0), Answer::ok);
   s.cut_power({2});
@@ -155,7 +156,7 @@ TEST(Restarts, ThatNobodySawKeepNoNodeOut) {
   }
   s.heal_network();
   EXPECT_EQ(s.settle(), "");
-  EXPECT_TRUE(s.came_by(Probe::old_life_shown));
+  EXPECT_TRUE(s.came_by(Probe::old_incarnation_shown));
 }
 
 TEST(MovedDisk, CarriesItsNodesIdentityToTheOtherMachine) {
@@ -334,17 +335,17 @@ TEST_F(CheckedDisk, ThatIsGoodIsLeftAsItIs) {
   const auto said = s.check_disk();
   EXPECT_TRUE(said.done && said.good());
   EXPECT_EQ(said.objects, objects + 1);
-  EXPECT_EQ(said.damaged + said.mended + said.restored, 0u);
+  EXPECT_EQ(said.damaged + said.repaired + said.restored, 0u);
   EXPECT_EQ(said.bytes, 3u * 4096 * (objects + 1));
   expect_good_from_now_on();
 }
 
-TEST_F(CheckedDisk, WithARottenBlockIsMended) {
+TEST_F(CheckedDisk, WithARottenBlockIsRepaired) {
   ASSERT_TRUE(s.disk(other).flip_bit_at(s.object_file(7), 5));
   const auto said = s.check_disk();
   EXPECT_TRUE(said.done && said.good());
   EXPECT_EQ(said.damaged, 1u);
-  EXPECT_EQ(said.mended, 1u);
+  EXPECT_EQ(said.repaired, 1u);
   expect_good_from_now_on();
 }
 
@@ -378,7 +379,7 @@ TEST_F(CheckedDisk, WithABlockThatNobodyHasSaysSoAndServesTheRest) {
     EXPECT_FALSE(said.good());
     EXPECT_EQ(said.lost, 1u);
     EXPECT_EQ(said.damaged, 3u);
-    EXPECT_EQ(said.mended, 0u);
+    EXPECT_EQ(said.repaired, 0u);
   }
   EXPECT_EQ(s.read(0, 7 * Scenario::object, 8), Answer::error);
   EXPECT_EQ(s.read(0, 6 * Scenario::object, 8), Answer::ok);
@@ -391,7 +392,7 @@ TEST_F(CheckedDisk, ThroughAChangeOfItsOwnerIsCheckedToTheEnd) {
   s.kill_after(s.owner(), 3);  // in the midst of it
   const auto said = s.check_disk(0, other);
   EXPECT_TRUE(said.done);
-  EXPECT_EQ(said.mended, 1u);
+  EXPECT_EQ(said.repaired, 1u);
   EXPECT_EQ(said.lost + said.unchecked, 0u);
   EXPECT_GT(said.absent, 0u) << "of the one that was killed";
   EXPECT_EQ(s.settle(), "");

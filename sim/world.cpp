@@ -147,7 +147,7 @@ bool World::all_up() const {
   return true;
 }
 
-bool World::tidy() {
+bool World::collected() {
   const bool first = scrubs_wanted_.empty();
   if (first) checks_wanted_ = admin->passes() + 2;
   bool all = !config.checks || admin->passes() >= checks_wanted_;
@@ -156,7 +156,7 @@ bool World::tidy() {
     // A pass that is under way may have been where a block rotted since.
     if (first) scrubs_wanted_.push_back(recovery.scrub_passes + 2);
     const bool rot = (config.faults & (bit(FaultClass::rot) | bit(FaultClass::lone_rot))) != 0 && !config.checks;
-    all = all && recovery.tidy && (!rot || recovery.scrub_passes >= scrubs_wanted_[i]);
+    all = all && recovery.collected && (!rot || recovery.scrub_passes >= scrubs_wanted_[i]);
   }
   return all;
 }
@@ -248,7 +248,7 @@ void World::on_phase() {
       enter(Phase::redundancy, redundancy_limit);
       break;
     case Phase::redundancy:
-      if (!clean() || !tidy()) break;
+      if (!clean() || !collected()) break;
       if (!config.final_power_loss || powered_off_) {
         enter(Phase::over, 0);
         break;
@@ -350,7 +350,7 @@ Report World::finish(bool compare) {
     report.checked_sectors += model->checked_sectors();
     report.inconclusive += model->inconclusive();
   }
-  for (const auto& node : nodes) report.restarts += node->lives() - 1;
+  for (const auto& node : nodes) report.restarts += node->incarnations() - 1;
   report.faults = faults->count();
   report.simulated = now;
   report.steps = hash.steps();

@@ -91,7 +91,7 @@ class World {
   bool redundant() const;
   bool all_up() const;  // as clean, but some copies may have yet to be made
   // Of a clean one: nobody stores what belongs elsewhere, and where blocks rot the scrub has read everything since.
-  bool tidy();
+  bool collected();
   std::uint32_t gateways() const { return config.nodes - config.witnesses; }  // nodes that serve guests: the first ones
   bool healed() const { return phase_ >= Phase::settle; }
 

@@ -76,8 +76,8 @@ TEST(World, EachProbeLeftToScenariosIsAssertedByOne) {
 // Planted bugs that hardly another run notices than the one by which they were found; it passes without them, see
 // above.
 TEST(World, RegressionsNoticeTheBugsThatTheyWereFoundBy) {
-  static constexpr std::pair<SimBug, std::string_view> found_by[] = {{SimBug::one_life_for_all, "seed-12046.txt"},
-                                                                     {SimBug::keep_unacknowledged, "seed-2830.txt"}};
+  static constexpr std::pair<SimBug, std::string_view> found_by[] = {
+      {SimBug::one_incarnation_for_all, "seed-12046.txt"}, {SimBug::keep_unacknowledged, "seed-2830.txt"}};
   for (const auto& [bug, file] : found_by) {
     planted_bug = bug;
     const Report report = run_regression(regressions / file);

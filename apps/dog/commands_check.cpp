@@ -49,7 +49,7 @@ json as_json(const Checked& checked) {
           {"copies", f.copies},
           {"bytes", f.bytes},
           {"damaged_blocks", f.damaged},
-          {"mended_blocks", f.mended},
+          {"repaired_blocks", f.repaired},
           {"restored_copies", f.restored},
           {"lost_blocks", f.lost},
           {"absent_copies", f.absent},
@@ -63,7 +63,7 @@ void print_table(const std::vector<Checked>& disks) {
                {"COPIES READ", Align::right},
                {"BYTES", Align::right},
                {"DAMAGED BLOCKS", Align::right},
-               {"MENDED", Align::right},
+               {"REPAIRED", Align::right},
                {"COPIES RESTORED", Align::right},
                {"LOST BLOCKS", Align::right},
                {"COPIES AWAY", Align::right},
@@ -78,7 +78,7 @@ void print_table(const std::vector<Checked>& disks) {
                number(f.copies, Tone::plain),
                {client::format_size(f.bytes)},
                number(f.damaged, Tone::warning),
-               number(f.mended, Tone::good),
+               number(f.repaired, Tone::good),
                number(f.restored, Tone::good),
                number(f.lost, Tone::bad),
                number(f.absent, Tone::bad),
@@ -196,7 +196,7 @@ void add_check_commands(CLI::App& app, const Options& options, Client& client) {
       "check", "Say what is wrong with the cluster; exit code 6 if anything is");
   cluster->footer(
       examples({{"dog cluster check", "each trouble, with what to do about it"},
-                {"dog cluster check --repair", "and reads every copy of every VDI, and mends what is wrong"},
+                {"dog cluster check --repair", "and reads every copy of every VDI, and repairs what is wrong"},
                 {"dog cluster check >/dev/null || mail ...", "for a timer: 0 healthy, 6 not, 2 no answer"}}));
   auto repair = std::make_shared<bool>(false);
   cluster->add_flag("--repair", *repair,
@@ -205,8 +205,8 @@ void add_check_commands(CLI::App& app, const Options& options, Client& client) {
 
   auto* vdi = app.get_subcommand("vdi")->add_subcommand(
       "check",
-      "Read every copy of a VDI, mend damaged blocks and make copies whole; exit code 6 if something stays wrong");
-  vdi->footer(examples({{"dog vdi check disk", "what was read, found and mended; clients may work meanwhile"}}));
+      "Read every copy of a VDI, repair damaged blocks and make copies whole; exit code 6 if something stays wrong");
+  vdi->footer(examples({{"dog vdi check disk", "what was read, found and repaired; clients may work meanwhile"}}));
   auto name = std::make_shared<std::string>();
   vdi->add_option("name", *name, "Name of the VDI")->required()->type_name("NAME");
   vdi->callback([&options, &client, name] { check_one(options, client, *name); });

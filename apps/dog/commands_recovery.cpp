@@ -61,7 +61,7 @@ json to_json(const NodeView& view) {
           {"clean_epoch", r.clean_epoch},
           {"enabled", r.enabled},
           {"sweeping", r.sweeping},
-          {"tidy", r.tidy},
+          {"collected", r.collected},
           {"busy", r.busy},
           {"objects_found", r.found},
           {"objects_open", r.open},
@@ -70,7 +70,7 @@ json to_json(const NodeView& view) {
           {"pulls", r.pulls},
           {"pulled_objects", r.pulled_objects},
           {"pulled_bytes", r.pulled_bytes},
-          {"mended_blocks", r.mended_blocks},
+          {"repaired_blocks", r.repaired_blocks},
           {"lost_blocks", r.lost_blocks},
           {"removed_copies", r.removed},
           {"removed_leftovers", r.leftovers},
@@ -131,7 +131,7 @@ void print_table(const std::vector<NodeView>& views) {
                {"SWEPT", Align::right},
                {"PULLED", Align::right},
                {"OBJECTS", Align::right},
-               {"MENDED", Align::right},
+               {"REPAIRED", Align::right},
                {"LOST", Align::right},
                {"REMOVED", Align::right},
                {"SCRUBBED", Align::right},
@@ -147,8 +147,8 @@ void print_table(const std::vector<NodeView>& views) {
                               : r.sweeping  ? "sweeping"
                               : r.pulls > 0 ? "copying"
                               : !clean      ? "waits for others"
-                              : r.tidy      ? "done"
-                                            : "tidying";
+                              : r.collected ? "done"
+                                            : "collecting";
     table.add({{view.address},
                {state, !r.enabled ? Tone::warning
                        : clean    ? Tone::good
@@ -156,7 +156,7 @@ void print_table(const std::vector<NodeView>& views) {
                {clean ? "-" : fmt::format("{}/{}", r.at, r.end)},
                {format_size(r.pulled_bytes)},
                {std::to_string(r.pulled_objects)},
-               {std::to_string(r.mended_blocks)},
+               {std::to_string(r.repaired_blocks)},
                {std::to_string(r.lost_blocks), r.lost_blocks > 0 ? Tone::bad : Tone::plain},
                {std::to_string(r.removed + r.leftovers + r.orphans)},
                {format_size(r.scrubbed_bytes)},

@@ -25,16 +25,16 @@ class Cluster {
     clean();
   }
 
-  void join(NodeId id, Incarnation life) {
+  void join(NodeId id, Incarnation incarnation) {
     cluster::Member member;
     member.id = id;
-    member.incarnation = life;
+    member.incarnation = incarnation;
     member.zone = static_cast<std::uint32_t>(id);
     member.vnodes = vnodes;
     member.up = true;
-    apply(cluster::Join{member, life - 1});
+    apply(cluster::Join{member, incarnation - 1});
   }
-  void remove(NodeId id, Incarnation life) { apply(cluster::Remove{id, life, false}); }
+  void remove(NodeId id, Incarnation incarnation) { apply(cluster::Remove{id, incarnation, false}); }
   void clean() { apply(cluster::MarkClean{state.epoch()}); }
   std::size_t bytes() const {
     std::string text;

@@ -14,6 +14,7 @@
 #include "child.hpp"
 #include "core/base/sim_probe.hpp"
 #include "epochs.hpp"
+#include "seed_hashes.hpp"
 #include "shrink.hpp"
 #include "sim/figure8.hpp"
 #include "sim/reconfiguration.hpp"
@@ -206,11 +207,12 @@ bool try_script(const SimBugInfo& bug) {
 
 // Hardly a seed reaches these, and scenarios of their own do (sim/scenario_bugs_test.cpp), or the runs by which they
 // were found (sim/world_test.cpp): the unit tests of the debug build run them.
-constexpr SimBug of_scenarios[] = {SimBug::grant_to_condemned,  SimBug::believe_old_reads, SimBug::lost_copy_untold,
-                                   SimBug::promote_unheard,     SimBug::call_nobody,       SimBug::collect_unread,
-                                   SimBug::tell_unwritten,      SimBug::skip_establish,    SimBug::newer_means_done,
-                                   SimBug::one_life_for_all,    SimBug::repeat_life,       SimBug::full_counts_as_copy,
-                                   SimBug::keep_unacknowledged, SimBug::beats_behind_bulk, SimBug::forget_early};
+constexpr SimBug of_scenarios[] = {
+    SimBug::grant_while_removing,    SimBug::believe_old_reads,  SimBug::lost_copy_untold,
+    SimBug::promote_unheard,         SimBug::call_nobody,        SimBug::collect_unread,
+    SimBug::tell_unwritten,          SimBug::skip_establish,     SimBug::newer_means_done,
+    SimBug::one_incarnation_for_all, SimBug::repeat_incarnation, SimBug::full_counts_as_copy,
+    SimBug::keep_unacknowledged,     SimBug::beats_behind_bulk,  SimBug::forget_early};
 
 int try_bug(std::uint64_t first, std::uint64_t last, const BatchOptions& options, const SimBugInfo& bug) {
   if (try_script(bug)) return 0;
@@ -282,6 +284,8 @@ int main(int argc, char** argv) {
   std::string regression_file;
   std::string replay_file;
   std::string history_file;
+  std::string hashes_to_write;
+  std::string hashes_to_compare;
   BatchOptions options;
   bool log = false;
   bool determinism = false;
@@ -297,6 +301,9 @@ int main(int argc, char** argv) {
   app.add_option("--timeout", options.seconds_per_seed, "seconds of real time for a seed");
   app.add_flag("--first", stop_at_first, "with --seeds: stop at the first failure");
   app.add_flag("--check-determinism", determinism, "run each seed twice and compare every step");
+  app.add_option("--write-hashes", hashes_to_write, "with --seeds: write the trace hash of each to this file");
+  app.add_option("--compare-hashes", hashes_to_compare,
+                 "with --seeds: compare their traces with those that --write-hashes wrote");
   app.add_option("--bug", bug_name, "plant this bug; with --seeds, say how many seeds catch it");
   app.add_flag("--bugs", bugs, "with --seeds: try every planted bug");
   app.add_flag("--probes", show_probes,
@@ -367,6 +374,8 @@ int main(int argc, char** argv) {
       return 1;
     }
     if (determinism) return check_determinism(first, last, options);
+    if (!hashes_to_write.empty()) return write_hashes(hashes_to_write, first, last, options);
+    if (!hashes_to_compare.empty()) return compare_hashes(hashes_to_compare, first, last, options);
     if (bug) return try_bug(first, last, options, *bug);
     if (bugs) {
       int missed = 0;

@@ -7,16 +7,16 @@
 
 namespace sd {
 
-// A member's identity for life: drawn at random at its first start and kept in its data directory. 0 is nobody.
+// A member's identity for incarnation: drawn at random at its first start and kept in its data directory. 0 is nobody.
 using NodeId = std::uint64_t;
 // How logs and `dog` show it, and other random ids: sixteen hexadecimal digits; "-" for 0.
 std::string id_text(std::uint64_t id);
 
-// One life of a node, from a start to the next: the upper half counts the starts, the lower half is drawn at random. A
-// member that restarted may have lost what it had not flushed, so peers must tell its lives apart; and a disk that is
-// brought back as it was some time ago gives the same count again. So two lives are the same one only if all of the
-// number is equal, and which of two came later only the node's own list of its earlier lives can tell (see
-// peer::Hello), not their order.
+// One incarnation of a node, from a start to the next: the upper half counts the starts, the lower half is drawn at
+// random. A member that restarted may have lost what it had not flushed, so peers must tell its incarnations apart; and
+// a disk that is brought back as it was some time ago gives the same count again. So two incarnations are the same one
+// only if all of the number is equal, and which of two came later only the node's own list of its earlier incarnations
+// can tell (see peer::Hello), not their order.
 using Incarnation = std::uint64_t;
 constexpr Incarnation incarnation_of(std::uint64_t starts, std::uint64_t drawn) {
   return starts << 32 | (drawn & UINT32_MAX);

@@ -28,7 +28,7 @@
   X(remove_early, "a leader removes a member whose lease may still run")                                              \
   X(forget_incarnation, "a member that restarted counts as one that kept its volatile data")                          \
   X(flush_one_member, "an owner flushes only its own copy")                                                           \
-  X(mend_unchecked, "a damaged block is replaced by what another member has there, whatever it is")                   \
+  X(repair_unchecked, "a damaged block is replaced by what another member has there, whatever it is")                 \
   X(start_needs_space, "a node's second start takes new space on its disk")                                           \
   X(collect_early, "a member removes a copy that belongs elsewhere before it is there")                               \
   X(raft_learner_counts, "a leader counts a learner's copy as a voter's")                                             \
@@ -45,14 +45,14 @@
   X(collect_nothing, "a member keeps what it stores in vain")                                                         \
   X(scrub_nothing, "the scrub finds nothing")                                                                         \
   X(delta_keeps_all, "the source of a copy takes every block that the other holds for an equal one")                  \
-  X(grant_to_condemned, "a leader grants a lease to a member whose removal it has proposed")                          \
+  X(grant_while_removing, "a leader grants a lease to a member whose removal it has proposed")                        \
   X(lease_from_grant, "a lease counts from when it was granted, not from when it was asked for")                      \
   X(keep_unacknowledged, "a write that only a restarted member holds is kept, though nobody knows whose it was")      \
   X(repeat_writes, "an owner carries a forwarded write out again that an earlier owner had carried out")              \
   X(clean_too_early, "history counts as over although owners have not swept their disks")                             \
   X(remove_one_by_one, "members that fell silent together are removed one after the other")                           \
-  X(repeat_life, "a node's lives are only counted, so that an old disk gives a number again")                         \
-  X(old_disk_joins, "a node whose disk is older than its last life is let in like one that has restarted")            \
+  X(repeat_incarnation, "a node's incarnations are only counted, so that an old disk gives a number again")           \
+  X(old_disk_joins, "a node whose disk is older than its last incarnation is let in like one that has restarted")     \
   X(full_counts_as_copy, "a member that has no room for its copy counts as one that has it")                          \
   X(forget_early, "a member leaves the list although not every object is redundant without it")                       \
   X(check_skips_copies, "a check of a disk reads one copy of each object")                                            \
@@ -62,8 +62,8 @@
   X(skip_establish, "an owner serves what a peering found without writing the decision down")                         \
   X(newer_means_done, "a write under way counts as carried out once anything newer was written down")                 \
   X(beats_behind_bulk, "leases and the cluster log wait behind the data that is queued for a node")                   \
-  X(one_life_for_all,                                                                                                 \
-    "a node names the same earlier life to everybody, whoever asked for it, and begins every connection anew")
+  X(one_incarnation_for_all,                                                                                          \
+    "a node names the same earlier incarnation to everybody, whoever asked for it, and begins every connection anew")
 
 namespace sd {
 

@@ -32,11 +32,11 @@
   X(first_write_voids, "a first write finds what an earlier generation left")                                     \
   X(pull_repeated, "an owner repeats a pull that is under way")                                                   \
   X(lease_lost, "a node that serves stops, since its lease has ended")                                            \
-  X(lease_refused_condemned, "no lease: the member's removal is on its way")                                      \
+  X(lease_refused_removing, "no lease: the member's removal is on its way")                                       \
   X(lease_refused_early, "no lease: the leader has not applied what it inherited")                                \
   X(lease_refused_alone, "no lease: the leader has not heard a majority lately")                                  \
   X(old_disk_refused, "a node comes back with an older disk, and is refused")                                     \
-  X(old_life_shown, "a node is asked for a life that it did not name, and that its disk knows")                   \
+  X(old_incarnation_shown, "a node is asked for an incarnation that it did not name, and that its disk knows")    \
   X(member_silent, "a member is removed because it is silent")                                                    \
   X(member_gone, "a member is removed because nobody listens where it listened")                                  \
   X(raft_conflict, "entries that were never committed are dropped")                                               \
@@ -51,7 +51,7 @@
   X(metadata_lost, "an object's newest metadata is lost with changes that the journal no longer has")             \
   X(read_from_older_copy, "a member answers a read from a state older than the one it had acknowledged")          \
   X(lost_copy_told, "a member tells the owner that its copy is not whole")                                        \
-  X(mended_by_leftover, "blocks that were lost are found in a copy that was about to be removed")                 \
+  X(repaired_by_leftover, "blocks that were lost are found in a copy that was about to be removed")               \
   X(check_finds_old_copy, "a check of a disk meets a member without a whole copy")                                \
   X(check_gives_up, "a check of a disk leaves an object as it is")                                                \
   X(block_damaged, "a read finds a damaged block")
@@ -75,9 +75,9 @@ struct ProbeInfo {
 // these paths and says so (Scenario::came_by); all others must be reached by the seeds of `sheepsim --probes`.
 inline constexpr Probe probes_of_scenarios[] = {
     Probe::establishes_twice,     Probe::first_write_voids,     Probe::index_page_fails,
-    Probe::journal_damaged,       Probe::mended_by_leftover,    Probe::metadata_lost,
-    Probe::old_life_shown,        Probe::peering_fails_waiting, Probe::request_fenced,
-    Probe::peering_patience_over, Probe::read_from_older_copy,  Probe::lease_refused_condemned,
+    Probe::journal_damaged,       Probe::repaired_by_leftover,  Probe::metadata_lost,
+    Probe::old_incarnation_shown, Probe::peering_fails_waiting, Probe::request_fenced,
+    Probe::peering_patience_over, Probe::read_from_older_copy,  Probe::lease_refused_removing,
     Probe::forward_behind_end,
 };
 

@@ -337,7 +337,7 @@ struct SetThrottle {               // -> Success; of every node
   std::uint64_t busy = 0, idle = 0;  // bytes per second while clients work, and while they do not; 0: no limit
   static void fields(auto& s, auto&& f) { f(s.busy, s.idle); }
 };
-// -> Data(VdiCheckReport): reads every copy, mends what is wrong, and says from where to go on
+// -> Data(VdiCheckReport): reads every copy, repairs what is wrong, and says from where to go on
 struct VdiCheck {
   static constexpr std::uint32_t number = 1040;
   std::string name;
@@ -579,15 +579,15 @@ struct NodeReport {
 struct RecoveryReport {  // see RecoveryStatus
   std::uint64_t id = 0;
   std::uint32_t epoch = 0, clean_epoch = 0;
-  bool enabled = true, sweeping = false, tidy = false, busy = false;
+  bool enabled = true, sweeping = false, collected = false, busy = false;
   std::uint64_t found = 0, open = 0, at = 0, end = 0;
-  std::uint64_t pulls = 0, pulled_objects = 0, pulled_bytes = 0, mended_blocks = 0, lost_blocks = 0;
+  std::uint64_t pulls = 0, pulled_objects = 0, pulled_bytes = 0, repaired_blocks = 0, lost_blocks = 0;
   std::uint64_t removed = 0, leftovers = 0, orphans = 0, kept = 0;
   std::uint64_t scrub_passes = 0, scrubbed_objects = 0, scrubbed_bytes = 0, scrub_left = 0, unreadable_objects = 0;
   std::uint64_t rate_busy = 0, rate_idle = 0;
   static void fields(auto& s, auto&& f) {
-    f(s.id, s.epoch, s.clean_epoch, s.enabled, s.sweeping, s.tidy, s.busy, s.found, s.open, s.at, s.end, s.pulls,
-      s.pulled_objects, s.pulled_bytes, s.mended_blocks, s.lost_blocks, s.removed, s.leftovers, s.orphans, s.kept,
+    f(s.id, s.epoch, s.clean_epoch, s.enabled, s.sweeping, s.collected, s.busy, s.found, s.open, s.at, s.end, s.pulls,
+      s.pulled_objects, s.pulled_bytes, s.repaired_blocks, s.lost_blocks, s.removed, s.leftovers, s.orphans, s.kept,
       s.scrub_passes, s.scrubbed_objects, s.scrubbed_bytes, s.scrub_left, s.unreadable_objects, s.rate_busy,
       s.rate_idle);
   }

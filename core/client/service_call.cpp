@@ -579,7 +579,7 @@ void Service::Call::on(NodeRecovery&) {
   report.clean_epoch = state.epochs.empty() ? 0 : state.epochs.front().epoch;
   report.enabled = r.enabled;
   report.sweeping = r.sweeping;
-  report.tidy = r.tidy;
+  report.collected = r.collected;
   report.busy = r.busy;
   report.found = r.found;
   report.open = r.open;
@@ -588,7 +588,7 @@ void Service::Call::on(NodeRecovery&) {
   report.pulls = r.pulls;
   report.pulled_objects = r.pulled_objects;
   report.pulled_bytes = r.pulled_bytes;
-  report.mended_blocks = r.mended_blocks;
+  report.repaired_blocks = r.repaired_blocks;
   report.lost_blocks = r.lost_blocks;
   report.removed = r.removed;
   report.leftovers = r.leftovers;
@@ -737,7 +737,7 @@ CheckReport check_cluster(const cluster::State& state, const NodeStatus& status)
   if (!status.open) add(Severity::error, "the asked node is still reading its files");
   if (status.leader_id == 0)
     add(Severity::error,
-        "no leader: the asked node cannot reach a majority of the cluster; start the missing nodes or mend the "
+        "no leader: the asked node cannot reach a majority of the cluster; start the missing nodes or repair the "
         "network");
   if (!state.formatted && status.leader_id != 0)
     add(Severity::error, "the cluster is not formatted; run `dog cluster format`");

@@ -51,7 +51,7 @@ TEST_F(Absence, MovesNothingDuringTheGraceTime) {
 TEST_F(Absence, GivesItsShareToOthersWhenTheGraceIsOver) {
   cluster(5, 2);
   run(Remove{3, 1, false});
-  EXPECT_EQ(run(Expel{3, 2}).status, Status::stale) << "of another life";
+  EXPECT_EQ(run(Expel{3, 2}).status, Status::stale) << "of another incarnation";
   const Epoch before = state.epoch();
   EXPECT_EQ(run(Expel{3, 1}).status, Status::ok);
   EXPECT_EQ(state.epoch(), before + 1);
@@ -69,7 +69,7 @@ TEST_F(Absence, ANewMemberAtItsAddressTakesItsShareAtOnceAndItsPlaceWhenAllIsCop
     EXPECT_EQ(acting(i, 3).size(), 3u) << "no slot is kept for a disk that is gone";
   EXPECT_EQ(run(Forget{3, 1}).status, Status::stale) << "it may hold what is not copied yet";
   EXPECT_EQ(run(MarkClean{state.epoch()}).status, Status::ok);
-  EXPECT_EQ(run(Forget{3, 2}).status, Status::stale) << "of another life";
+  EXPECT_EQ(run(Forget{3, 2}).status, Status::stale) << "of another incarnation";
   EXPECT_EQ(run(Forget{3, 1}).status, Status::ok);
   EXPECT_EQ(state.member(3), nullptr);
   EXPECT_EQ(run(Forget{4, 1}).status, Status::stale) << "it is up";

@@ -13,7 +13,7 @@ class Placement {
    public:
     EpochRecord record;
     Ring ring;
-    // The life of a member in that epoch; 0: it was not part of it.
+    // The incarnation of a member in that epoch; 0: it was not part of it.
     Incarnation incarnation(NodeId id) const;
     // Who took part in every write to the object in that epoch: those of its members that were up. Empty: it could not
     // be written.

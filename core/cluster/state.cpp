@@ -125,7 +125,7 @@ Result State::perform(std::uint64_t index, const Join& join) {
   if (found == members.end()) {
     if (members.size() >= limits::max_members) return {Status::busy};
   } else {
-    // Its disk must have been there in the life that it had last, or it is an old one.
+    // Its disk must have been there in the incarnation that it had last, or it is an old one.
     if (wanted.incarnation != found->second.incarnation && join.follows != found->second.incarnation)
       return {Status::stale};
   }

@@ -28,7 +28,7 @@ namespace sd::cluster {
 
 struct Member {
   NodeId id = 0;
-  Incarnation incarnation = 0;  // of its current or last life
+  Incarnation incarnation = 0;  // of its current or last incarnation
   Endpoint address;             // the client port; the peer port is one above
   std::uint32_t zone = 0;       // copies of an object go to members of different zones
   std::uint16_t vnodes = 0;     // points on the ring; 0: a gateway or a witness, which stores nothing
@@ -86,7 +86,7 @@ struct Format {
   std::uint8_t copies = 0;
   bool force = false;
 };
-// also: a restart of a known member, whose disk has seen that life of it
+// also: a restart of a known member, whose disk has seen that incarnation of it
 struct Join {
   Member member;
   Incarnation follows = 0;

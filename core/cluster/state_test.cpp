@@ -39,11 +39,11 @@ TEST_F(ClusterState, EachChangeOfTheRingIsOneEpoch) {
   EXPECT_EQ(state.epoch(), 3u);
   run(Join{node(2)});  // nothing new
   EXPECT_EQ(state.epoch(), 3u);
-  EXPECT_EQ(run(Join{node(2, 2)}).status, Status::stale);  // on a disk that knows nothing of its last life
+  EXPECT_EQ(run(Join{node(2, 2)}).status, Status::stale);  // on a disk that knows nothing of its last incarnation
   run(Join{node(2, 2), 1});                                // restarted
   EXPECT_EQ(state.epoch(), 4u);
   EXPECT_EQ(run(Join{node(2, 1)}).status, Status::stale);     // asked for before it restarted
-  EXPECT_EQ(run(Remove{2, 1, false}).status, Status::stale);  // of a life that is over
+  EXPECT_EQ(run(Remove{2, 1, false}).status, Status::stale);  // of an incarnation that is over
   EXPECT_EQ(state.epoch(), 4u);
   run(Remove{2, 2, false});
   EXPECT_EQ(state.epoch(), 5u);
@@ -115,7 +115,7 @@ TEST_F(ClusterState, MembersThatAreRemovedTogetherLeaveNoEpochInBetween) {
   EXPECT_EQ(state.epoch(), before + 1);
   EXPECT_FALSE(state.is_up(1, 1));
   EXPECT_FALSE(state.is_up(2, 1));
-  EXPECT_TRUE(state.is_up(3, 1)) << "that was another life of it";
+  EXPECT_TRUE(state.is_up(3, 1)) << "that was another incarnation of it";
   EXPECT_EQ(run(Remove{1, 1, false, {{2, 1}}}).status, Status::stale);
   EXPECT_EQ(run(Remove{1, 1, false, {{3, 1}}}).status, Status::ok) << "one of them is up yet";
 }

@@ -17,14 +17,14 @@ struct CheckCounts {
   std::uint64_t copies = 0;   // of those that were read, each block of each
   std::uint64_t bytes = 0;
   std::uint64_t damaged = 0;    // blocks found damaged, over all copies ...
-  std::uint64_t mended = 0;     // ... and replaced by good ones; the others are lost, or were overwritten meanwhile
+  std::uint64_t repaired = 0;   // ... and replaced by good ones; the others are lost, or were overwritten meanwhile
   std::uint64_t lost = 0;       // blocks of the disk that no member has a good copy of
   std::uint64_t restored = 0;   // copies that were missing, incomplete or old, and were made whole
   std::uint64_t absent = 0;     // copies that ought to be, and whose member is down
   std::uint64_t unchecked = 0;  // objects that could not be checked, or not be made whole
 
   static void fields(auto& c, auto&& f) {
-    f(c.objects, c.copies, c.bytes, c.damaged, c.mended, c.lost, c.restored, c.absent, c.unchecked);
+    f(c.objects, c.copies, c.bytes, c.damaged, c.repaired, c.lost, c.restored, c.absent, c.unchecked);
   }
   CheckCounts& operator+=(const CheckCounts& more) {
     fields(*this, [&](auto&... sum) { fields(more, [&](const auto&... one) { ((sum += one), ...); }); });

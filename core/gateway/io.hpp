@@ -17,7 +17,7 @@ struct IoRequest {
     // answer: one bit for each object of [offset, offset + length * object size), set if it may hold data; offset is
     // aligned
     map,
-    // reads every copy of the same objects, or of the first of them, and mends what is wrong; answer: CheckAnswer
+    // reads every copy of the same objects, or of the first of them, and repairs what is wrong; answer: CheckAnswer
     // (check.hpp)
     check,
   };

@@ -291,10 +291,10 @@ void Volume::start_read(Time now, Object& object, std::uint64_t id, VolumeEffect
   if (contains(members, self_) && !contains(op.tried, self_)) target = self_;
   for (const NodeId member : members)
     if (target == 0 && !contains(op.tried, member)) target = member;
-  if (target == 0 && op.bad_copy && !op.mended) {
+  if (target == 0 && op.bad_copy && !op.repaired) {
     // Each copy is damaged somewhere in the range, not necessarily in the same place; and members of earlier epochs may
     // have good blocks.
-    op.mended = true;
+    op.repaired = true;
     op.bad_copy = false;
     op.tried.clear();
     object.waiting.push_front(id);
@@ -395,9 +395,9 @@ void Volume::on_write_reply(Time now, std::uint64_t id, Op& op, NodeId from, Rep
     case Status::damaged:
     case Status::invalid:
     case Status::no_space: {
-      if (reply.status == Status::damaged && !op.mended) {
-        op.mended = true;
-        // mended by peering, which then sends the write again
+      if (reply.status == Status::damaged && !op.repaired) {
+        op.repaired = true;
+        // repaired by peering, which then sends the write again
         if (!contains(object.damaged, from)) object.damaged.push_back(from);
         demote(now, object, out);
         return;
@@ -413,8 +413,8 @@ void Volume::on_write_reply(Time now, std::uint64_t id, Op& op, NodeId from, Rep
 }
 
 // Nobody waits for the outcome: a block that stays damaged is met again by the next read, or by the scrub.
-void Volume::ask_to_mend(const Object& object, NodeId member, const Op& op, VolumeEffects& out) {
-  Request request = make(Request::Op::mend, 0, object.oid);
+void Volume::ask_to_repair(const Object& object, NodeId member, const Op& op, VolumeEffects& out) {
+  Request request = make(Request::Op::repair, 0, object.oid);
   request.offset = op.offset;
   request.length = op.length;
   for (const NodeId other : object.acting)
@@ -438,7 +438,7 @@ void Volume::on_read_reply(Time now, std::uint64_t id, Op& op, NodeId from, Repl
       }
       --object.reads;
       if (op.bad_copy) {
-        for (const NodeId member : op.tried) ask_to_mend(object, member, op, out);
+        for (const NodeId member : op.tried) ask_to_repair(object, member, op, out);
         out.notices.push_back("object " + to_string(object.oid) +
                               ": damaged blocks are being replaced from another member");
       }

@@ -124,7 +124,7 @@ class Volume {
     ActingSet tried;        // read: members that failed
     bool bad_copy = false;  // read: a member's copy turned out damaged
     // read, write: damage stood in its way once, and everybody was asked for good blocks
-    bool mended = false;
+    bool repaired = false;
     std::uint32_t entry = 0;  // load_page: the page; set_entry: the data object's index
   };
 
@@ -241,7 +241,7 @@ class Volume {
   Request pull_request(const Object& object, NodeId member) const;
   void hurry(Object& object, VolumeEffects& out);
   static std::vector<NodeId> helpers_for(const Object& object, NodeId member, NodeId source);
-  void ask_to_mend(const Object& object, NodeId member, const Op& op, VolumeEffects& out);
+  void ask_to_repair(const Object& object, NodeId member, const Op& op, VolumeEffects& out);
   void on_pull_reply(Time now, std::uint64_t id, Op& op, NodeId from, Reply&& reply, VolumeEffects& out);
   void serve_reads_only(Time now, Object& object, VolumeEffects& out);
   void pump_reads(Time now, Object& object, VolumeEffects& out);

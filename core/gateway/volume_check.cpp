@@ -1,7 +1,7 @@
 // The check that an operator asks for: every copy of every object is read at its members, each block against its
 // checksum, and what is wrong is put right as it is found.
 //
-// Nothing of its own is needed for that. A member mends damaged blocks as for the scrub; and one whose copy turns out
+// Nothing of its own is needed for that. A member repairs damaged blocks as for the scrub; and one whose copy turns out
 // to be missing, incomplete or older than the owner knows it to be is the owner's reason to ask all members anew, which
 // makes their copies equal. So a check disturbs no client: it only ever does early what else would be done when
 // somebody comes by.
@@ -16,7 +16,7 @@
 #include "core/base/sim_bug.hpp"
 #include "core/base/sim_probe.hpp"
 #include "core/gateway/member_set.hpp"
-#include "core/gateway/mend_request.hpp"
+#include "core/gateway/repair_request.hpp"
 #include "core/gateway/volume.hpp"
 
 namespace sd {
@@ -153,7 +153,7 @@ bool Volume::read_copies(Time now, const Object& object, Checked& checked, Volum
 }
 
 Volume::Request Volume::check_request(const Checked& checked, NodeId member) const {
-  Request request = whole_mend(state_, placement_, member, checked.oid);
+  Request request = whole_repair(state_, placement_, member, checked.oid);
   request.id = checked.op;
   request.background = true;
   return request;
@@ -174,18 +174,18 @@ void Volume::on_check_reply(Time now, std::uint64_t id, Op& op, NodeId from, con
   const bool lacks = op.version != Version{} && !whole && (read || reply.status == Status::behind);
   CheckCounts& counts = checked->counts;
   if (!read && !lacks && reply.status != Status::behind) {
-    // What was mended before it was cut short is not found damaged again.
-    counts.damaged += reply.read.mended;
-    counts.mended += reply.read.mended;
+    // What was repaired before it was cut short is not found damaged again.
+    counts.damaged += reply.read.repaired;
+    counts.repaired += reply.read.repaired;
     if (reply.status == Status::busy) checked->since = now;
     return;  // asked again by tick
   }
   checked->since = now;
   take(op.waiting_for, from);
-  counts.mended += reply.read.mended;
+  counts.repaired += reply.read.repaired;
   if (lacks) {
     SD_SOMETIMES(true, check_finds_old_copy);
-    counts.damaged += reply.read.mended;
+    counts.damaged += reply.read.repaired;
     checked->old_copy = true;
   } else {
     counts.copies += whole;

@@ -19,8 +19,8 @@ namespace sd {
 //
 // Leases and elections must not depend on how much data waits for a slow path. So messages of two classes share the
 // connection:
-// - control (the cluster log, leases, joining, lives) goes straight to `queue`, behind what is committed there: the
-//   rest of one frame and some `ahead` more, which is a fraction of a second on any path worth the name;
+// - control (the cluster log, leases, joining, incarnations) goes straight to `queue`, behind what is committed there:
+//   the rest of one frame and some `ahead` more, which is a fraction of a second on any path worth the name;
 // - bulk (whatever may carry payload: requests for objects and of gateways, and their answers) waits in `bulk` while
 //   `queue` holds enough.
 // The order within each class is kept, a Hello is first, and bulk never overtakes control. Control may overtake bulk.
@@ -55,8 +55,8 @@ struct OutLink {
   bool refused = false;  // the last dial was answered: nobody listens there ...
   Time refused_at = 0;   // ... at this time
   Time probed_at = 0;    // dialled out of turn
-  // an earlier life of this node that whoever listens there knows it by; 0: none in particular
-  Incarnation life_asked_for = 0;
+  // an earlier incarnation of this node that whoever listens there knows it by; 0: none in particular
+  Incarnation incarnation_asked_for = 0;
 };
 
 // The receiving side of one connection. Nothing is known of the sender until its Hello.
@@ -65,7 +65,7 @@ struct InLink {
   peer::Receiver receiver;
   std::optional<peer::Hello> hello;
   // not 0: the sender is not welcome, but may say that this node is not welcome to it either; closed afterwards
-  Time deaf_until = 0;
+  Time ignored_until = 0;
 };
 
 }  // namespace sd

@@ -31,7 +31,7 @@ std::optional<Identity> decode_identity(std::span<const std::byte> slot) {
   if (r.u32() != identity_magic || r.u32() != identity_version) return {};
   identity.id = r.u64();
   identity.incarnation = r.u64();
-  for (auto n = r.count(max_kept_lives); n > 0 && !r.failed(); --n) identity.earlier.push_back(r.u64());
+  for (auto n = r.count(max_kept_incarnations); n > 0 && !r.failed(); --n) identity.earlier.push_back(r.u64());
   const std::size_t size = slot.size() - r.remaining();
   if (r.u32() != crc32c(slot.first(size)) || r.failed() || identity.id == 0) return {};
   return identity;
@@ -59,7 +59,7 @@ void Effects::clear() {
 }
 
 Node::Impl::Impl(NodeOptions options_, BufferPool& pool_, std::uint64_t seed)
-    : options(std::move(options_)), pool(pool_), rng(seed), life_drawn(Random(~seed).next()), service(pool_) {}
+    : options(std::move(options_)), pool(pool_), rng(seed), incarnation_drawn(Random(~seed).next()), service(pool_) {}
 
 // --- Start
 
@@ -79,20 +79,21 @@ void Node::Impl::write_identity(Effects& fx) {
   w.u32(identity_magic);
   w.u32(identity_version);
   w.u64(id);
-  w.u64(incarnation);
-  w.u32(static_cast<std::uint32_t>(earlier_lives.size()));
-  for (const Incarnation life : earlier_lives) w.u64(life);
+  w.u64(own_incarnation);
+  w.u32(static_cast<std::uint32_t>(earlier_incarnations.size()));
+  for (const Incarnation incarnation : earlier_incarnations) w.u64(incarnation);
   w.u32(crc32c(bytes.data(), bytes.size()));
   std::memcpy(block.mutable_data(), bytes.data(), bytes.size());
   DiskOp op;
   op.kind = DiskOp::Kind::write;
   op.file = {FileKind::identity, 0, 0};
   op.tag = identity_tag | identity_written;
-  // The first life writes both slots, so that later ones find their room taken even on a disk that is full by then.
-  if (earlier_lives.empty() && !SD_BUG(start_needs_space))
+  // The first incarnation writes both slots, so that later ones find their room taken even on a disk that is full by
+  // then.
+  if (earlier_incarnations.empty() && !SD_BUG(start_needs_space))
     op.slices.push_back(block);
   else
-    op.offset = starts_of(incarnation) % 2 * limits::block_size;
+    op.offset = starts_of(own_incarnation) % 2 * limits::block_size;
   op.slices.push_back(std::move(block));
   op.length = op.slices.size() * limits::block_size;
   fx.disk.push_back(std::move(op));
@@ -123,11 +124,12 @@ void Node::Impl::on_identity_disk(Time now, DiskDone&& done, Effects& fx) {
     id = best ? best->id : 0;
     while (id == 0) id = rng.next();
     if (best) {
-      earlier_lives = std::move(best->earlier);
-      if (earlier_lives.size() == max_kept_lives) earlier_lives.pop_back();
-      earlier_lives.insert(earlier_lives.begin(), best->incarnation);
+      earlier_incarnations = std::move(best->earlier);
+      if (earlier_incarnations.size() == max_kept_incarnations) earlier_incarnations.pop_back();
+      earlier_incarnations.insert(earlier_incarnations.begin(), best->incarnation);
     }
-    incarnation = incarnation_of(best ? starts_of(best->incarnation) + 1 : 1, SD_BUG(repeat_life) ? 0 : life_drawn);
+    own_incarnation =
+        incarnation_of(best ? starts_of(best->incarnation) + 1 : 1, SD_BUG(repeat_incarnation) ? 0 : incarnation_drawn);
     write_identity(fx);
     return;
   }
@@ -159,12 +161,12 @@ void Node::Impl::open_machines(Time now, Effects& fx) {
   store = std::make_unique<Store>(store_options(options), pool, rng.next());
   if (space_total > 0) store->set_space(space_free, space_total);  // told before there was a store
   replica = std::make_unique<Replica>(id, pool, *store, cluster_state, options.remembered_writes);
-  gateway = std::make_unique<Gateway>(id, incarnation, pool, cluster_state, placement);
+  gateway = std::make_unique<Gateway>(id, own_incarnation, pool, cluster_state, placement);
   collector = std::make_unique<Collector>(id, *store, cluster_state, placement);
   raft->open(now, raft_fx);
   store->open(now, replica_fx.store);
   log(fx, LogLine::Level::info,
-      "node " + id_text(id) + ", life " + std::to_string(starts_of(incarnation)) + ", at " +
+      "node " + id_text(id) + ", incarnation " + std::to_string(starts_of(own_incarnation)) + ", at " +
           to_string(options.address));
 }
 
@@ -367,7 +369,7 @@ void Node::Impl::advance_stop(Time now) {
     for (const auto& [node, member] : cluster_state.members)
       if (member.up && node != id) ++others;
     // The last one keeps its place: an epoch without members would help nobody.
-    if (others == 0 || !cluster_state.is_up(id, incarnation) || now >= leave_deadline) begin_flush(now);
+    if (others == 0 || !cluster_state.is_up(id, own_incarnation) || now >= leave_deadline) begin_flush(now);
   }
   if (phase == Phase::flushing && now >= leave_deadline) phase = Phase::stopped;
 }
@@ -377,7 +379,7 @@ void Node::Impl::advance_stop(Time now) {
 NodeStatus Node::Impl::status_at(Time now) const {
   NodeStatus s;
   s.id = id;
-  s.incarnation = incarnation;
+  s.incarnation = own_incarnation;
   s.open = phase >= Phase::running;
   s.space_free = space_free;
   s.space_total = space_total;
@@ -394,7 +396,7 @@ NodeStatus Node::Impl::status_at(Time now) const {
     s.trouble = "starting";
     return s;
   }
-  s.member = cluster_state.is_up(id, incarnation);
+  s.member = cluster_state.is_up(id, own_incarnation);
   s.has_lease = now < lease_until;
   s.serving = may_serve(now);
   s.leader = raft->is_leader();

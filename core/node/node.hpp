@@ -91,8 +91,9 @@ struct RecoveryStatus {
   bool sweeping = false;                               // some disk that it owns is not known to be redundant
   std::uint64_t found = 0, open = 0, at = 0, end = 0;  // see Volume::SweepProgress
   std::uint64_t pulls = 0;                             // objects being copied to this node
-  std::uint64_t pulled_objects = 0, pulled_bytes = 0, mended_blocks = 0, lost_blocks = 0;
-  bool tidy = false;                                                // what it stores in vain in this epoch is removed
+  std::uint64_t pulled_objects = 0, pulled_bytes = 0, repaired_blocks = 0, lost_blocks = 0;
+  // what it stores in vain in this epoch is removed
+  bool collected = false;
   std::uint64_t removed = 0, leftovers = 0, orphans = 0, kept = 0;  // see CollectorStats
   std::uint64_t scrub_passes = 0, scrubbed_objects = 0, scrubbed_bytes = 0, scrub_left = 0, unreadable_objects = 0;
   cluster::RecoveryRates rates;
@@ -104,7 +105,7 @@ struct NodeStatus {
   NodeId id = 0;
   Incarnation incarnation = 0;
   bool open = false;    // its files are read and it takes part
-  bool member = false;  // up in the cluster state, in this life
+  bool member = false;  // up in the cluster state, in this incarnation
   bool has_lease = false;
   bool serving = false;  // formatted, member, lease, not shut down
   bool leader = false;
@@ -124,7 +125,7 @@ struct NodeStatus {
 
 class Node {
  public:
-  // The pool must outlive the node. `random_seed` decides everything random in this life.
+  // The pool must outlive the node. `random_seed` decides everything random in this incarnation.
   Node(NodeOptions options, BufferPool& pool, std::uint64_t random_seed);
   ~Node();
   Node(const Node&) = delete;

@@ -70,7 +70,7 @@ void Node::Impl::apply(Time now, raft::Entry& entry, Effects& fx) {
   }
   cluster_state.apply(entry.index, *command);
   // Only a node that is part of the cluster now is meant; one that reads an old log is not.
-  if (std::holds_alternative<cluster::Shutdown>(command->body) && cluster_state.is_up(id, incarnation) &&
+  if (std::holds_alternative<cluster::Shutdown>(command->body) && cluster_state.is_up(id, own_incarnation) &&
       exit_at == never)
     exit_at = now + shutdown_grace;
 }
@@ -91,11 +91,11 @@ void Node::Impl::state_changed(Time now, Effects& fx) {
     }
     turn_away_old_disks(now);
   }
-  // A node that is not a member in this life knows the cluster only as it was.
+  // A node that is not a member in this incarnation knows the cluster only as it was.
   if (exit_at != never && !cluster_state.shut_down) exit_at = never;
   refresh(now, fx);
   gateway->on_state(now, gateway_fx);
-  replica->on_state(now, cluster_state.is_up(id, incarnation), replica_fx);
+  replica->on_state(now, cluster_state.is_up(id, own_incarnation), replica_fx);
   check_proposals(now);
 }
 
@@ -103,7 +103,7 @@ void Node::Impl::state_changed(Time now, Effects& fx) {
 
 bool Node::Impl::may_serve(Time now) const {
   return phase == Phase::running && cluster_state.formatted && !cluster_state.shut_down &&
-         cluster_state.is_up(id, incarnation) && (now < lease_until || SD_BUG(serve_without_lease));
+         cluster_state.is_up(id, own_incarnation) && (now < lease_until || SD_BUG(serve_without_lease));
 }
 
 // First in every call: nothing may be answered on the strength of a lease that ended before `now`.
@@ -122,29 +122,29 @@ void Node::Impl::refresh(Time now, Effects& fx) {
 // be no other leader (whoever leads next waits for a whole lease from its election before it removes anybody). And no
 // removal of that member may be on its way: neither one that this leader proposed, nor one that it inherited and has
 // not applied.
-bool Node::Impl::may_grant(Time now, NodeId to, Incarnation life) const {
-  if (!raft->is_leader() || !was_leader || !cluster_state.is_up(to, life)) return false;
-  const auto at = condemned.find(to);
+bool Node::Impl::may_grant(Time now, NodeId to, Incarnation incarnation) const {
+  if (!raft->is_leader() || !was_leader || !cluster_state.is_up(to, incarnation)) return false;
+  const auto at = removal_proposed.find(to);
   SD_SOMETIMES(applied_term != raft->term(), lease_refused_early);
-  SD_SOMETIMES(at != condemned.end() && at->second == life, lease_refused_condemned);
+  SD_SOMETIMES(at != removal_proposed.end() && at->second == incarnation, lease_refused_removing);
   SD_SOMETIMES(raft->quorum_contact(now) + options.election_timeout_min <= now, lease_refused_alone);
   if (applied_term != raft->term()) return false;
-  if (at != condemned.end() && at->second == life && !SD_BUG(grant_to_condemned)) return false;
+  if (at != removal_proposed.end() && at->second == incarnation && !SD_BUG(grant_while_removing)) return false;
   return raft->quorum_contact(now) + options.election_timeout_min > now;
 }
 
 void Node::Impl::ask_for_lease(Time now) {
-  if (!cluster_state.is_up(id, incarnation)) return;
+  if (!cluster_state.is_up(id, own_incarnation)) return;
   if (raft->is_leader()) {
     // As long as from its last word with a majority: whoever leads next relies on that (see lease_bound).
-    if (may_grant(now, id, incarnation))
+    if (may_grant(now, id, own_incarnation))
       lease_until = std::max(lease_until, std::min(now, raft->quorum_contact(now)) + options.lease);
     clean_reports[id] = clean_reported;
     return;
   }
   if (raft->leader() == 0 || now - lease_asked < options.lease / 6) return;
   lease_asked = now;
-  peer::LeaseRequest request{incarnation, now, clean_reported, {}};
+  peer::LeaseRequest request{own_incarnation, now, clean_reported, {}};
   for (const auto& [vid, purge] : purges)
     if (purge.done && request.purged.size() < peer::max_purged) request.purged.push_back(vid);
   outbox.emplace_back(raft->leader(), std::move(request));
@@ -161,7 +161,7 @@ void Node::Impl::lead(Time now, Effects& fx) {
     was_leader = true;
     leader_since = raft->leader_since();
     granted.clear();
-    condemned.clear();
+    removal_proposed.clear();
     for (auto& [to, link] : links)
       // what a follower noticed long ago says nothing about now
       if (now - link.refused_at > refusal_counts) link.refused = false;
@@ -181,8 +181,8 @@ void Node::Impl::lead(Time now, Effects& fx) {
   expel_absent(now, fx);
   forget_gone(now, fx);
   mark_clean(now);
-  if (phase == Phase::leaving && cluster_state.is_up(id, incarnation))
-    propose_untracked(now, cluster::Remove{id, incarnation, true});
+  if (phase == Phase::leaving && cluster_state.is_up(id, own_incarnation))
+    propose_untracked(now, cluster::Remove{id, own_incarnation, true});
 }
 
 void Node::Impl::mark_clean(Time now) {
@@ -224,29 +224,29 @@ void Node::Impl::read_log() {
     const auto* join = command ? std::get_if<cluster::Join>(&command->body) : nullptr;
     if (!join) continue;
     const cluster::Member& member = join->member;
-    logged_lives[member.id] = member.incarnation;
+    logged_incarnations[member.id] = member.incarnation;
     if ((addresses.size() < limits::max_members || addresses.contains(member.id)) && !SD_BUG(call_nobody))
       addresses[member.id] = member.address;
   }
 }
 
 void Node::Impl::ask_to_join(Time now) {
-  if (phase == Phase::leaving && cluster_state.is_up(id, incarnation) && !raft->is_leader() && raft->leader() != 0 &&
-      now - join_asked >= join_repeat) {
+  if (phase == Phase::leaving && cluster_state.is_up(id, own_incarnation) && !raft->is_leader() &&
+      raft->leader() != 0 && now - join_asked >= join_repeat) {
     join_asked = now;
-    propose_untracked(now, cluster::Remove{id, incarnation, true});
+    propose_untracked(now, cluster::Remove{id, own_incarnation, true});
     return;
   }
-  if (phase != Phase::running || cluster_state.is_up(id, incarnation) || now - join_asked < join_repeat) return;
+  if (phase != Phase::running || cluster_state.is_up(id, own_incarnation) || now - join_asked < join_repeat) return;
   join_asked = now;
   peer::JoinRequest request{id,
-                            incarnation,
+                            own_incarnation,
                             options.address,
                             options.zone,
                             options.vnodes,
                             options.witness,
                             false,
-                            shown_lives(life_asked_for)};
+                            shown_incarnations(incarnation_asked_for)};
   if (raft->is_leader()) {
     on_join_request(now, request);
     return;
@@ -284,10 +284,10 @@ void Node::Impl::on_join_request(Time now, peer::JoinRequest request) {
   if (cluster_state.is_up(request.id, request.incarnation)) return;
   const auto* known = cluster_state.member(request.id);
   if (known && request.id != id && !peer::follows(known->incarnation, request.incarnation, request.earlier)) {
-    outbox.emplace_back(request.id, peer::KnownLife{request.id, known->incarnation});
+    outbox.emplace_back(request.id, peer::KnownIncarnation{request.id, known->incarnation});
     return;
   }
-  remove_proposed.erase(request.id);  // it has happened, or is of an earlier life
+  remove_proposed.erase(request.id);  // it has happened, or is of an earlier incarnation
   if (!raft->config().contains(request.id)) {
     if (raft->config().voters.size() + raft->config().learners.size() >= limits::max_members) return;
     raft::Config next = raft->config();
@@ -302,7 +302,7 @@ void Node::Impl::on_join_request(Time now, peer::JoinRequest request) {
   if (proposed != 0 && now - proposed < internal_repeat / 2) return;
   proposed = now;
   // its removal is applied, and all that this leader proposed of it stands before this entry
-  condemned.erase(request.id);
+  removal_proposed.erase(request.id);
   granted[request.id] = now;  // a member that was removed for its silence starts anew
   cluster::Member member;
   member.id = request.id;
@@ -319,7 +319,7 @@ void Node::Impl::on_join_request(Time now, peer::JoinRequest request) {
 // Of the node itself: may be lost, is repeated by whoever needs it, and does no harm twice.
 void Node::Impl::propose_untracked(Time now, cluster::CommandBody body) {
   std::string bytes;
-  cluster::encode({id, incarnation, 0, std::move(body)}, bytes);
+  cluster::encode({id, own_incarnation, 0, std::move(body)}, bytes);
   if (raft->is_leader())
     raft->propose(now, std::move(bytes), raft_fx);
   else if (raft->leader() != 0)
@@ -331,7 +331,7 @@ std::uint64_t Node::Impl::propose(cluster::CommandBody body) {
   if (phase != Phase::running || proposals.size() >= max_proposals) return 0;
   const std::uint64_t number = next_proposal++;
   Proposal proposal;
-  cluster::encode({id, incarnation, number, std::move(body)}, proposal.command);
+  cluster::encode({id, own_incarnation, number, std::move(body)}, proposal.command);
   proposal.deadline = now_ + proposal_give_up;
   proposals.emplace(number, std::move(proposal));
   send_proposals(now_);
@@ -359,7 +359,7 @@ void Node::Impl::send_proposals(Time now) {
 
 void Node::Impl::check_proposals(Time) {
   for (auto at = proposals.begin(); at != proposals.end();) {
-    if (const auto result = cluster_state.outcome(id, incarnation, at->first)) {
+    if (const auto result = cluster_state.outcome(id, own_incarnation, at->first)) {
       proposals_done.emplace_back(at->first, *result);
       at = proposals.erase(at);
     } else {
@@ -375,10 +375,10 @@ void Node::Impl::recover(Time now) {
   if (gateway->recover(now, recovery_budget, adopts(), gateway_fx)) clean_reported = cluster_state.applied;
 }
 
-// Each node removes its own objects of deleted disks. Only as a member in this life: its view of the log then includes
-// everything that it stored, so a disk that looks deleted is.
+// Each node removes its own objects of deleted disks. Only as a member in this incarnation: its view of the log then
+// includes everything that it stored, so a disk that looks deleted is.
 void Node::Impl::purge_deleted(Time now) {
-  if (!cluster_state.is_up(id, incarnation)) return;
+  if (!cluster_state.is_up(id, own_incarnation)) return;
   std::erase_if(purges, [&](const auto& entry) {
     const auto* vdi = cluster_state.find(entry.first);
     return !vdi || !vdi->deleting;

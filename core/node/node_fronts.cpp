@@ -201,7 +201,7 @@ void Node::Impl::on_nbd_effects(Time now, StreamId stream_id, Stream& stream, nb
 // Answers a client that waits for its disk, if the cluster can tell by now.
 void Node::Impl::resolve_export(Time now, StreamId stream_id, Stream& stream, Effects& fx) {
   if (stream.export_deadline == 0) return;
-  const bool known = phase == Phase::running && cluster_state.is_up(id, incarnation) && now < lease_until;
+  const bool known = phase == Phase::running && cluster_state.is_up(id, own_incarnation) && now < lease_until;
   if (!known && now < stream.export_deadline) return;
   stream.export_deadline = 0;
   std::expected<nbd::ExportInfo, Status> answer = std::unexpected(Status::unavailable);

@@ -1,5 +1,5 @@
 // The inside of Node, shared by its source files:
-//   node.cpp          life: identity, start, stop, and `settle`, which carries effects from machine to machine
+//   node.cpp          incarnation: identity, start, stop, and `settle`, which carries effects from machine to machine
 //   node_cluster.cpp  the log, leases, joining, proposals, recovery
 //   node_members.cpp  what a leader does about members that come and go, and voters
 //   node_peers.cpp    connections to other nodes, and messages
@@ -24,9 +24,9 @@
 
 namespace sd {
 
-// Lives that the identity file keeps, of which a slot is one block.
-inline constexpr std::size_t max_kept_lives = 400;
-static_assert(4 + 4 + 8 + 8 + 4 + 8 * max_kept_lives + 4 <= limits::block_size);
+// Incarnations that the identity file keeps, of which a slot is one block.
+inline constexpr std::size_t max_kept_incarnations = 400;
+static_assert(4 + 4 + 8 + 8 + 4 + 8 * max_kept_incarnations + 4 <= limits::block_size);
 
 struct Node::Impl final : client::Backend {
   Impl(NodeOptions options_, BufferPool& pool_, std::uint64_t seed);
@@ -118,7 +118,7 @@ struct Node::Impl final : client::Backend {
   void refresh(Time now, Effects& fx);
   bool may_serve(Time now) const;
   void lead(Time now, Effects& fx);
-  bool may_grant(Time now, NodeId to, Incarnation life) const;
+  bool may_grant(Time now, NodeId to, Incarnation incarnation) const;
   void ask_for_lease(Time now);
   void read_log();
   void ask_to_join(Time now);
@@ -163,12 +163,12 @@ struct Node::Impl final : client::Backend {
   void link_lost(Time now, OutLink& link);
   void probe(Time now, const Endpoint& peer, Effects& fx);
   void drop_stuck_links(Time now, Effects& fx);
-  Incarnation known_life(NodeId node) const;
+  Incarnation known_incarnation(NodeId node) const;
   void turn_away(Time now, InLink& in, const peer::Hello& hello);
   void turn_away_old_disks(Time now);
   void introduce_anew(Time now, OutLink& link, Effects& fx);
-  std::vector<Incarnation> shown_lives(Incarnation asked_for) const;
-  void on_known_life(Time now, Incarnation life, const Endpoint& from, Effects& fx);
+  std::vector<Incarnation> shown_incarnations(Incarnation asked_for) const;
+  void on_known_incarnation(Time now, Incarnation incarnation, const Endpoint& from, Effects& fx);
   void on_peer_bytes(Time now, StreamId id, Stream& stream, std::size_t n, Effects& fx);
   void on_message(Time now, const peer::Hello& from, peer::Message&& message, Effects& fx);
   void flush_outbox(Time now, Effects& fx);
@@ -203,10 +203,10 @@ struct Node::Impl final : client::Backend {
   Random rng;
   Phase phase = Phase::reading_identity;
   NodeId id = 0;
-  std::uint64_t life_drawn = 0;  // the part of the incarnation that is drawn
-  Incarnation incarnation = 0;
-  std::vector<Incarnation> earlier_lives;  // of this disk, newest first, as many as the identity file keeps
-  Incarnation life_asked_for = 0;          // one of them, or older, that somebody asked for last
+  std::uint64_t incarnation_drawn = 0;  // the part of the incarnation that is drawn
+  Incarnation own_incarnation = 0;
+  std::vector<Incarnation> earlier_incarnations;  // of this disk, newest first, as many as the identity file keeps
+  Incarnation incarnation_asked_for = 0;          // one of them, or older, that somebody asked for last
   std::string fatal;
   Time now_ = 0;  // of the call under way, for the backend's calls
 
@@ -234,11 +234,12 @@ struct Node::Impl final : client::Backend {
   // --- Streams
   StreamId next_stream = 1;
   Streams streams;
-  std::vector<StreamId> resolving;                      // those whose export is being looked up
-  std::map<Endpoint, OutLink> links;                    // by peer endpoint
-  std::map<NodeId, std::vector<Incarnation>> outlived;  // of each node, as it says itself
-  // Lives of members in entries of the log that were there at the start and may not be committed, up to this index.
-  std::map<NodeId, Incarnation> logged_lives;
+  std::vector<StreamId> resolving;                               // those whose export is being looked up
+  std::map<Endpoint, OutLink> links;                             // by peer endpoint
+  std::map<NodeId, std::vector<Incarnation>> past_incarnations;  // of each node, as it says itself
+  // Incarnations of members in entries of the log that were there at the start and may not be committed, up to this
+  // index.
+  std::map<NodeId, Incarnation> logged_incarnations;
   std::uint64_t logged_until = 0;
   // heard from members and joiners, or found in the log; the cluster state's come first
   std::map<NodeId, Endpoint> addresses;
@@ -262,9 +263,9 @@ struct Node::Impl final : client::Backend {
     std::uint64_t term = 0;
   } last_leader;
   NodeId noted_leader = 0;
-  Time missed_at = never;                   // when the log is to say that there has been no leader since the start
-  std::map<NodeId, Incarnation> condemned;  // as leader: their removal is proposed; they get no lease any more
-  std::uint64_t applied_term = 0;           // of the last entry applied
+  Time missed_at = never;  // when the log is to say that there has been no leader since the start
+  std::map<NodeId, Incarnation> removal_proposed;  // as leader: their removal is proposed; they get no lease any more
+  std::uint64_t applied_term = 0;                  // of the last entry applied
   std::map<std::uint64_t, Proposal> proposals;
   std::uint64_t next_proposal = 1;
   std::vector<std::pair<std::uint64_t, cluster::Result>> proposals_done;

@@ -77,9 +77,9 @@ void Node::Impl::remove_silent(Time now, Effects& fx) {
   SD_SOMETIMES(!any_gone, member_silent);
   SD_SOMETIMES(remove.with.size() > 1, removed_together);
   if (SD_BUG(remove_one_by_one)) remove.with.resize(1);
-  for (const auto& [node, life] : remove.with) {
+  for (const auto& [node, incarnation] : remove.with) {
     remove_proposed[node] = now;
-    condemned[node] = life;
+    removal_proposed[node] = incarnation;
     const Endpoint& address = cluster_state.member(node)->address;
     log(fx, LogLine::Level::warning,
         "removing " + to_string(address) + (is_gone(address) ? ": its process is gone" : ": it is silent"));

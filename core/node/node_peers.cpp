@@ -12,7 +12,7 @@ namespace sd {
 namespace {
 constexpr Time probe_interval = milliseconds(500);
 constexpr Time first_backoff = milliseconds(50), last_backoff = seconds(1);
-constexpr Time deaf_for = milliseconds(500);
+constexpr Time ignored_for = milliseconds(500);
 constexpr std::size_t max_queue = 128u << 20;         // to one node; beyond it messages are dropped and repeated later
 constexpr std::size_t max_queue_control = 16u << 20;  // ... that carry no payload
 constexpr std::size_t max_queue_dialing = 4u << 20;
@@ -43,8 +43,9 @@ void Node::Impl::dial(Time now, const Endpoint& to, OutLink& link, Effects& fx) 
   stream.to = to;
   streams.emplace(link.stream, std::move(stream));
   encoded.clear();
-  peer::encode(peer::Hello{raft ? raft->group() : 0, cluster_state.replaced_group, id, incarnation, options.address,
-                           shown_lives(link.life_asked_for != 0 ? link.life_asked_for : life_asked_for)},
+  peer::encode(peer::Hello{raft ? raft->group() : 0, cluster_state.replaced_group, id, own_incarnation, options.address,
+                           shown_incarnations(link.incarnation_asked_for != 0 ? link.incarnation_asked_for
+                                                                              : incarnation_asked_for)},
                encoded);
   link.queue.append_copy(encoded);
   link.appended = encoded.size();
@@ -159,9 +160,10 @@ void Node::Impl::on_peer_bytes(Time now, StreamId stream_id, Stream& stream, std
     if (!in.hello) {
       const auto* hello = std::get_if<peer::Hello>(&*message);
       peer::Listener self{
-          id, raft ? raft->group() : 0, cluster_state.replaced_group, hello ? known_life(hello->node) : 0, {}};
+          id, raft ? raft->group() : 0, cluster_state.replaced_group, hello ? known_incarnation(hello->node) : 0, {}};
       if (hello)
-        if (const auto over = outlived.find(hello->node); over != outlived.end()) self.outlived = over->second;
+        if (const auto over = past_incarnations.find(hello->node); over != past_incarnations.end())
+          self.past_incarnations = over->second;
       std::string why;
       const peer::Welcome answer = peer::welcome(self, hello, why);
       if (answer != peer::Welcome::yes) {
@@ -181,15 +183,15 @@ void Node::Impl::on_peer_bytes(Time now, StreamId stream_id, Stream& stream, std
         if (answer == peer::Welcome::superseded) fail(why, fx);
         return;
       }
-      if (outlived.size() < limits::max_members || outlived.contains(hello->node))
-        outlived[hello->node] = hello->earlier;
+      if (past_incarnations.size() < limits::max_members || past_incarnations.contains(hello->node))
+        past_incarnations[hello->node] = hello->earlier;
       in.hello = *hello;
       if (addresses.size() < limits::max_members || addresses.contains(hello->node))
         addresses[hello->node] = hello->address;
       continue;
     }
-    if (in.deaf_until != 0 && !std::holds_alternative<peer::KnownLife>(*message)) {
-      if (now < in.deaf_until) continue;
+    if (in.ignored_until != 0 && !std::holds_alternative<peer::KnownIncarnation>(*message)) {
+      if (now < in.ignored_until) continue;
       fx.close.push_back(stream_id);
       streams.erase(stream_id);
       return;
@@ -225,7 +227,7 @@ void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& m
     purge_reports[node] = std::move(lease->purged);
     outbox.emplace_back(node, peer::LeaseGrant{lease->incarnation, lease->sent});
   } else if (auto* grant = std::get_if<peer::LeaseGrant>(&message)) {
-    if (grant->incarnation == incarnation && grant->sent <= now)
+    if (grant->incarnation == own_incarnation && grant->sent <= now)
       lease_until = std::max(lease_until, (SD_BUG(lease_from_grant) ? now : grant->sent) + options.lease);
   } else if (auto* propose = std::get_if<peer::Propose>(&message)) {
     if (phase >= Phase::running && raft->is_leader() && cluster::decode_command(propose->command))
@@ -235,7 +237,7 @@ void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& m
     if (request->op == peer::ObjectRequest::Op::lost)
       gateway->on_lost_copy(now, *request, gateway_fx);
     else
-      replica->on_request(now, node, std::move(*request), cluster_state.is_up(id, incarnation), replica_fx);
+      replica->on_request(now, node, std::move(*request), cluster_state.is_up(id, own_incarnation), replica_fx);
   } else if (auto* reply = std::get_if<peer::ObjectReply>(&message)) {
     if (Collector::owns(reply->id))
       collector->on_reply(now, node, std::move(*reply), collector_fx);
@@ -247,78 +249,80 @@ void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& m
     if (phase == Phase::running) gateway->on_request(now, node, std::move(*forwarded), gateway_fx);
   } else if (auto* answered = std::get_if<peer::GatewayReply>(&message)) {
     gateway->on_reply(now, node, std::move(*answered), gateway_fx);
-  } else if (auto* known = std::get_if<peer::KnownLife>(&message)) {
-    if (known->to == id) on_known_life(now, known->incarnation, from.address, fx);
+  } else if (auto* known = std::get_if<peer::KnownIncarnation>(&message)) {
+    if (known->to == id) on_known_incarnation(now, known->incarnation, from.address, fx);
   }
 }
 
-// --- Lives
+// --- Incarnations
 
-Incarnation Node::Impl::known_life(NodeId node) const {
+Incarnation Node::Impl::known_incarnation(NodeId node) const {
   if (cluster_state.applied < logged_until)
-    if (const auto at = logged_lives.find(node); at != logged_lives.end()) return at->second;
+    if (const auto at = logged_incarnations.find(node); at != logged_incarnations.end()) return at->second;
   const auto* member = cluster_state.member(node);
   return member ? member->incarnation : 0;
 }
 
-// Nothing more is heard of it, except that it may not welcome this node either: two that both had to leave lives out of
-// their introductions would otherwise never learn which.
+// Nothing more is heard of it, except that it may not welcome this node either: two that both had to leave incarnations
+// out of their introductions would otherwise never learn which.
 void Node::Impl::turn_away(Time now, InLink& in, const peer::Hello& hello) {
   SD_SOMETIMES(true, old_disk_refused);
   in.hello = hello;
-  in.deaf_until = now + deaf_for;
+  in.ignored_until = now + ignored_for;
   Endpoint peer_port = hello.address;
   ++peer_port.port;
-  outbox_by_address.emplace_back(peer_port, peer::KnownLife{hello.node, known_life(hello.node)});
+  outbox_by_address.emplace_back(peer_port, peer::KnownIncarnation{hello.node, known_incarnation(hello.node)});
 }
 
 // Those who introduced themselves before this node knew better.
 void Node::Impl::turn_away_old_disks(Time now) {
   for (auto& [number, stream] : streams) {
     InLink* in = stream.in.get();
-    if (!in || !in->hello || in->deaf_until != 0) continue;
+    if (!in || !in->hello || in->ignored_until != 0) continue;
     const peer::Hello hello = *in->hello;
-    if (peer::follows(known_life(hello.node), hello.incarnation, hello.earlier)) continue;
+    if (peer::follows(known_incarnation(hello.node), hello.incarnation, hello.earlier)) continue;
     turn_away(now, *in, hello);
-    outlived.erase(hello.node);
+    past_incarnations.erase(hello.node);
   }
 }
 
-std::vector<Incarnation> Node::Impl::shown_lives(Incarnation asked_for) const {
+std::vector<Incarnation> Node::Impl::shown_incarnations(Incarnation asked_for) const {
   std::vector<Incarnation> shown(
-      earlier_lives.begin(),
-      earlier_lives.begin() + static_cast<std::ptrdiff_t>(std::min(earlier_lives.size(), peer::max_earlier_lives)));
+      earlier_incarnations.begin(),
+      earlier_incarnations.begin() +
+          static_cast<std::ptrdiff_t>(std::min(earlier_incarnations.size(), peer::max_earlier_incarnations)));
   if (asked_for != 0 && std::ranges::find(shown, asked_for) == shown.end()) {
-    if (shown.size() == peer::max_earlier_lives) shown.pop_back();
+    if (shown.size() == peer::max_earlier_incarnations) shown.pop_back();
     shown.push_back(asked_for);
   }
   return shown;
 }
 
-// A life that this disk has seen, or that is beyond what its list goes back to, will be named to whoever asked for it:
-// each other node may go by another one, since their logs are not equally far. Any other life means that this disk is
-// older than what was done in it.
-void Node::Impl::on_known_life(Time now, Incarnation life, const Endpoint& from, Effects& fx) {
-  if (life == 0 || life == incarnation) return;
-  const bool beyond = earlier_lives.size() == max_kept_lives && starts_of(life) < starts_of(earlier_lives.back());
-  if (beyond || std::ranges::find(earlier_lives, life) != earlier_lives.end()) {
-    life_asked_for = life;
+// An incarnation that this disk has seen, or that is beyond what its list goes back to, will be named to whoever asked
+// for it: each other node may go by another one, since their logs are not equally far. Any other incarnation means that
+// this disk is older than what was done in it.
+void Node::Impl::on_known_incarnation(Time now, Incarnation incarnation, const Endpoint& from, Effects& fx) {
+  if (incarnation == 0 || incarnation == own_incarnation) return;
+  const bool beyond = earlier_incarnations.size() == max_kept_incarnations &&
+                      starts_of(incarnation) < starts_of(earlier_incarnations.back());
+  if (beyond || std::ranges::find(earlier_incarnations, incarnation) != earlier_incarnations.end()) {
+    incarnation_asked_for = incarnation;
     const auto link = links.find({from.address, static_cast<std::uint16_t>(from.port + 1)});
-    if (link == links.end() || link->second.life_asked_for == life) return;
-    SD_SOMETIMES(true, old_life_shown);
-    if (SD_BUG(one_life_for_all)) {
+    if (link == links.end() || link->second.incarnation_asked_for == incarnation) return;
+    SD_SOMETIMES(true, old_incarnation_shown);
+    if (SD_BUG(one_incarnation_for_all)) {
       for (auto& [to, each] : links) {
-        each.life_asked_for = life;
+        each.incarnation_asked_for = incarnation;
         introduce_anew(now, each, fx);
       }
       return;
     }
-    link->second.life_asked_for = life;
+    link->second.incarnation_asked_for = incarnation;
     introduce_anew(now, link->second, fx);
     return;
   }
-  fail("this node's disk is older than what the cluster knows of it: " + to_string(from) + " has seen its life " +
-           std::to_string(starts_of(life)) +
+  fail("this node's disk is older than what the cluster knows of it: " + to_string(from) +
+           " has seen its incarnation " + std::to_string(starts_of(incarnation)) +
            ", of which this disk knows nothing. Was its data directory restored from a backup or an image? Empty it to "
            "let it join as a new node",
        fx);

@@ -2,14 +2,14 @@
 #include <algorithm>
 
 #include "core/base/sim_bug.hpp"
-#include "core/gateway/mend_request.hpp"
+#include "core/gateway/repair_request.hpp"
 #include "core/node/node_impl.hpp"
 
 namespace sd {
 
 // To members, this one among them.
 void Node::Impl::send_object_requests(Time now, std::vector<std::pair<NodeId, peer::ObjectRequest>>& requests) {
-  const bool member = cluster_state.is_up(id, incarnation);
+  const bool member = cluster_state.is_up(id, own_incarnation);
   for (auto& [to, request] : requests) {
     if (to == id)
       replica->on_request(now, id, std::move(request), member, replica_fx);
@@ -25,7 +25,7 @@ void Node::Impl::recover_in_background(Time now) {
   scrub(now);
 }
 
-// Reads every object of this node, one after the other, and mends what is damaged from the other members. The rate is
+// Reads every object of this node, one after the other, and repairs what is damaged from the other members. The rate is
 // kept from object to object: after one of so many bytes comes a pause as long as these may take.
 void Node::Impl::scrub(Time now) {
   Scrub& s = scrubbing;
@@ -46,7 +46,7 @@ void Node::Impl::scrub(Time now) {
     s.left.pop_back();
     const auto* vdi = cluster_state.find(oid.vid());
     if (!vdi || vdi->deleting || SD_BUG(scrub_nothing)) continue;
-    peer::ObjectRequest request = whole_mend(cluster_state, placement, id, oid);
+    peer::ObjectRequest request = whole_repair(cluster_state, placement, id, oid);
     request.id = scrub_id;
     s.under_way = true;
     s.oid = oid;
@@ -81,9 +81,9 @@ void Node::Impl::fill_recovery_status(Time now, NodeStatus& status) const {
   const ReplicaStats& stats = replica->stats();
   r.pulled_objects = stats.pulled_objects;
   r.pulled_bytes = stats.pulled_bytes;
-  r.mended_blocks = stats.mended_blocks;
+  r.repaired_blocks = stats.repaired_blocks;
   r.lost_blocks = stats.lost_blocks;
-  r.tidy = collector->done();
+  r.collected = collector->done();
   const CollectorStats& collected = collector->stats();
   r.removed = collected.removed;
   r.leftovers = collected.leftovers;

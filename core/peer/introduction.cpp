@@ -6,8 +6,9 @@
 
 namespace sd::peer {
 
-bool follows(Incarnation known, Incarnation life, std::span<const Incarnation> earlier) {
-  return known == 0 || life == known || std::ranges::find(earlier, known) != earlier.end() || SD_BUG(old_disk_joins);
+bool follows(Incarnation known, Incarnation incarnation, std::span<const Incarnation> earlier) {
+  return known == 0 || incarnation == known || std::ranges::find(earlier, known) != earlier.end() ||
+         SD_BUG(old_disk_joins);
 }
 
 Welcome welcome(const Listener& self, const Hello* hello, std::string& why) {
@@ -34,13 +35,14 @@ Welcome welcome(const Listener& self, const Hello* hello, std::string& why) {
                      : "it belongs to another cluster; give it an empty data directory to let it join this one");
     return Welcome::no;
   }
-  const auto life = [](Incarnation incarnation) { return std::to_string(starts_of(incarnation)); };
-  if (std::ranges::find(self.outlived, hello->incarnation) != self.outlived.end()) {
-    why = who + "it is an earlier life (" + life(hello->incarnation) + ") of a node that has restarted since";
+  const auto name = [](Incarnation which) { return std::to_string(starts_of(which)); };
+  if (std::ranges::find(self.past_incarnations, hello->incarnation) != self.past_incarnations.end()) {
+    why = who + "it is an earlier incarnation (" + name(hello->incarnation) +
+          ") of a node that has restarted since";
     return Welcome::no;
   }
-  if (!follows(self.known_life, hello->incarnation, hello->earlier)) {
-    why = who + "its disk knows nothing of life " + life(self.known_life) +
+  if (!follows(self.known_incarnation, hello->incarnation, hello->earlier)) {
+    why = who + "its disk knows nothing of incarnation " + name(self.known_incarnation) +
           " of this node. If its data directory was restored from a backup or an image: empty it to let "
           "it join as a new node";
     return Welcome::old_disk;

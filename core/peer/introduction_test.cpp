@@ -55,25 +55,25 @@ TEST_F(Introduction, ANodeWhoseClusterWasReplacedHasToGo) {
   refused("no part", Welcome::superseded);
 }
 
-TEST_F(Introduction, AnEarlierLifeIsRefused) {
+TEST_F(Introduction, AnEarlierIncarnationIsRefused) {
   const Incarnation over[] = {4, 3};
-  self.outlived = over;
+  self.past_incarnations = over;
   EXPECT_EQ(welcome(self, &hello, why), Welcome::yes);
   hello = {77, 0, 2, 4, hello.address, {3}};
-  refused("earlier life");
+  refused("earlier incarnation");
 }
 
-TEST_F(Introduction, ADiskThatHasSeenTheKnownLifeMayHaveRestartedSince) {
+TEST_F(Introduction, ADiskThatHasSeenTheKnownIncarnationMayHaveRestartedSince) {
   hello.incarnation = 7;
   hello.earlier = {6, 5, 4};
   EXPECT_EQ(welcome(self, &hello, why), Welcome::yes);
 }
 
-TEST_F(Introduction, ADiskThatHasNotSeenTheKnownLifeIsOldHoweverOftenItWasStarted) {
+TEST_F(Introduction, ADiskThatHasNotSeenTheKnownIncarnationIsOldHoweverOftenItWasStarted) {
   hello.incarnation = 9;
   hello.earlier = {8, 7, 4};
   refused("restored from a backup", Welcome::old_disk);
-  self.known_life = 0;
+  self.known_incarnation = 0;
   EXPECT_EQ(welcome(self, &hello, why), Welcome::yes);
 }
 

@@ -10,14 +10,14 @@ namespace sd::peer {
 
 namespace {
 
-void put(Writer& w, const std::vector<Incarnation>& lives) {
-  w.u8(static_cast<std::uint8_t>(lives.size()));
-  for (const Incarnation life : lives) w.u64(life);
+void put(Writer& w, const std::vector<Incarnation>& incarnations) {
+  w.u8(static_cast<std::uint8_t>(incarnations.size()));
+  for (const Incarnation incarnation : incarnations) w.u64(incarnation);
 }
-void get(Reader& r, std::vector<Incarnation>& lives) {
+void get(Reader& r, std::vector<Incarnation>& incarnations) {
   std::size_t n = r.u8();
-  if (n > max_earlier_lives) r.fail();
-  for (; n > 0 && !r.failed(); --n) lives.push_back(r.u64());
+  if (n > max_earlier_incarnations) r.fail();
+  for (; n > 0 && !r.failed(); --n) incarnations.push_back(r.u64());
 }
 template <typename E>
 void get_enum(Reader& r, E& value, E last) {
@@ -109,7 +109,7 @@ struct Put {
     }
     w.u16(m.read.blocks);
     w.u16(m.read.damaged);
-    w.u16(m.read.mended);
+    w.u16(m.read.repaired);
     w.u16(m.read.lost);
   }
   void operator()(const GatewayRequest& m) {
@@ -127,7 +127,7 @@ struct Put {
     w.u64(m.id);
     w.u8(static_cast<std::uint8_t>(m.status));
   }
-  void operator()(const KnownLife& m) {
+  void operator()(const KnownIncarnation& m) {
     w.u64(m.to);
     w.u64(m.incarnation);
   }
@@ -220,7 +220,7 @@ struct Get {
     get_origins(m.recent.forgotten, max_forgotten);
     m.read.blocks = r.u16();
     m.read.damaged = r.u16();
-    m.read.mended = r.u16();
+    m.read.repaired = r.u16();
     m.read.lost = r.u16();
   }
   void operator()(GatewayRequest& m) {
@@ -240,7 +240,7 @@ struct Get {
     m.id = r.u64();
     get_enum(r, m.status, Status::read_only);
   }
-  void operator()(KnownLife& m) {
+  void operator()(KnownIncarnation& m) {
     m.to = r.u64();
     m.incarnation = r.u64();
   }

@@ -33,7 +33,7 @@ inline constexpr std::uint8_t protocol_version = 4;
 inline constexpr std::size_t frame_header_size = 28;
 
 // First on every connection. A node that has not yet joined says group 0.
-inline constexpr std::size_t max_earlier_lives = 16;
+inline constexpr std::size_t max_earlier_incarnations = 16;
 struct Hello {
   std::uint64_t group = 0;  // the Raft group, drawn when the cluster was founded
   // an operator, who had lost the majority for good, replaced this one by `group`; 0: none
@@ -41,7 +41,8 @@ struct Hello {
   NodeId node = 0;
   Incarnation incarnation = 0;
   Endpoint address;  // where the sender can be reached
-  // lives that the sender's disk has seen before, at most max_earlier_lives; see core/peer/introduction.hpp
+  // incarnations that the sender's disk has seen before, at most max_earlier_incarnations; see
+  // core/peer/introduction.hpp
   std::vector<Incarnation> earlier;
 };
 
@@ -63,9 +64,9 @@ struct JoinRequest {
   std::vector<Incarnation> earlier;  // as in Hello
 };
 
-// "The last life of yours that I know of is this one." To a node that did not name it among its earlier ones; at its
-// address there may be another node by now, with an empty disk.
-struct KnownLife {
+// "The last incarnation of yours that I know of is this one." To a node that did not name it among its earlier ones; at
+// its address there may be another node by now, with an empty disk.
+struct KnownIncarnation {
   NodeId to = 0;
   Incarnation incarnation = 0;
 };
@@ -128,7 +129,7 @@ struct ObjectRequest {
     remove,  // the object goes away (its VDI is deleted)
     // replace damaged blocks of [offset, offset + length) by what `helpers` have; answer: damaged if some stay so,
     // behind if the copy is incomplete; version, exists, and `read`
-    mend,
+    repair,
     collect,  // the object goes away if it is still at `version`, and is not being pulled
     lost,     // from a member to the owner: its copy is not whole, and nobody is making it so; no answer
   };
@@ -142,19 +143,19 @@ struct ObjectRequest {
   NodeId source = 0;
   // fetch: two words for each block of the chunk: a fingerprint of what the sender holds; or nothing
   std::vector<std::uint64_t> have;
-  bool background = false;      // pull, mend: nobody waits for it; throttled
-  std::vector<NodeId> helpers;  // pull, mend: others that may hold good blocks, at most max_helpers
+  bool background = false;      // pull, repair: nobody waits for it; throttled
+  std::vector<NodeId> helpers;  // pull, repair: others that may hold good blocks, at most max_helpers
   Origin origin;                // write, zero: whose it is
   bool fua = false;
   bool incomplete = false;  // fetch_info: the sender's copy stopped half-way through an earlier pull
   Payload payload;
 };
-// What a mend has seen, in blocks.
+// What a repair has seen, in blocks.
 struct BlocksRead {
-  std::uint16_t blocks = 0;   // allocated ones, each of which was read
-  std::uint16_t damaged = 0;  // of those ...
-  std::uint16_t mended = 0;   // ... replaced by good ones
-  std::uint16_t lost = 0;     // ... of which no member that was asked has a good one
+  std::uint16_t blocks = 0;    // allocated ones, each of which was read
+  std::uint16_t damaged = 0;   // of those ...
+  std::uint16_t repaired = 0;  // ... replaced by good ones
+  std::uint16_t lost = 0;      // ... of which no member that was asked has a good one
   friend bool operator==(const BlocksRead&, const BlocksRead&) = default;
 };
 struct ObjectReply {
@@ -173,7 +174,7 @@ struct ObjectReply {
   std::uint16_t damaged = 0;  // fetch
   std::vector<std::uint32_t> crcs;
   RecentWrites recent;  // query, fetch_info
-  BlocksRead read;      // mend
+  BlocksRead read;      // repair
   Payload payload;
 };
 
@@ -199,7 +200,7 @@ struct GatewayReply {
 };
 
 using Message = std::variant<Hello, RaftFrame, JoinRequest, LeaseRequest, LeaseGrant, Propose, ObjectRequest,
-                             ObjectReply, GatewayRequest, GatewayReply, KnownLife>;
+                             ObjectReply, GatewayRequest, GatewayReply, KnownIncarnation>;
 
 // The payload that travels behind the message, if its type has one.
 const Payload* payload_of(const Message& message);

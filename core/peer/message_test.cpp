@@ -74,7 +74,7 @@ TEST_F(PeerMessage, ArrivesWholeHoweverTheStreamIsCut) {
   }
 }
 
-TEST_F(PeerMessage, WhatAMendHasReadComesBackAsItWas) {
+TEST_F(PeerMessage, WhatARepairHasReadComesBackAsItWas) {
   ObjectReply reply;
   reply.id = 4;
   reply.exists = true;

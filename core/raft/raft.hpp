@@ -182,7 +182,7 @@ class Raft {
     Message message;
   };
 
-  // raft.cpp: life and elections.
+  // raft.cpp: incarnation and elections.
   void load(Time now, Effects& out);
   void finish(Time now, Effects& out);
   void on_durable(Time now, Effects& out);

@@ -37,11 +37,11 @@ class TestCluster {
     TestDisk disk;
     Time clock_offset = 0;
     bool disk_stands_still = false;
-    std::uint64_t life = 0;
+    std::uint64_t incarnation = 0;
     std::vector<DiskOp> under_way;
     Index applied = 0;
     std::uint32_t hash = 0;  // of everything applied
-    Observation last;        // of this life
+    Observation last;        // of this incarnation
     bool observed = false;
     std::optional<Observation> before_crash;
   };
@@ -76,7 +76,7 @@ class TestCluster {
                                         .before_crash = {}})
                   .first->second;
     n.clock_offset = random.below(seconds(1000));
-    ++n.life;
+    ++n.incarnation;
     n.applied = 0;
     n.hash = 0;
     n.observed = false;
@@ -206,7 +206,7 @@ class TestCluster {
     Time at;
     std::uint64_t sequence;
     NodeId node;
-    std::uint64_t life;  // disk completions only
+    std::uint64_t incarnation;  // disk completions only
     std::uint64_t tag;
     std::string message;
     bool operator<(const Event& o) const { return at != o.at ? at > o.at : sequence > o.sequence; }
@@ -220,8 +220,8 @@ class TestCluster {
     Node& n = nodes.at(e.node);
     if (!n.raft) return;
     Effects out;
-    if (e.life != 0) {
-      if (e.life != n.life) return;
+    if (e.incarnation != 0) {
+      if (e.incarnation != n.incarnation) return;
       const auto op =
           std::find_if(n.under_way.begin(), n.under_way.end(), [&](const DiskOp& o) { return o.tag == e.tag; });
       DiskDone done = n.disk.perform(*op);
@@ -252,7 +252,7 @@ class TestCluster {
       const bool stall = random.below(100) < faults.stall_percent;
       const Time at =
           n.disk_stands_still ? never - 1 : now + 1 + random.below(stall ? milliseconds(400) : milliseconds(2));
-      events_.push({at, ++sequence_, n.id, n.life, op.tag, {}});
+      events_.push({at, ++sequence_, n.id, n.incarnation, op.tag, {}});
       n.under_way.push_back(std::move(op));
     }
     out.disk.clear();

@@ -11,7 +11,7 @@ namespace sd {
 namespace {
 constexpr std::size_t max_candidates = 16;
 constexpr std::size_t looks_per_tick = 4096;
-constexpr unsigned max_mends = 3;
+constexpr unsigned max_repairs = 3;
 constexpr unsigned max_fruitless = 3;  // passes: what cannot be read here either is no reason to keep a copy for ever
 constexpr Time repeat_after = seconds(1);
 constexpr Time pass_every = seconds(3600);
@@ -131,8 +131,8 @@ void Collector::ask_page(Time now, Requests& out) {
   out.emplace_back(page_.left.back(), std::move(request));
 }
 
-void Collector::mend_page(Requests& out) {
-  peer::ObjectRequest request = page_request(peer::ObjectRequest::Op::mend);
+void Collector::repair_page(Requests& out) {
+  peer::ObjectRequest request = page_request(peer::ObjectRequest::Op::repair);
   for (const NodeId member : placement_.acting(request.oid, state_.find(page_.vid)->copies))
     if (member != page_.left.back()) request.helpers.push_back(member);
   out.emplace_back(page_.left.back(), std::move(request));
@@ -149,8 +149,8 @@ void Collector::ask(Time now, std::uint64_t id, Candidate& candidate, Requests& 
   if (candidate.step == Candidate::Step::collect) {
     request.op = peer::ObjectRequest::Op::collect;
     request.version = candidate.info.version;
-  } else if (candidate.step == Candidate::Step::mend) {
-    request.op = peer::ObjectRequest::Op::mend;
+  } else if (candidate.step == Candidate::Step::repair) {
+    request.op = peer::ObjectRequest::Op::repair;
     request.length = limits::object_size;
     request.helpers = {self_};
   }
@@ -158,8 +158,8 @@ void Collector::ask(Time now, std::uint64_t id, Candidate& candidate, Requests& 
 }
 
 NodeId Collector::asked(const Candidate& candidate) const {
-  return candidate.step == Candidate::Step::verify || candidate.step == Candidate::Step::mend ? candidate.left.back()
-                                                                                              : self_;
+  return candidate.step == Candidate::Step::verify || candidate.step == Candidate::Step::repair ? candidate.left.back()
+                                                                                                : self_;
 }
 
 void Collector::on_reply(Time now, NodeId from, peer::ObjectReply&& reply, Requests& out) {
@@ -173,8 +173,8 @@ void Collector::on_reply(Time now, NodeId from, peer::ObjectReply&& reply, Reque
       for (const Slice& slice : reply.payload) bytes.append(slice.text());
       Reader entries(bytes);
       for (auto& entry : page_.set) entry = static_cast<std::uint8_t>(entry | (entries.u32() != 0));
-    } else if (reply.status == Status::damaged && page_.damaged++ < max_mends) {
-      mend_page(out);
+    } else if (reply.status == Status::damaged && page_.damaged++ < max_repairs) {
+      repair_page(out);
       return;  // asked again
     } else if (reply.status == Status::damaged) {
       std::ranges::fill(page_.set, std::uint8_t{1});  // what it named nobody knows
@@ -195,7 +195,7 @@ void Collector::on_reply(Time now, NodeId from, peer::ObjectReply&& reply, Reque
   const Oid oid = candidate.oid;
   const bool current = reply.generation == state_.generation(oid.vid());
   const bool answered = reply.status == Status::ok || candidate.step == Candidate::Step::collect ||
-                        (candidate.step == Candidate::Step::mend && reply.status == Status::damaged);
+                        (candidate.step == Candidate::Step::repair && reply.status == Status::damaged);
   if (!current || from != asked(candidate) || !answered) {
     at->second = std::move(candidate);
     return;
@@ -222,14 +222,14 @@ void Collector::on_reply(Time now, NodeId from, peer::ObjectReply&& reply, Reque
       }
       if (const auto tried = fruitless_.find(oid);
           reply.lossy && (tried == fruitless_.end() || tried->second < max_fruitless) && !SD_BUG(collect_unread)) {
-        proceed(Candidate::Step::mend);
+        proceed(Candidate::Step::repair);
         break;
       }
       candidate.left.pop_back();
       proceed(candidate.left.empty() ? Candidate::Step::collect : Candidate::Step::verify);
       break;
-    case Candidate::Step::mend:
-      SD_SOMETIMES(reply.status == Status::ok, mended_by_leftover);
+    case Candidate::Step::repair:
+      SD_SOMETIMES(reply.status == Status::ok, repaired_by_leftover);
       if (reply.status != Status::ok) {
         ++fruitless_[oid];
         ++stats_.kept;

@@ -58,7 +58,7 @@ class Collector {
 
   enum class Why : std::uint8_t { elsewhere, leftover, orphan };
   struct Candidate {
-    enum class Step : std::uint8_t { look, verify, mend, collect } step = Step::look;
+    enum class Step : std::uint8_t { look, verify, repair, collect } step = Step::look;
     Why why{};
     Oid oid;
     ObjectInfo info;
@@ -83,7 +83,7 @@ class Collector {
   NodeId asked(const Candidate& candidate) const;
   peer::ObjectRequest page_request(peer::ObjectRequest::Op op) const;
   void ask_page(Time now, Requests& out);
-  void mend_page(Requests& out);
+  void repair_page(Requests& out);
   bool still_valid() const;
   std::uint64_t next_id() { return own_bit | ++last_number_ << 32 | id_mark; }
 
@@ -100,7 +100,7 @@ class Collector {
   std::size_t next_ = 0;
   Page page_;
   std::map<std::uint64_t, Candidate> candidates_;  // by the id of the request under way
-  std::map<Oid, unsigned> fruitless_;              // mends of this epoch that left blocks damaged
+  std::map<Oid, unsigned> fruitless_;              // repairs of this epoch that left blocks damaged
   std::uint64_t last_number_ = 0;
   CollectorStats stats_;
 };

@@ -88,11 +88,11 @@ void Replica::on_state(Time now, bool member, ReplicaEffects& out) {
 void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& out) {
   const Oid oid = request.oid;
   const Request::Op op = request.op;
-  if (op == Request::Op::pull || op == Request::Op::mend) {
+  if (op == Request::Op::pull || op == Request::Op::repair) {
     // A repeated pull takes over the one under way; another one has to wait for its end.
     if (const auto active = pulls_.find(oid); active != pulls_.end()) {
       Job& job = *jobs_.find(active->second);
-      if (op == Request::Op::mend) {
+      if (op == Request::Op::repair) {
         Reply busy;  // what is under way sees to it, or the next reader asks again
         busy.id = request.id;
         busy.vid = request.vid;
@@ -110,10 +110,10 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
       }
       fail(job, Status::busy);
       if (job.request.op == Request::Op::pull) return;
-      // A mend may stop anywhere, and an owner does not wait for one.
-      const std::uint64_t mend = active->second;
+      // A repair may stop anywhere, and an owner does not wait for one.
+      const std::uint64_t repair = active->second;
       pulls_.erase(active);
-      if (job.step == Job::Step::mend_gather || job.throttled) pull_failed(mend, job, out);
+      if (job.step == Job::Step::repair_gather || job.throttled) pull_failed(repair, job, out);
     }
   }
   if (op == Request::Op::query && request.version.round() > 0) fence(oid, request.version.generation);
@@ -161,9 +161,9 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
       job.step = Job::Step::pull_look;
       store_.query(now, id, oid, out.store);
       break;
-    case Request::Op::mend:
+    case Request::Op::repair:
       pulls_[oid] = id;
-      begin_mend(now, id, job, out);
+      begin_repair(now, id, job, out);
       break;
     case Request::Op::fetch_info:
       job.step = Job::Step::info_look;
@@ -313,8 +313,8 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
       break;
     }
     case Job::Step::pull_look: pull_on_look(now, id, job, done, out); break;
-    case Job::Step::mend_scan: mend_on_scan(now, id, job, std::move(done), out); break;
-    case Job::Step::mend_store: mend_on_stored(now, id, job, done, out); break;
+    case Job::Step::repair_scan: repair_on_scan(now, id, job, std::move(done), out); break;
+    case Job::Step::repair_store: repair_on_stored(now, id, job, done, out); break;
     case Job::Step::delta_chunk: {
       const std::uint64_t parent = job.parent;
       const std::uint32_t chunk = job.scanning;
@@ -329,7 +329,7 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
       break;
     }
     case Job::Step::pull_info:
-    case Job::Step::mend_gather: break;
+    case Job::Step::repair_gather: break;
     case Job::Step::pull_begin:
     case Job::Step::pull_announce:
       if (done.status != Status::ok) {
@@ -438,9 +438,9 @@ void Replica::pull_on_look(Time now, std::uint64_t id, Job& job, const StoreDone
     // Known to be damaged somewhere, but otherwise equal: find out where, and replace just that. The rest may be the
     // only good copy.
     r.length = limits::object_size;
-    r.op = Request::Op::mend;
+    r.op = Request::Op::repair;
     if (r.source != self_) r.helpers.insert(r.helpers.begin(), r.source);
-    begin_mend(now, id, job, out);
+    begin_repair(now, id, job, out);
     return;
   }
   std::erase(r.helpers, self_);
@@ -528,8 +528,8 @@ void Replica::set_foreground(Time now, std::uint64_t id, Job& job, ReplicaEffect
 
 // The throttle held it up.
 void Replica::go_on(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
-  if (job.step == Job::Step::mend_scan)
-    mend_scan(now, id, job, out);
+  if (job.step == Job::Step::repair_scan)
+    repair_scan(now, id, job, out);
   else
     pull_more(now, id, job, out);
 }
@@ -617,7 +617,7 @@ void Replica::tick(Time now, ReplicaEffects& out) {
     Job* job = jobs_.find(id);
     if (job && job->throttled) job->last_progress = now;
     const bool waits = job && (job->step == Job::Step::pull_info || job->step == Job::Step::pull_chunks ||
-                               job->step == Job::Step::mend_gather);
+                               job->step == Job::Step::repair_gather);
     if (!waits) continue;
     if (now - job->last_progress > give_up) fail(*job, Status::unavailable);
     if (state_.generation(job->request.vid) != job->request.generation) fail(*job, Status::busy);

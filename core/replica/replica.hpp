@@ -10,7 +10,7 @@
 // - A pull leaves the object either as it was, marked incomplete, or equal to its source at the named version, but for
 //   blocks which are damaged at the source and at every other member that was named, and here: those are known to be
 //   lost, and reads of them say so.
-// - A damaged block is replaced only by bytes that match its checksum, whoever has them (mending.cpp).
+// - A damaged block is replaced only by bytes that match its checksum, whoever has them (repairing.cpp).
 // - An object older than its VDI's creation is the leftover of a deleted VDI: it is removed when met and never shown.
 #pragma once
 #include <array>
@@ -32,8 +32,8 @@ namespace sd {
 // Since the start of the process.
 struct ReplicaStats {
   std::uint64_t pulled_objects = 0, pulled_bytes = 0;    // copied from other members
-  std::uint64_t mended_blocks = 0, lost_blocks = 0;      // damaged and replaced; damaged everywhere
-  std::uint64_t scanned_bytes = 0, scanned_objects = 0;  // read by mends, the scrub's among them
+  std::uint64_t repaired_blocks = 0, lost_blocks = 0;    // damaged and replaced; damaged everywhere
+  std::uint64_t scanned_bytes = 0, scanned_objects = 0;  // read by repairs, the scrub's among them
 };
 
 struct ReplicaEffects {
@@ -52,7 +52,7 @@ class Replica {
   Replica(NodeId self, BufferPool& pool, Store& store, const cluster::State& state,
           std::size_t remembered = peer::max_recent);
 
-  // `member`: this node is up in the cluster state, in this life.
+  // `member`: this node is up in the cluster state, in this incarnation.
   void on_request(Time now, NodeId from, peer::ObjectRequest&& request, bool member, ReplicaEffects& out);
   void on_reply(Time now, NodeId from, peer::ObjectReply&& reply, ReplicaEffects& out);
   // The store's answers are in out.store.done; call after everything that drove the store.
@@ -107,10 +107,10 @@ class Replica {
       pull_announce,
       pull_chunks,
       pull_end,
-      mend_scan,
-      mend_gather,
-      mend_store,   // looks at a chunk; looks for good blocks elsewhere; puts them in place
-      delta_chunk,  // of the job `parent`: what this member has of a chunk that changed
+      repair_scan,
+      repair_gather,
+      repair_store,  // looks at a chunk; looks for good blocks elsewhere; puts them in place
+      delta_chunk,   // of the job `parent`: what this member has of a chunk that changed
       // of the job `parent`, which needs good blocks: what this member has itself
       own_chunk,
       ignore,  // an answer nobody waits for
@@ -130,7 +130,7 @@ class Replica {
     bool delta = false;           // what is held already is worth a look
     std::vector<Own> owns;        // of chunks asked for
     std::vector<Gather> gathers;  // chunks with damaged blocks; one at a time
-    // Of a mend:
+    // Of a repair:
     std::uint32_t scanning = 0, last_chunk = 0;
     ObjectInfo seen;  // the object, as the last look found it
     peer::BlocksRead read;
@@ -168,12 +168,12 @@ class Replica {
   static void leave_out(const Request& request, const StoreDone& done, Reply& reply);
   bool fill_in(Job& job, std::uint32_t chunk, Reply& reply);
 
-  // mending.cpp
-  void begin_mend(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
-  void mend_scan(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
-  void mend_on_scan(Time now, std::uint64_t id, Job& job, StoreDone&& done, ReplicaEffects& out);
-  void mend_on_stored(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out);
-  void mend_next(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
+  // repairing.cpp
+  void begin_repair(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
+  void repair_scan(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
+  void repair_on_scan(Time now, std::uint64_t id, Job& job, StoreDone&& done, ReplicaEffects& out);
+  void repair_on_stored(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out);
+  void repair_next(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
   void pull_damaged_chunk(Time now, std::uint64_t id, Job& job, Reply&& reply, ReplicaEffects& out);
   static NodeId helper_asked(const Job& job);
   void gather(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
@@ -192,7 +192,7 @@ class Replica {
   const cluster::State& state_;
   bool full_ = false;
   SlotTable<Job> jobs_;
-  std::map<Oid, std::uint64_t> pulls_;  // and mends
+  std::map<Oid, std::uint64_t> pulls_;  // and repairs
   // writes behind a first write that is being looked into
   std::map<Oid, std::vector<std::pair<NodeId, Request>>> looking_;
   // The last writes of each object that were asked for by gateways, oldest first. Forgotten with the process: by then
@@ -206,7 +206,7 @@ class Replica {
   std::size_t parked_bytes_ = 0;
   Time next_tick_ = 0;
   Throttle throttle_;
-  std::uint32_t throttled_ = 0;  // pulls and mends that wait for it
+  std::uint32_t throttled_ = 0;  // pulls and repairs that wait for it
   ReplicaStats stats_;
   std::set<Oid> unreadable_;
   std::vector<StoreDone> batch_;

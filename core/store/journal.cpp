@@ -44,7 +44,7 @@ bool shape_is_sane(const Record& r) {
     case Kind::zero:
     case Kind::begin_sync:
     case Kind::remove: return r.crc_count == 0;
-    case Kind::mend: return r.count == 1 && r.crc_count == 1;
+    case Kind::repair: return r.count == 1 && r.crc_count == 1;
     case Kind::lose: return r.count == per_chunk && r.first % per_chunk == 0 && r.mask != 0 && r.crc_count == 1;
     case Kind::end_sync: return r.crc_count == meta_slot_bytes / limits::block_size;
   }

@@ -47,7 +47,7 @@ enum class Kind : std::uint8_t {
   // the object is complete: the payload, a metadata slot, tells all of it, also of what went to its file directly
   end_sync,
   remove,  // the object is gone
-  mend,    // block `first` holds the payload, which is what it held before it was damaged: nothing else changes
+  repair,  // block `first` holds the payload, which is what it held before it was damaged: nothing else changes
   // blocks of `mask` in the chunk at `first` are allocated but have no good copy: the payload, one block, lists their
   // checksums
   lose,

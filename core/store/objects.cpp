@@ -240,7 +240,7 @@ void Store::Impl::absorb(Object& o, const journal::Record& record, std::span<con
       o.meta.chunk_version[record.first / blocks_per_chunk] = record.version;
       break;
     }
-    case Kind::mend:
+    case Kind::repair:
       o.exists = true;
       put_blocks(o, record.first, crcs, slices[0]);
       break;

@@ -44,7 +44,7 @@ void Store::Impl::begin_open() {
   checkpoint_list.clear();
   jobs_in_flight = 0;
   job_retry.clear();
-  object_directory_dirty = meta_directory_dirty = true;  // an earlier life may have made files and not synced
+  object_directory_dirty = meta_directory_dirty = true;  // an earlier incarnation may have made files and not synced
   window = {};
   window_in_flight = have_batch = journal_missing = false;
   loads_in_flight = 0;
@@ -308,8 +308,8 @@ bool Store::Impl::replay_batch() {
 }
 
 // The valid prefix ends here. What stands where the next batch may go claims to be that batch, and was not taken. It
-// must not become whole later: this life may write the same bytes there once more, and lose with the power the header
-// that they were meant for.
+// must not become whole later: this incarnation may write the same bytes there once more, and lose with the power the
+// header that they were meant for.
 void Store::Impl::end_scan() {
   state = State::erasing;
   erased = false;

@@ -183,7 +183,7 @@ void Store::Impl::on_read(std::uint32_t id, std::uint32_t index, DiskDone&& done
       read_one_by_one(r, index);
       return;
     }
-    // Like damage: another member has what this disk cannot read any more, and writing it again mends most disks.
+    // Like damage: another member has what this disk cannot read any more, and writing it again repairs most disks.
     r.status = Status::damaged;
     if (r.purpose == PendingRead::Purpose::read_chunk)
       r.damaged |= static_cast<std::uint16_t>(1u << (piece.first % blocks_per_chunk));

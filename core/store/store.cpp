@@ -204,7 +204,7 @@ Store::Impl::Executed Store::Impl::execute_update(Object& o, Op& op) {
       break;
     case OpKind::end_sync: return execute_end_sync(o, op);
     case OpKind::put_chunk: return execute_put_chunk(o, op);
-    case OpKind::mend: return execute_mend(o, op);
+    case OpKind::repair: return execute_repair(o, op);
     default: SD_ASSERT(false, "every update is handled");
   }
   acknowledge(o, op.ticket);
@@ -374,16 +374,16 @@ Store::Impl::Executed Store::Impl::execute_end_sync(Object& o, Op& op) {
   return Executed::done;
 }
 
-Store::Impl::Executed Store::Impl::execute_mend(Object& o, Op& op) {
+Store::Impl::Executed Store::Impl::execute_repair(Object& o, Op& op) {
   const std::uint32_t block = op.offset;
   if (!o.exists || !o.meta.is_allocated(block) ||
-      (o.meta.block_crc[block] != crc32c(op.data.bytes()) && !SD_BUG(mend_unchecked))) {
+      (o.meta.block_crc[block] != crc32c(op.data.bytes()) && !SD_BUG(repair_unchecked))) {
     finish(op.ticket, Status::behind, o);
     return Executed::done;
   }
   if (!admit(o, 1, 1)) return Executed::parked;
   journal::Record record;
-  record.kind = journal::Kind::mend;
+  record.kind = journal::Kind::repair;
   record.oid = op.oid;
   record.version = o.meta.version;
   record.first = static_cast<std::uint16_t>(block);

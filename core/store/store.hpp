@@ -104,7 +104,7 @@ struct StoreDone {
 };
 
 // Blocks of a chunk whose contents nobody has any more. Reads of them answer damaged, until they are overwritten whole
-// or mended.
+// or repaired.
 struct LostBlocks {
   std::uint16_t mask = 0;
   std::array<std::uint32_t, limits::blocks_per_chunk> crc{};  // by block of the chunk: what it should have
@@ -137,8 +137,8 @@ struct StoreStats {
 
 class Store {
  public:
-  // `random_seed` must be another one at each start: it makes this life's batches different from those of earlier
-  // lives. The pool must outlive the store and every slice handed out.
+  // `random_seed` must be another one at each start: it makes this incarnation's batches different from those of
+  // earlier incarnations. The pool must outlive the store and every slice handed out.
   Store(StoreOptions options, BufferPool& pool, std::uint64_t random_seed);
   ~Store();
   Store(const Store&) = delete;
@@ -209,7 +209,7 @@ class Store {
   // Replaces a damaged block by `data`, 4096 bytes. A block's checksum says what it should hold, so whoever has bytes
   // that match may give them, at any time and whatever the object's version. ok; behind: the block should hold
   // something else by now; no_space, io_error, unavailable, busy.
-  void mend(Time now, std::uint64_t ticket, Oid oid, std::uint32_t block, Slice data, StoreEffects& effects);
+  void repair(Time now, std::uint64_t ticket, Oid oid, std::uint32_t block, Slice data, StoreEffects& effects);
 
   // Starts a checkpoint as soon as possible.
   void checkpoint(Time now, StoreEffects& effects);

@@ -156,12 +156,12 @@ void Store::put_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chu
   });
 }
 
-void Store::mend(Time now, std::uint64_t ticket, Oid oid, std::uint32_t block, Slice data, StoreEffects& effects) {
+void Store::repair(Time now, std::uint64_t ticket, Oid oid, std::uint32_t block, Slice data, StoreEffects& effects) {
   enter(*impl_, now, effects, [&] {
     if (block >= limits::blocks_per_object || data.size() != block_size)
       impl_->finish(ticket, Status::invalid);
     else
-      impl_->submit({Impl::OpKind::mend, ticket, oid, {}, {}, block, 0, 0, std::move(data)});
+      impl_->submit({Impl::OpKind::repair, ticket, oid, {}, {}, block, 0, 0, std::move(data)});
   });
 }
 

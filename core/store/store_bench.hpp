@@ -29,7 +29,7 @@ class StoreBench {
   }
 
   void start() {
-    store = std::make_unique<Store>(options_, pool, ++lives_ * 1000003 + random.next());
+    store = std::make_unique<Store>(options_, pool, ++incarnations_ * 1000003 + random.next());
     store->open(now, fx);
     collect();
     while (!store->ready() && !store->failed() && disk.in_flight() > 0) step();
@@ -136,7 +136,7 @@ class StoreBench {
 
  private:
   StoreOptions options_;
-  std::uint64_t lives_ = 0;
+  std::uint64_t incarnations_ = 0;
 
  public:
   BufferPool pool;

@@ -50,7 +50,7 @@ struct ObjectModel {
   std::vector<ObjectState> history;  // the last is the newest
   std::size_t acknowledged = 0;      // index into history
   std::size_t durable = 0;
-  bool being_copied = false;  // begin_sync was called in this life
+  bool being_copied = false;  // begin_sync was called in this incarnation
 };
 
 struct Expected {
@@ -74,8 +74,8 @@ class CrashRun {
   }
 
   // The first thing that was wrong.
-  std::optional<std::string> run(int lives, int steps) {
-    for (int life = 0; life < lives && !error_; ++life) {
+  std::optional<std::string> run(int incarnations, int steps) {
+    for (int incarnation = 0; incarnation < incarnations && !error_; ++incarnation) {
       const std::uint64_t length = 1 + random_.below(static_cast<std::uint64_t>(steps));
       for (std::uint64_t i = 0; i < length && !error_; ++i) {
         if (random_.below(3) == 0 && waiting_.size() < 24)

@@ -1,9 +1,9 @@
 // The inside of the store. The order of the steps is what makes it safe; this is why each order was chosen.
 //
-// Life of an update: it is checked (version, space), waits for room (admission), changes the object's state in memory
-// (metadata and the `current` overlay) and becomes a record of the pending batch, all at once; nothing can fail after
-// admission but the disk. Batches go to disk in order, and are acknowledged in order even where the disk finishes them
-// out of order: a sync that covers an acknowledged batch covers all before it.
+// Incarnation of an update: it is checked (version, space), waits for room (admission), changes the object's state in
+// memory (metadata and the `current` overlay) and becomes a record of the pending batch, all at once; nothing can fail
+// after admission but the disk. Batches go to disk in order, and are acknowledged in order even where the disk finishes
+// them out of order: a sync that covers an acknowledged batch covers all before it.
 //
 // Rounds carry memory to object files. A round begins at a moment when no record is pending: every object's `current`
 // overlay is frozen, and then holds, with earlier rounds, exactly the records up to batch M. New updates gather in a
@@ -31,9 +31,9 @@
 // No operation overlaps another in flight: a round flips the object's read generation, and its writes wait for reads of
 // the older one; younger reads find those blocks in the frozen overlay.
 //
-// Opening syncs the journal first: all that is then read from it is durable. What an earlier life wrote and did not
-// sync (metadata slots, object data) is written and synced again, because its records lie behind the tail; a slot that
-// may not be durable is synced before the other one is overwritten.
+// Opening syncs the journal first: all that is then read from it is durable. What an earlier incarnation wrote and did
+// not sync (metadata slots, object data) is written and synced again, because its records lie behind the tail; a slot
+// that may not be durable is synced before the other one is overwritten.
 #pragma once
 #include <deque>
 #include <map>
@@ -61,7 +61,7 @@ enum class OpKind : std::uint8_t {
   put_chunk,
   end_sync,
   read_chunk,
-  mend
+  repair
 };
 
 struct Op {
@@ -79,7 +79,7 @@ struct Op {
 
   bool changes() const {
     return kind == OpKind::write || kind == OpKind::zero || kind == OpKind::remove || kind == OpKind::begin_sync ||
-           kind == OpKind::put_chunk || kind == OpKind::end_sync || kind == OpKind::mend;
+           kind == OpKind::put_chunk || kind == OpKind::end_sync || kind == OpKind::repair;
   }
 };
 
@@ -105,7 +105,7 @@ struct Object {
   bool slot_valid = false;
   // replay: the slot was too old for the journal; stays until the object is made anew
   bool lost_changes = false;
-  bool slot_maybe_volatile = false;  // written by an earlier life, perhaps not synced
+  bool slot_maybe_volatile = false;  // written by an earlier incarnation, perhaps not synced
   std::uint64_t last_sequence = 0;   // the batch of its last record
   std::uint64_t data_sequence = 0;   // ... of the last one that changes its files
 
@@ -140,7 +140,7 @@ struct Object {
   boost::container::small_vector<Edge, 2> edges;  // old blocks read for the first of the queue
   Status edge_status = Status::ok;
 
-  bool being_copied = false;  // between begin_sync and end_sync, both in this life
+  bool being_copied = false;  // between begin_sync and end_sync, both in this incarnation
   // what the first of the queue is at
   enum class Placing : std::uint8_t { no, writing, removing, written, syncing, synced } placing = Placing::no;
   std::uint32_t place_ops = 0;  // in flight
@@ -261,7 +261,7 @@ struct Store::Impl {
   Executed execute_zero(Object& o, Op& op);
   Executed execute_put_chunk(Object& o, Op& op);
   Executed execute_end_sync(Object& o, Op& op);
-  Executed execute_mend(Object& o, Op& op);
+  Executed execute_repair(Object& o, Op& op);
   bool admit(Object& o, std::size_t records, std::size_t blocks);
   bool refuse_for_space(const Object& o, std::uint32_t first, std::uint32_t count) const;
   Slice aligned_for_disk(Slice data) const;

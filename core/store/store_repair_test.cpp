@@ -1,4 +1,4 @@
-// Damage by block: what is good of a damaged chunk is given out, what is bad can be mended, and what nobody has is
+// Damage by block: what is good of a damaged chunk is given out, what is bad can be repaired, and what nobody has is
 // known to be lost.
 #include <gtest/gtest.h>
 
@@ -17,15 +17,15 @@ StoreDone read_chunk(StoreBench& t, Oid oid, std::uint32_t chunk) {
   t.store->read_chunk(t.now, ++t.ticket, oid, chunk, t.fx);
   return t.wait(t.ticket);
 }
-Status mend(StoreBench& t, Oid oid, std::uint32_t at, Slice data) {
-  t.store->mend(t.now, ++t.ticket, oid, at, std::move(data), t.fx);
+Status repair(StoreBench& t, Oid oid, std::uint32_t at, Slice data) {
+  t.store->repair(t.now, ++t.ticket, oid, at, std::move(data), t.fx);
   return t.wait(t.ticket).status;
 }
 void rot(StoreBench& t, Oid oid, std::uint32_t at) {
   (*t.disk.contents({FileKind::object, 0, oid.value}))[at * block + 9] ^= std::byte{4};
 }
 
-TEST(StoreMend, ADamagedChunkStillGivesItsGoodBlocks) {
+TEST(StoreRepair, ADamagedChunkStillGivesItsGoodBlocks) {
   StoreBench t(small_journal());
   const Slice data = t.pattern(4 * block, 1);
   t.write(a, {1, 1}, {}, 0, data);
@@ -42,17 +42,17 @@ TEST(StoreMend, ADamagedChunkStillGivesItsGoodBlocks) {
             std::string(data.part(0, block).text()) + std::string(data.part(2 * block, block).text()));
 }
 
-TEST(StoreMend, ABlockIsMendedByWhatMatchesItsChecksumAndByNothingElse) {
+TEST(StoreRepair, ABlockIsRepairedByWhatMatchesItsChecksumAndByNothingElse) {
   StoreBench t(small_journal());
   const Slice data = t.pattern(4 * block, 1);
   t.write(a, {1, 1}, {}, 0, data);
   t.checkpoint();
   rot(t, a, 1);
-  EXPECT_EQ(mend(t, a, 1, t.pattern(block, 7)), Status::behind);
-  EXPECT_EQ(mend(t, a, 9, t.pattern(block, 7)), Status::behind) << "not allocated";
-  EXPECT_EQ(mend(t, b, 1, t.pattern(block, 7)), Status::behind) << "no such object";
+  EXPECT_EQ(repair(t, a, 1, t.pattern(block, 7)), Status::behind);
+  EXPECT_EQ(repair(t, a, 9, t.pattern(block, 7)), Status::behind) << "not allocated";
+  EXPECT_EQ(repair(t, b, 1, t.pattern(block, 7)), Status::behind) << "no such object";
   EXPECT_EQ(t.read(a, block, block).status, Status::damaged);
-  EXPECT_EQ(mend(t, a, 1, data.part(block, block)), Status::ok);
+  EXPECT_EQ(repair(t, a, 1, data.part(block, block)), Status::ok);
   t.flush();
   t.restart(true);
   EXPECT_EQ(StoreBench::text(t.read(a, 0, 4 * block)), data.text());
@@ -62,7 +62,7 @@ TEST(StoreMend, ABlockIsMendedByWhatMatchesItsChecksumAndByNothingElse) {
   EXPECT_EQ(StoreBench::text(t.read(a, 0, 4 * block)), data.text());
 }
 
-TEST(StoreMend, LostBlocksAreDamagedUntilTheyAreOverwrittenOrMended) {
+TEST(StoreRepair, LostBlocksAreDamagedUntilTheyAreOverwrittenOrRepaired) {
   StoreBench t(small_journal());
   t.write(a, {1, 1}, {}, 0, t.pattern(4 * block, 1));
   const Slice data = t.pattern(4 * block, 2);
@@ -94,7 +94,7 @@ TEST(StoreMend, LostBlocksAreDamagedUntilTheyAreOverwrittenOrMended) {
   }
   EXPECT_EQ(t.write(a, {1, 3}, {1, 2}, block, t.pattern(block, 3)).status, Status::ok);
   EXPECT_EQ(t.read(a, 0, 2 * block).status, Status::ok);
-  EXPECT_EQ(mend(t, a, 2, bytes_of(2)), Status::ok);
+  EXPECT_EQ(repair(t, a, 2, bytes_of(2)), Status::ok);
   EXPECT_EQ(StoreBench::text(t.read(a, 2 * block, 2 * block)), data.part(2 * block, 2 * block).text());
 }
 

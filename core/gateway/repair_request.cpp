@@ -1,13 +1,13 @@
-#include "core/gateway/mend_request.hpp"
+#include "core/gateway/repair_request.hpp"
 
 #include "core/base/limits.hpp"
 
 namespace sd {
 
-peer::ObjectRequest whole_mend(const cluster::State& state, const cluster::Placement& placement, NodeId member,
-                               Oid oid) {
+peer::ObjectRequest whole_repair(const cluster::State& state, const cluster::Placement& placement, NodeId member,
+                                 Oid oid) {
   peer::ObjectRequest request;
-  request.op = peer::ObjectRequest::Op::mend;
+  request.op = peer::ObjectRequest::Op::repair;
   request.vid = oid.vid();
   request.generation = state.generation(oid.vid());
   request.oid = oid;

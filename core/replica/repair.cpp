@@ -2,7 +2,7 @@
 // make a good one.
 //
 // A block's checksum, kept apart from it, says what the block should hold. So bytes that match it are as good as what a
-// read of an undamaged block returns, whoever has them and whatever the version of their object: a mend needs no
+// read of an undamaged block returns, whoever has them and whatever the version of their object: a repair needs no
 // agreement, disturbs no request, and may stop anywhere.
 #include <algorithm>
 #include <bit>
@@ -24,20 +24,20 @@ constexpr unsigned asked_of_source = 3;        // times, of a pull's source, bef
 
 }  // namespace
 
-// --- A mend: every chunk of the range in turn
+// --- A repair: every chunk of the range in turn
 
-void Replica::begin_mend(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
+void Replica::begin_repair(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
   std::erase(job.request.helpers, self_);
   const std::uint32_t end = job.request.offset + std::max(job.request.length, 1u);
   job.scanning = job.request.offset / limits::chunk_size;
   job.last_chunk = std::min((end - 1) / limits::chunk_size, limits::chunks_per_object - 1);
-  mend_scan(now, id, job, out);
+  repair_scan(now, id, job, out);
 }
 
 // The next chunk, or later, if nobody waits for it and the rate is used up: by what the chunk before held.
-void Replica::mend_scan(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
+void Replica::repair_scan(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
   throttled_ -= std::exchange(job.throttled, false);
-  job.step = Job::Step::mend_scan;
+  job.step = Job::Step::repair_scan;
   job.last_progress = now;
   if (job.request.background && job.unpaid > 0 && !throttle_.take(now, job.unpaid, state_.recovery_rates)) {
     job.throttled = true;
@@ -48,7 +48,7 @@ void Replica::mend_scan(Time now, std::uint64_t id, Job& job, ReplicaEffects& ou
   store_.read_chunk(now, id, job.request.oid, job.scanning, out.store);
 }
 
-void Replica::mend_on_scan(Time now, std::uint64_t id, Job& job, StoreDone&& done, ReplicaEffects& out) {
+void Replica::repair_on_scan(Time now, std::uint64_t id, Job& job, StoreDone&& done, ReplicaEffects& out) {
   job.last_progress = now;
   if (job.failure != Status::ok) {
     pull_failed(id, job, out);
@@ -57,7 +57,7 @@ void Replica::mend_on_scan(Time now, std::uint64_t id, Job& job, StoreDone&& don
   job.seen = done.info;
   if (done.status == Status::not_found) {  // nothing here, so nothing damaged
     job.scanning = job.last_chunk;
-    mend_next(now, id, job, out);
+    repair_next(now, id, job, out);
     return;
   }
   if (done.info.incomplete) {
@@ -71,7 +71,7 @@ void Replica::mend_on_scan(Time now, std::uint64_t id, Job& job, StoreDone&& don
   job.read.blocks = static_cast<std::uint16_t>(job.read.blocks + std::popcount(done.chunks));
   job.read.damaged = static_cast<std::uint16_t>(job.read.damaged + std::popcount(done.damaged_blocks));
   if (done.status == Status::ok) {
-    mend_next(now, id, job, out);
+    repair_next(now, id, job, out);
     return;
   }
   if (done.status != Status::damaged) {
@@ -85,27 +85,27 @@ void Replica::mend_on_scan(Time now, std::uint64_t id, Job& job, StoreDone&& don
   g.here = true;
   for (std::uint32_t i = 0, at = 0; i < blocks_per_chunk; ++i)
     if ((g.wanted >> i & 1) != 0) g.crc[i] = done.damaged_crcs[at++];
-  job.step = Job::Step::mend_gather;
+  job.step = Job::Step::repair_gather;
   gather(now, id, job, out);
 }
 
-void Replica::mend_on_stored(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out) {
+void Replica::repair_on_stored(Time now, std::uint64_t id, Job& job, const StoreDone& done, ReplicaEffects& out) {
   job.last_progress = now;
   // behind: overwritten meanwhile
   if (done.status != Status::ok && done.status != Status::behind) fail(job, done.status);
-  stats_.mended_blocks += done.status == Status::ok;
-  job.read.mended += done.status == Status::ok;
+  stats_.repaired_blocks += done.status == Status::ok;
+  job.read.repaired += done.status == Status::ok;
   if (--job.storing > 0) return;
   if (job.failure != Status::ok)
     pull_failed(id, job, out);
   else
-    mend_next(now, id, job, out);
+    repair_next(now, id, job, out);
 }
 
-void Replica::mend_next(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
+void Replica::repair_next(Time now, std::uint64_t id, Job& job, ReplicaEffects& out) {
   if (job.scanning < job.last_chunk) {
     ++job.scanning;
-    mend_scan(now, id, job, out);
+    repair_scan(now, id, job, out);
     return;
   }
   release(id, job.request.oid);
@@ -197,7 +197,7 @@ void Replica::repeat_helper(Time now, std::uint64_t id, Job& job, ReplicaEffects
 // Of these blocks of the chunk, those that are looked for and right.
 void Replica::Gather::take_wanted(std::uint64_t allocated, std::uint16_t left_out, std::span<const Slice> slices) {
   each_block(allocated, left_out, slices, [&](std::uint32_t i, Slice&& bytes) {
-    if ((wanted >> i & 1) == 0 || (crc32c(bytes.bytes()) != crc[i] && !SD_BUG(mend_unchecked))) return;
+    if ((wanted >> i & 1) == 0 || (crc32c(bytes.bytes()) != crc[i] && !SD_BUG(repair_unchecked))) return;
     wanted &= static_cast<std::uint16_t>(~(1u << i));
     found[i] = std::move(bytes);
   });
@@ -240,16 +240,16 @@ void Replica::gathered(Time now, std::uint64_t id, Job& job, ReplicaEffects& out
                                 std::to_string(lost) + " blocks are damaged at every member; reads of them fail");
   job.read.lost = static_cast<std::uint16_t>(job.read.lost + lost);
   stats_.lost_blocks += lost;
-  if (job.step == Job::Step::mend_gather) {
-    job.step = Job::Step::mend_store;
+  if (job.step == Job::Step::repair_gather) {
+    job.step = Job::Step::repair_store;
     for (const Slice& bytes : g.found) job.storing += !bytes.empty();
     if (job.storing == 0) {
-      mend_next(now, id, job, out);
+      repair_next(now, id, job, out);
       return;
     }
     for (std::uint32_t i = 0; i < blocks_per_chunk; ++i)
       if (!g.found[i].empty())
-        store_.mend(now, id, oid, g.chunk * blocks_per_chunk + i, std::move(g.found[i]), out.store);
+        store_.repair(now, id, oid, g.chunk * blocks_per_chunk + i, std::move(g.found[i]), out.store);
     return;
   }
   const auto present = static_cast<std::uint16_t>(g.reply.chunks & ~g.wanted);

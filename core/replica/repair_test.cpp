@@ -141,7 +141,7 @@ std::string expected(Members& m, std::uint32_t at) {
                              : b.pattern(4 * block, 1).part(std::size_t{at} * block, block).text());
 }
 
-TEST(Mending, APullTakesABlockThatIsDamagedAtItsSourceFromThePullersOwnOlderCopy) {
+TEST(Repairing, APullTakesABlockThatIsDamagedAtItsSourceFromThePullersOwnOlderCopy) {
   Members m(2);
   prepare(m, 2, 1);
   m.rot(1, 3);
@@ -151,7 +151,7 @@ TEST(Mending, APullTakesABlockThatIsDamagedAtItsSourceFromThePullersOwnOlderCopy
   EXPECT_EQ(m.at(2).query(oid).info.version, v2);
 }
 
-TEST(Mending, APullTakesABlockThatIsDamagedAtItsSourceFromAnotherMember) {
+TEST(Repairing, APullTakesABlockThatIsDamagedAtItsSourceFromAnotherMember) {
   Members m(3);
   prepare(m, 3, 2);
   m.rot(1, 1);
@@ -161,7 +161,7 @@ TEST(Mending, APullTakesABlockThatIsDamagedAtItsSourceFromAnotherMember) {
     EXPECT_EQ(StoreBench::text(m.at(3).read(oid, i * block, block)), expected(m, i));
 }
 
-TEST(Mending, WhatNobodyHasIsLostAndNothingElse) {
+TEST(Repairing, WhatNobodyHasIsLostAndNothingElse) {
   Members m(3);
   prepare(m, 3, 1);
   m.rot(1, 1);
@@ -175,7 +175,7 @@ TEST(Mending, WhatNobodyHasIsLostAndNothingElse) {
 }
 
 // The source may be about to be removed: what its disk fails to read once is not lost.
-TEST(Mending, APullAsksItsSourceAgainForABlockThatItsDiskCouldNotRead) {
+TEST(Repairing, APullAsksItsSourceAgainForABlockThatItsDiskCouldNotRead) {
   Members m(2);
   prepare(m, 2, 1);
   int failures = 2;  // of several blocks, then of the one that nobody else has
@@ -191,33 +191,33 @@ TEST(Mending, APullAsksItsSourceAgainForABlockThatItsDiskCouldNotRead) {
     EXPECT_EQ(StoreBench::text(m.at(2).read(oid, i * block, block)), expected(m, i));
 }
 
-TEST(Mending, CopiesThatAreDamagedInDifferentPlacesMendEachOther) {
+TEST(Repairing, CopiesThatAreDamagedInDifferentPlacesRepairEachOther) {
   Members m(2);
   prepare(m, 2, 2);
   m.rot(1, 0);
   m.rot(2, 2);
   for (const NodeId id : {1, 2}) {
-    ObjectRequest mend;
-    mend.op = ObjectRequest::Op::mend;
-    mend.length = limits::object_size;
-    mend.helpers = {3 - id};
-    EXPECT_EQ(m.ask(id, mend).status, Status::ok);
+    ObjectRequest repair;
+    repair.op = ObjectRequest::Op::repair;
+    repair.length = limits::object_size;
+    repair.helpers = {3 - id};
+    EXPECT_EQ(m.ask(id, repair).status, Status::ok);
   }
   for (const NodeId id : {1, 2})
     for (std::uint32_t i = 0; i < 4; ++i)
       EXPECT_EQ(StoreBench::text(m.at(id).read(oid, i * block, block)), expected(m, i));
 }
 
-TEST(Mending, AMendSaysWhenBlocksStayDamaged) {
+TEST(Repairing, ARepairSaysWhenBlocksStayDamaged) {
   Members m(2);
   prepare(m, 2, 2);
   m.rot(1, 2);
   m.rot(2, 2);
-  ObjectRequest mend;
-  mend.op = ObjectRequest::Op::mend;
-  mend.length = block;
-  mend.helpers = {2};
-  EXPECT_EQ(m.ask(1, mend).status, Status::damaged);
+  ObjectRequest repair;
+  repair.op = ObjectRequest::Op::repair;
+  repair.length = block;
+  repair.helpers = {2};
+  EXPECT_EQ(m.ask(1, repair).status, Status::damaged);
   EXPECT_EQ(m.unreadable(1), 1u);
   EXPECT_EQ(m.at(1).read(oid, 2 * block, block).status, Status::damaged);
   EXPECT_EQ(m.at(1).read(oid, 0, 2 * block).status, Status::ok);
@@ -225,14 +225,14 @@ TEST(Mending, AMendSaysWhenBlocksStayDamaged) {
 
 ObjectRequest check_with(std::vector<NodeId> helpers) {
   ObjectRequest request;
-  request.op = ObjectRequest::Op::mend;
+  request.op = ObjectRequest::Op::repair;
   request.length = limits::object_size;
   request.background = true;
   request.helpers = std::move(helpers);
   return request;
 }
 
-TEST(Mending, OfAWholeObjectCountsWhatItReadAndNamesTheVersion) {
+TEST(Repairing, OfAWholeObjectCountsWhatItReadAndNamesTheVersion) {
   Members m(2);
   prepare(m, 2, 2);
   m.rot(1, 0);
@@ -248,7 +248,7 @@ TEST(Mending, OfAWholeObjectCountsWhatItReadAndNamesTheVersion) {
   EXPECT_EQ(m.unreadable(1), 0u) << "what was lost was written again";
 }
 
-TEST(Mending, OfAnObjectThatIsNotThereSaysSo) {
+TEST(Repairing, OfAnObjectThatIsNotThereSaysSo) {
   Members m(2);
   prepare(m, 1, 1);
   const ObjectReply reply = m.ask(2, check_with({1}));
@@ -257,7 +257,7 @@ TEST(Mending, OfAnObjectThatIsNotThereSaysSo) {
   EXPECT_EQ(reply.read, peer::BlocksRead{});
 }
 
-TEST(Mending, ThatNobodyWaitsForKeepsToTheRateOfRecovery) {
+TEST(Repairing, ThatNobodyWaitsForKeepsToTheRateOfRecovery) {
   Members m(1);
   constexpr std::uint32_t piece = limits::chunk_size, pieces = 16;
   for (std::uint32_t i = 0; i < pieces; ++i)
