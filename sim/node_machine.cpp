@@ -73,6 +73,7 @@ void NodeMachine::start() {
   world_.network.process_started(id_, this);
   world_.trace(name_, "starts, incarnation " + std::to_string(incarnation_));
   node_ = std::make_unique<Node>(options_, world_.pool, random_seed);
+  invariants_ = {};
   tell_space();
   node_->start(local(now()), effects_);
   after_step(1);
@@ -294,7 +295,7 @@ void NodeMachine::after_step(unsigned kind) {
     world_.fail(Violation::Class::liveness, name_ + " takes steps without end, and no time passes");
   perform();
   if (!node_) return;
-  if (++steps_ % world_.config.check_every == 0) node_->check_invariants();
+  if (++steps_ % world_.config.check_every == 0) invariants_.check(*node_);
   world_.checkers->after_step(*this, steps_);
   if (!node_->fatal().empty()) {
     world_.checkers->on_fatal(*this);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/node/node.hpp"
+#include "core/node/node_invariants.hpp"
 #include "sim/disk.hpp"
 #include "sim/network.hpp"
 
@@ -70,6 +71,7 @@ class NodeMachine final : public Host {
   NodeOptions options_;
   std::string name_;
   std::unique_ptr<Node> node_;
+  NodeInvariants invariants_;  // of node_
   Effects effects_;
   std::vector<DiskDone> held_;  // completed while the process was paused
   std::uint32_t incarnation_ = 0;

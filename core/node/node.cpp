@@ -489,10 +489,4 @@ const std::string& Node::fatal() const { return impl_->fatal; }
 NodeStatus Node::status(Time now) const { return impl_->status_at(now); }
 const cluster::State& Node::state() const { return impl_->cluster_state; }
 
-void Node::check_invariants() const {
-  if (!impl_->gateway) return;
-  impl_->gateway->check_invariants();
-  impl_->service.check_invariants();
-}
-
 }  // namespace sd

@@ -162,11 +162,9 @@ class Node {
 
   NodeStatus status(Time now) const;
   const cluster::State& state() const;
-  // Breaks the process if an invariant of any machine does not hold. Cheap enough for the simulator to call after every
-  // step.
-  void check_invariants() const;
 
  private:
+  friend class NodeInvariants;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
