@@ -9,7 +9,7 @@ set -euo pipefail
 
 packages=(
   # the compilers and what drives them: g++ builds, clang fuzzes
-  g++-12 clang-19 libclang-rt-19-dev llvm-19 cmake ninja-build pkg-config mold ccache git ca-certificates
+  g++-12 clang-19 clang-format-19 libclang-rt-19-dev llvm-19 cmake ninja-build pkg-config mold ccache git ca-certificates
   # libraries of the programs
   libboost1.81-dev liburing-dev libisal-dev libxxhash-dev libcli11-dev libspdlog-dev libfmt-dev nlohmann-json3-dev
   # libraries of the tests

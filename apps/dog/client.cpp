@@ -48,7 +48,8 @@ client::ResponseResult Client::call_once(const client::SdRequest& request, std::
   if (!body) {
     connection_.reset();
     throw Unreachable(exit_code::system,
-                      body.error() + "; what was asked for may still be done. `dog cluster check` says what is wrong");
+                      body.error() + ". The request was not cancelled and may still take effect; check before you repeat "
+                                     "it. `dog cluster check` says what is wrong");
   }
   if (options_.verbose) {
     const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - begin;

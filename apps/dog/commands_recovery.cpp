@@ -218,7 +218,7 @@ void set_throttle(const Options& options, Client& client, const std::string& bus
   if (options.json)
     fmt::print("{}\n", json({{"rate_busy", wanted.busy}, {"rate_idle", wanted.idle}}).dump(2));
   else
-    fmt::print("While clients work: {}; while they do not: {}. So on every node.\n", rate_text(wanted.busy),
+    fmt::print("Recovery limit for each node: {} while clients are active, {} while idle.\n", rate_text(wanted.busy),
                rate_text(wanted.idle));
 }
 
@@ -261,7 +261,7 @@ void add_recovery_commands(CLI::App& app, const Options& options, Client& client
   auto* sub = recover->add_subcommand("enable", "Switch recovery in the background on");
   sub->footer(examples({{"dog cluster recover enable", "missing copies are made"}}));
   sub->callback([&] { switch_recovery(options, client, true); });
-  sub = recover->add_subcommand("disable", "Switch it off, for work on several nodes one after the other");
+  sub = recover->add_subcommand("disable", "Switch recovery off, as for work on several nodes one after the other");
   sub->footer(examples(
       {{"dog cluster recover disable", "then stop, change and start one node after the other; then: enable"}}));
   sub->callback([&] { switch_recovery(options, client, false); });

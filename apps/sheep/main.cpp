@@ -25,7 +25,7 @@ void define(CLI::App& app, Arguments& a) {
       "  qemu-system-x86_64 -drive file=nbd://127.0.0.1:10809/disk,format=raw,if=virtio\n"
       "Port PORT serves clients, PORT + 1 the other nodes.\n" +
       std::string(sd::daemon::exit_codes));
-  app.add_option("DIR", a.directory, "Directory for this node's data; created if missing (but not the one it is in)")
+  app.add_option("DIR", a.directory, "Directory for this node's data; created if missing; its parent must exist")
       ->required();
   app.add_option("-b,--bind-addr", a.bind_address, "Address to listen on")->capture_default_str();
   app.add_option("-p,--port", a.port, "Client port; other nodes connect to the next one")

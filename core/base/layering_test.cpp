@@ -3,49 +3,17 @@
 
 #include <algorithm>
 #include <array>
-#include <filesystem>
-#include <fstream>
+#include <map>
 #include <regex>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/base/source_tree_test.hpp"
+
 namespace sd {
 namespace {
-
-struct SourceFile {
-  std::string path;  // from the top of the tree
-  std::vector<std::string> lines;
-  std::string folder() const { return path.substr(0, path.find('/')); }
-  bool is_test() const { return path.ends_with("_test.cpp"); }
-};
-
-std::vector<SourceFile> source_files() {
-  const std::filesystem::path top = SD_SOURCE_DIR;
-  std::vector<SourceFile> files;
-  for (const char* folder : {"core", "sim", "runtime", "apps", "fuzz", "proptests"}) {
-    if (!std::filesystem::exists(top / folder)) continue;
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(top / folder)) {
-      const auto extension = entry.path().extension();
-      if (!entry.is_regular_file() || (extension != ".cpp" && extension != ".hpp")) continue;
-      SourceFile file{std::filesystem::relative(entry.path(), top).generic_string(), {}};
-      std::ifstream in(entry.path());
-      for (std::string line; std::getline(in, line);) file.lines.push_back(line);
-      files.push_back(std::move(file));
-    }
-  }
-  std::ranges::sort(files, {}, &SourceFile::path);
-  return files;
-}
-
-// Calls f(line number from 1, included name without brackets or quotes).
-template <typename F>
-void for_each_include(const SourceFile& file, F&& f) {
-  static const std::regex include(R"(^\s*#\s*include\s*[<"]([^>"]+)[>"])");
-  std::smatch match;
-  for (std::size_t i = 0; i < file.lines.size(); ++i)
-    if (std::regex_search(file.lines[i], match, include)) f(i + 1, match[1].str());
-}
 
 // Why a deterministic machine may not include it; empty if it may.
 std::string_view why_forbidden_in_machines(std::string_view name) {
@@ -106,7 +74,7 @@ TEST(Layering, TheRulesCatchWhatTheyShould) {
 // The simulator is worth something only if the same inputs always give the same outputs.
 TEST(Layering, MachinesTouchNothingOfTheWorld) {
   for (const SourceFile& file : source_files()) {
-    if ((file.folder() != "core" && file.folder() != "sim") || file.is_test()) continue;
+    if ((file.top() != "core" && file.top() != "sim") || file.is_test()) continue;
     for_each_include(file, [&](std::size_t line, const std::string& name) {
       if (const auto why = why_forbidden_in_machines(name); !why.empty())
         ADD_FAILURE() << file.path << ":" << line << " includes <" << name << ">: " << why;
@@ -123,7 +91,7 @@ TEST(Layering, DependenciesPointOneWay) {
       {"core", {"sim/", "runtime/", "apps/"}}, {"sim", {"runtime/", "apps/"}}, {"runtime", {"sim/", "apps/"}}};
   for (const SourceFile& file : source_files())
     for (const Rule& rule : rules) {
-      if (file.folder() != rule.folder) continue;
+      if (file.top() != rule.folder) continue;
       for_each_include(file, [&](std::size_t line, const std::string& name) {
         for (const auto target : rule.may_not_include)
           EXPECT_FALSE(name.starts_with(target)) << file.path << ":" << line << " includes " << name << ": "
@@ -131,6 +99,101 @@ TEST(Layering, DependenciesPointOneWay) {
       });
     }
 }
+
+// --- Folders
+
+using Folders = std::map<std::string, std::set<std::string>>;  // of each folder, those that it uses directly
+
+// What CMakeLists.txt links: `sd_folder(NAME DIR libraries...)`, libraries of other projects left out.
+Folders linked_folders(const std::vector<std::string>& cmake) {
+  static const std::regex call(R"(^sd_folder\((\w+) (\S+)([^)]*)\))");
+  static const std::regex word(R"(\w+)");
+  std::map<std::string, std::string> directories;  // by name of the library
+  std::vector<std::pair<std::string, std::string>> links;
+  std::smatch match;
+  for (const std::string& line : cmake) {
+    if (!std::regex_search(line, match, call)) continue;
+    directories[match[1]] = match[2];
+    links.emplace_back(match[2], match[3]);
+  }
+  Folders folders;
+  for (const auto& [directory, names] : links) {
+    auto& used = folders[directory];
+    for (std::sregex_iterator at(names.begin(), names.end(), word), end; at != end; ++at)
+      if (const auto known = directories.find(at->str()); known != directories.end()) used.insert(known->second);
+  }
+  return folders;
+}
+
+// What the files include, tests left out.
+Folders included_folders(const std::vector<SourceFile>& files, const Folders& known) {
+  Folders folders;
+  for (const SourceFile& file : files) {
+    if (file.is_test() || !known.contains(file.folder())) continue;
+    auto& used = folders[file.folder()];
+    for_each_include(file, [&](std::size_t, const std::string& name) {
+      const std::string folder = name.substr(0, name.rfind('/'));
+      if (known.contains(folder) && folder != file.folder()) used.insert(folder);
+    });
+  }
+  return folders;
+}
+
+// A way from a folder back to itself, in words; empty if there is none.
+std::string cycle(const Folders& folders) {
+  std::set<std::string> finished;
+  std::vector<std::string> way;
+  auto visit = [&](auto&& self, const std::string& folder) -> std::string {
+    if (std::ranges::find(way, folder) != way.end()) {
+      std::string words;
+      for (auto at = std::ranges::find(way, folder); at != way.end(); ++at) words += *at + " -> ";
+      return words + folder;
+    }
+    if (finished.contains(folder)) return {};
+    way.push_back(folder);
+    if (const auto uses = folders.find(folder); uses != folders.end())
+      for (const std::string& used : uses->second)
+        if (const std::string words = self(self, used); !words.empty()) return words;
+    way.pop_back();
+    finished.insert(folder);
+    return {};
+  };
+  for (const auto& [folder, uses] : folders)
+    if (const std::string words = visit(visit, folder); !words.empty()) return words;
+  return {};
+}
+
+TEST(Layering, TheFolderRulesCatchWhatTheyShould) {
+  const Folders linked =
+      linked_folders({"sd_folder(a core/a)", "sd_folder(b core/b a Other::lib)", "# sd_folder(c core/c)"});
+  EXPECT_EQ(linked, (Folders{{"core/a", {}}, {"core/b", {"core/a"}}}));
+  const std::vector<SourceFile> files = {{"core/a/x.cpp", {"#include \"core/b/y.hpp\""}},
+                                         {"core/a/x_test.cpp", {"#include \"core/c/y.hpp\""}},
+                                         {"core/b/x.cpp", {"#include \"core/b/y.hpp\"", "#include \"core/a/x.hpp\""}}};
+  const Folders included = included_folders(files, linked);
+  EXPECT_EQ(included, (Folders{{"core/a", {"core/b"}}, {"core/b", {"core/a"}}}));
+  EXPECT_EQ(cycle(included), "core/a -> core/b -> core/a");
+  EXPECT_EQ(cycle(linked), "");
+}
+
+// So CMakeLists.txt is the list of which folder may use which, and cannot say more or less than what is true.
+TEST(Layering, AFolderIncludesWhatCMakeLinksToItAndLinksWhatItIncludes) {
+  const Folders linked = linked_folders(lines_of(std::string(SD_SOURCE_DIR) + "/CMakeLists.txt"));
+  ASSERT_GT(linked.size(), 10u);
+  const Folders included = included_folders(source_files(), linked);
+  for (const auto& [folder, uses] : linked) {
+    const auto at = included.find(folder);
+    EXPECT_EQ(at == included.end() ? std::set<std::string>{} : at->second, uses)
+        << folder << "/: left is what its files include, right what sd_folder() links";
+  }
+  for (const SourceFile& file : source_files())
+    if (file.top() == "core") {
+      EXPECT_TRUE(linked.contains(file.folder())) << file.path << ": no sd_folder() names its folder";
+    }
+  EXPECT_EQ(cycle(included), "") << "folders that use each other are one folder";
+}
+
+// --- Files
 
 TEST(Tidiness, NoFileIsTooLongToRead) {
   for (const SourceFile& file : source_files())

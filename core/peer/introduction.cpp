@@ -37,8 +37,7 @@ Welcome welcome(const Listener& self, const Hello* hello, std::string& why) {
   }
   const auto name = [](Incarnation which) { return std::to_string(starts_of(which)); };
   if (std::ranges::find(self.past_incarnations, hello->incarnation) != self.past_incarnations.end()) {
-    why = who + "it is an earlier incarnation (" + name(hello->incarnation) +
-          ") of a node that has restarted since";
+    why = who + "it is an earlier incarnation (" + name(hello->incarnation) + ") of a node that has restarted since";
     return Welcome::no;
   }
   if (!follows(self.known_incarnation, hello->incarnation, hello->earlier)) {
