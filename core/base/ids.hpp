@@ -7,10 +7,13 @@
 
 namespace sd {
 
-// A member's identity for incarnation: drawn at random at its first start and kept in its data directory. 0 is nobody.
+// A member's identity for life: drawn at random at its first start and kept in its data directory. 0 is nobody.
 using NodeId = std::uint64_t;
 // How logs and `dog` show it, and other random ids: sixteen hexadecimal digits; "-" for 0.
 std::string id_text(std::uint64_t id);
+
+// A connection of one node, numbered by that node; 0 is none.
+using StreamId = std::uint32_t;
 
 // One incarnation of a node, from a start to the next: the upper half counts the starts, the lower half is drawn at
 // random. A member that restarted may have lost what it had not flushed, so peers must tell its incarnations apart; and

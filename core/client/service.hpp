@@ -17,9 +17,9 @@
 #include "core/base/payload.hpp"
 #include "core/base/random.hpp"
 #include "core/base/time.hpp"
+#include "core/client/node_status.hpp"
 #include "core/client/session.hpp"
 #include "core/cluster/state.hpp"
-#include "core/node/node.hpp"
 
 namespace sd::client {
 
