@@ -48,8 +48,9 @@ client::ResponseResult Client::call_once(const client::SdRequest& request, std::
   if (!body) {
     connection_.reset();
     throw Unreachable(exit_code::system,
-                      body.error() + ". The request was not cancelled and may still take effect; check before you repeat "
-                                     "it. `dog cluster check` says what is wrong");
+                      body.error() +
+                          ". The request was not cancelled and may still take effect; check before you repeat "
+                          "it. `dog cluster check` says what is wrong");
   }
   if (options_.verbose) {
     const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - begin;
