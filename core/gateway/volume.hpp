@@ -41,6 +41,7 @@
 #include "core/gateway/check.hpp"
 #include "core/gateway/io.hpp"
 #include "core/peer/message.hpp"
+#include "core/replication/verdict.hpp"
 
 namespace sd {
 
@@ -233,11 +234,10 @@ class Volume {
   void on_query_reply(Time now, std::uint64_t id, Op& op, NodeId from, Reply&& reply, VolumeEffects& out);
   void decide(Time now, Object& object, VolumeEffects& out);
   Request query_of(const Object& object) const;
-  bool kept_since(const cluster::Placement::Period& period, const Answer& answer) const;
-  bool covered(Time now, const Object& object) const;
-  bool never_acknowledged(const Object& object, Version version) const;
-  bool copies_given_up(const Object& object) const;
-  void pull(Time now, Object& object, ActingSet laggards, VolumeEffects& out);
+  replication::Question question(Time now, const Object& object) const;
+  static std::vector<replication::Answer> heard(const Object& object);
+  void wait_for_members(Time now, Object& object, const char* why, VolumeEffects& out);
+  void pull(Time now, Object& object, NodeId source, const ActingSet& laggards, VolumeEffects& out);
   Request pull_request(const Object& object, NodeId member) const;
   void hurry(Object& object, VolumeEffects& out);
   static std::vector<NodeId> helpers_for(const Object& object, NodeId member, NodeId source);

@@ -107,130 +107,72 @@ void Volume::on_query_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&
   if (op.waiting_for.empty()) decide(now, object, out);
 }
 
-// Whether whoever answered, a member of the period, still has all that it held then: a restart may lose what was not
-// flushed, and half-way through a pull whatever it held was found to be superseded by what it was copying.
-bool Volume::kept_since(const cluster::Placement::Period& period, const Answer& answer) const {
-  return !answer.reply.incomplete && state_.member(answer.from)->incarnation == period.incarnation(answer.from);
+replication::Question Volume::question(Time now, const Object& object) const {
+  replication::Question question;
+  question.periods = replication::periods_of(state_, placement_, object.oid, copies_);
+  question.answers = heard(object);
+  question.acting = object.acting;
+  question.damaged = object.damaged;
+  question.bad_sources = object.bad_sources;
+  question.self = self_;
+  question.created_index = state_.find(vid_)->created_index;
+  question.patience_over = now - generation_since_ >= patience;
+  return question;
 }
 
-// Whether the answers are sure to include every acknowledged write. A write of an epoch was held by all acting members
-// of that epoch, so one of them suffices, if it has kept what it held. If all of them restarted then what was not
-// flushed is lost as in a power failure, and each of them has what was. If some are away, one of those may have kept
-// what the others lost; it is waited for, but not for ever: more members than the policy tolerates have failed then.
-bool Volume::covered(Time now, const Object& object) const {
-  const auto& periods = placement_.periods();
-  const auto* vdi = state_.find(vid_);
-  for (std::size_t i = 0; i + 1 < periods.size(); ++i) {
-    if (periods[i + 1].record.log_index <= vdi->created_index) continue;  // over before the disk existed
-    const ActingSet acting = SD_BUG(down_counts_as_up) ? periods[i].ring.locate(object.oid, copies_)
-                                                       : periods[i].acting(object.oid, copies_);
-    // What an operator has given up is not waited for.
-    const auto expected =
-        static_cast<std::size_t>(std::ranges::count_if(acting, [&](NodeId m) { return !periods[i].given_up(m); }));
-    if (expected == 0) continue;
-    bool kept = false;
-    std::size_t restarted = 0;
-    for (const Answer& answer : object.answers) {
-      if (!contains(acting, answer.from)) continue;
-      ++restarted;
-      kept = kept || kept_since(periods[i], answer);
-    }
-    if (SD_BUG(forget_incarnation) && restarted > 0) kept = true;
-    SD_SOMETIMES(!kept && restarted > 0 && restarted < expected && now - generation_since_ >= patience,
-                 peering_patience_over);
-    if (kept || (restarted > 0 && (restarted >= expected || now - generation_since_ >= patience))) continue;
-    return false;
-  }
-  return true;
-}
-
-// Whether this version is held only by members that have restarted since, while one that has not, and would have had to
-// acknowledge it, lacks it: then nobody was told of it, and nobody has read it. It is dropped, since nobody knows any
-// more whose writes it contains: its gateway asks for them again, and they would be carried out a second time, over
-// what others wrote meanwhile.
-bool Volume::never_acknowledged(const Object& object, Version version) const {
-  const auto& periods = placement_.periods();
-  const auto after =
-      std::ranges::find_if(periods, [&](const auto& period) { return period.record.log_index > version.log_index(); });
-  if (after == periods.begin() || after == periods.end() || SD_BUG(keep_unacknowledged)) return false;
-  const auto& period = *(after - 1);
-  const ActingSet acting = period.acting(object.oid, copies_);
-  bool lacking = false;
-  for (const Answer& answer : object.answers) {
-    if (!contains(acting, answer.from) || !kept_since(period, answer)) continue;
-    if (answer.reply.version >= version) return false;
-    lacking = true;
-  }
-  return lacking;
-}
-
-// Whether all who held the object in some epoch were given up, so that "never written" is not to be believed.
-bool Volume::copies_given_up(const Object& object) const {
-  return std::ranges::any_of(placement_.periods(), [&](const auto& period) {
-    const ActingSet acting = period.acting(object.oid, copies_);
-    return !acting.empty() && std::ranges::all_of(acting, [&](NodeId m) { return period.given_up(m); });
-  });
+std::vector<replication::Answer> Volume::heard(const Object& object) {
+  std::vector<replication::Answer> answers;
+  answers.reserve(object.answers.size());
+  for (const Answer& answer : object.answers)
+    answers.push_back({answer.from, answer.reply.version, answer.reply.incomplete});
+  return answers;
 }
 
 void Volume::decide(Time now, Object& object, VolumeEffects& out) {
-  const Answer* newest = nullptr;
-  const Answer* best = nullptr;
-  for (const Answer& answer : object.answers) {
-    if (answer.reply.incomplete) continue;
-    if (!newest || newest->reply.version < answer.reply.version) newest = &answer;
-    if ((!best || best->reply.version < answer.reply.version) && !never_acknowledged(object, answer.reply.version))
-      best = &answer;
+  using Outcome = replication::Verdict::Outcome;
+  const replication::Verdict verdict = replication::judge(question(now, object));
+  switch (verdict.outcome) {
+    case Outcome::no_whole_copy: wait_for_members(now, object, ": waits for a member with a whole copy", out); return;
+    case Outcome::waits_for_members:
+      SD_SOMETIMES(true, peering_waits_for_members);
+      wait_for_members(now, object, ": waits for members that may hold newer data", out);
+      return;
+    case Outcome::given_up:
+      out.notices.push_back("object " + to_string(object.oid) +
+                            ": every copy was on nodes that were given up; requests for it fail");
+      postpone(now, object);
+      fail_waiting(now, object, Status::io_error, out);
+      return;
+    case Outcome::decided: break;
   }
-  // a first write is kept: there is no copy without it that all could be given
-  if (!best || best->reply.version == Version{}) best = newest;
-  object.dropped = best && best->reply.version < newest->reply.version;
-  if (!best || (!covered(now, object) && !SD_BUG(skip_peering))) {
-    if (!object.waits) {
-      object.waits = true;
-      out.notices.push_back(
-          "object " + to_string(object.oid) +
-          (best ? ": waits for members that may hold newer data" : ": waits for a member with a whole copy"));
-    }
-    SD_SOMETIMES(best != nullptr, peering_waits_for_members);
-    SD_SOMETIMES(now - generation_since_ >= patience && !object.waiting.empty(), peering_fails_waiting);
-    postpone(now, object);
-    // Not for ever: somebody should know.
-    if (now - generation_since_ >= patience) fail_waiting(now, object, Status::io_error, out);
-    return;
-  }
-  object.winner = best->reply.version;
-  if (object.winner == Version{} && copies_given_up(object)) {
-    out.notices.push_back("object " + to_string(object.oid) +
-                          ": every copy was on nodes that were given up; requests for it fail");
-    postpone(now, object);
-    fail_waiting(now, object, Status::io_error, out);
-    return;
-  }
+  object.dropped = verdict.dropped;
+  object.winner = verdict.winner;
   object.adopted = object.winner;
   for (const auto& [version, stands_for] : object.established)
     if (version == object.winner && !SD_BUG(newer_means_done)) object.adopted = stands_for;
-  NodeId source = 0;
-  ActingSet laggards;
-  for (const Answer& answer : object.answers) {
-    const bool equal = !answer.reply.incomplete && answer.reply.version == object.winner;
-    const bool damaged = contains(object.damaged, answer.from);
-    if (equal && !damaged && !contains(object.bad_sources, answer.from) && (source == 0 || answer.from == self_))
-      source = answer.from;
-    if (contains(object.acting, answer.from) && (!equal || damaged)) laggards.push_back(answer.from);
-  }
-  if (SD_BUG(skip_peering)) laggards.clear();
-  if (object.winner == Version{}) laggards.clear();  // nothing to copy: the first write makes half-made copies void
-  if (source == 0) {
-    // Every copy of the newest version is damaged, or was unreadable just now. Any of them will do: what is damaged
-    // there is looked for block by block at all who answered.
+  if (verdict.only_damaged) {
     SD_SOMETIMES(true, peering_only_damaged);
     object.bad_sources.clear();
-    source = best->from;
   }
-  if (laggards.empty()) {
+  if (verdict.laggards.empty())
     establish(now, object, out);
-    return;
+  else
+    pull(now, object, verdict.source, verdict.laggards, out);
+}
+
+// Until one of them is back, but not for ever: somebody should know.
+void Volume::wait_for_members(Time now, Object& object, const char* why, VolumeEffects& out) {
+  if (!object.waits) {
+    object.waits = true;
+    out.notices.push_back("object " + to_string(object.oid) + why);
   }
+  const bool patience_over = now - generation_since_ >= patience;
+  SD_SOMETIMES(patience_over && !object.waiting.empty(), peering_fails_waiting);
+  postpone(now, object);
+  if (patience_over) fail_waiting(now, object, Status::io_error, out);
+}
+
+void Volume::pull(Time now, Object& object, NodeId source, const ActingSet& laggards, VolumeEffects& out) {
   if (object.peering != 0) ops_.erase(object.peering);  // the answers are kept until the object is ready
   Op op;
   SD_SOMETIMES(true, peering_pulls);
@@ -350,10 +292,7 @@ void Volume::pump_reads(Time now, Object& object, VolumeEffects& out) {
 }
 
 bool Volume::all_asked_answered(const Object& object) const {
-  for (const auto& period : placement_.periods())
-    for (const NodeId member : period.acting(object.oid, copies_))
-      if (std::ranges::find(object.answers, member, &Answer::from) == object.answers.end()) return false;
-  return true;
+  return replication::all_heard(replication::periods_of(state_, placement_, object.oid, copies_), heard(object));
 }
 
 void Volume::establish(Time now, Object& object, VolumeEffects& out) {
