@@ -28,10 +28,12 @@ class SlotTable {
     return id_of(index, next(slot.use));
   }
   T* find(std::uint64_t id) {
-    const std::uint32_t index = static_cast<std::uint32_t>(id);
-    if (index >= slots_.size()) return nullptr;
-    Slot& slot = slots_[index];
-    return slot.live && slot.use == static_cast<std::uint32_t>(id >> 32) ? &slot.value : nullptr;
+    Slot* slot = slot_of(slots_, id);
+    return slot ? &slot->value : nullptr;
+  }
+  const T* find(std::uint64_t id) const {
+    const Slot* slot = slot_of(slots_, id);
+    return slot ? &slot->value : nullptr;
   }
   // Frees the slot and hands out what was in it; nothing when the id is not in use.
   std::optional<T> take(std::uint64_t id) {
@@ -62,6 +64,12 @@ class SlotTable {
     std::uint32_t use = 0;
     bool live = false;
   };
+  // The live slot of this id, or nothing.
+  static auto* slot_of(auto& slots, std::uint64_t id) {
+    const auto index = static_cast<std::uint32_t>(id);
+    auto* slot = index < slots.size() ? &slots[index] : nullptr;
+    return slot && slot->live && slot->use == static_cast<std::uint32_t>(id >> 32) ? slot : nullptr;
+  }
   // Never 0, and below 2^31: the top bit of an id is free for others to mark it with.
   static std::uint32_t next(std::uint32_t& use) {
     use = (use + 1) & 0x7fffffff;

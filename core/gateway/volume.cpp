@@ -158,9 +158,8 @@ void Volume::begin_object(std::uint32_t index) {
   const Oid oid = Oid::data(vid_, index);
   if (objects_.contains(oid)) return;
   Object& object = object_for(oid);
-  object.generation = generation_;
   object.acting = placement_.acting(oid, copies_);
-  if (!object.acting.empty()) object.state = Object::State::ready;
+  object.ready = !object.acting.empty();
 }
 
 Volume::Object& Volume::object_for(Oid oid) {
@@ -182,11 +181,11 @@ Volume::Object& Volume::object_for(Oid oid) {
 }
 
 bool Volume::has_work(const Object& object) const {
-  return !object.writes.empty() || !object.waiting.empty() || object.reads > 0 || object.peering != 0;
+  return !object.writes.empty() || !object.waiting.empty() || object.reads > 0 || object.peering;
 }
 
 bool Volume::can_forget(const Object& object) const {
-  return !has_work(object) && object.retry_at == never && object.damaged.empty() && object.known.empty() &&
+  return !has_work(object) && object.doubts.retry_at == never && object.damaged.empty() && object.known.empty() &&
          object.forgotten.empty();
 }
 
@@ -198,9 +197,8 @@ void Volume::enqueue(Time now, Object& object, std::uint64_t id, VolumeEffects& 
 }
 
 bool Volume::overlaps_write(const Object& object, const Op& op) const {
-  auto& ops = const_cast<SlotTable<Op>&>(ops_);
   for (const std::uint64_t id : object.writes) {
-    const Op& write = *ops.find(id);
+    const Op& write = *ops_.find(id);
     if (write.offset < op.offset + op.length && op.offset < write.offset + write.length) return true;
   }
   return false;
@@ -209,11 +207,12 @@ bool Volume::overlaps_write(const Object& object, const Op& op) const {
 // Sends what may go, in order of arrival.
 void Volume::pump(Time now, Object& object, VolumeEffects& out) {
   pump_reads(now, object, out);
-  if (object.state == Object::State::unpeered) {
-    if (!object.waiting.empty() && (object.retry_at == never || now >= object.retry_at)) peer(now, object, out);
+  if (object.unpeered()) {
+    const Time retry_at = object.doubts.retry_at;
+    if (!object.waiting.empty() && (retry_at == never || now >= retry_at)) peer(now, object, out);
     return;
   }
-  while (object.state == Object::State::ready && !object.waiting.empty()) {
+  while (object.ready && !object.waiting.empty()) {
     const std::uint64_t id = object.waiting.front();
     Op& op = *ops_.find(id);
     if (op.kind == Op::Kind::read) {
@@ -299,7 +298,7 @@ void Volume::start_read(Time now, Object& object, std::uint64_t id, VolumeEffect
     op.tried.clear();
     object.waiting.push_front(id);
     object.damaged = object.acting;
-    object.readable.clear();
+    object.doubts.readable.clear();
     demote(now, object, out);
     return;
   }
@@ -359,7 +358,7 @@ void Volume::on_write_reply(Time now, std::uint64_t id, Op& op, NodeId from, Rep
   Object& object = *op.object;
   // While the object is being peered the answer may concern what peering is about to redo; it asks again for what it
   // needs.
-  if (object.state != Object::State::ready || reply.generation != generation_) return;
+  if (!object.ready || reply.generation != generation_) return;
   switch (reply.status) {
     case Status::ok:
       add_sorted(dirty_, from);
@@ -455,8 +454,8 @@ void Volume::on_read_reply(Time now, std::uint64_t id, Op& op, NodeId from, Repl
       op.waiting_for.clear();
       --object.reads;
       object.waiting.push_front(ops_.renumber(id));
-      object.readable.clear();
-      if (object.state == Object::State::ready) demote(now, object, out);
+      object.doubts.readable.clear();
+      if (object.ready) demote(now, object, out);
       return;
     default: return;
   }
@@ -608,10 +607,10 @@ void Volume::on_state(Time now, VolumeEffects& out) {
   std::vector<Object*> busy;
   for (auto at = objects_.begin(); at != objects_.end();) {
     Object& object = *at->second;
-    drop_peering(object);
-    object.state = Object::State::unpeered;
-    object.retry_at = never;
-    object.readable.clear();
+    end_peering(object);
+    object.ready = false;
+    object.doubts.retry_at = never;
+    object.doubts.readable.clear();
     object.round = 0;
     object.round_used = false;
     if (has_work(object)) {
@@ -699,7 +698,7 @@ void Volume::tick(Time now, VolumeEffects& out) {
   }
   std::vector<Oid> oids;
   for (auto& [oid, object] : objects_) {
-    if (object->state == Object::State::ready) {
+    if (object->ready) {
       for (const std::uint64_t id : object->writes) {
         Op& op = *ops_.find(id);
         if (now - op.sent < repeat_after << std::min(op.repeats, 4u)) continue;
@@ -707,10 +706,10 @@ void Volume::tick(Time now, VolumeEffects& out) {
         ++op.repeats;
         for (const NodeId member : op.waiting_for) send_write(now, *object, id, op, member, out);
       }
-    } else if (object->state == Object::State::pulling) {
+    } else if (object->pulling()) {
       // A pull that makes no progress is given up, and the members are asked again.
-      if (Op* op = ops_.find(object->peering); op && now - op->sent >= 2 * repeat_slow_after) oids.push_back(oid);
-    } else if (object->state == Object::State::unpeered && object->retry_at != never && now >= object->retry_at) {
+      if (Op* op = ops_.find(object->peering->op); op && now - op->sent >= 2 * repeat_slow_after) oids.push_back(oid);
+    } else if (object->unpeered() && object->doubts.retry_at != never && now >= object->doubts.retry_at) {
       oids.push_back(oid);
     }
   }
@@ -724,14 +723,14 @@ void Volume::tick(Time now, VolumeEffects& out) {
 }
 
 void Volume::check_invariants() const {
-  auto& ops = const_cast<SlotTable<Op>&>(ops_);
   for (const auto& [oid, object] : objects_) {
-    if (object->state != Object::State::ready) continue;
-    SD_ASSERT(object->generation == generation_, "an object is ready in the current generation only");
+    SD_ASSERT(!object->ready || !object->peering, "an object that is ready is not being peered");
+    SD_ASSERT(!object->peering || ops_.find(object->peering->op), "an attempt at peering has a question under way");
+    if (!object->ready) continue;
     SD_ASSERT(!object->acting.empty(), "a ready object has members");
     Version last;
     for (const std::uint64_t id : object->writes) {
-      const Op* op = ops.find(id);
+      const Op* op = ops_.find(id);
       SD_ASSERT(op && op->object == object.get(), "a write under way is known");
       SD_ASSERT(last == Version{} || op->previous == last, "writes under way are a run of consecutive versions");
       last = op->version;

@@ -21,8 +21,8 @@
 //   the others are as good as all, until the next attempt succeeds. Only reads: what is acknowledged is held by all
 //   acting members.
 //
-// States of an object: unpeered -> querying -> pulling -> establishing -> ready, and back to unpeered with every
-// generation and after a member's error.
+// States of an object: unpeered -> peering (querying -> pulling -> establishing) -> ready, and back to unpeered with
+// every generation and after a member's error.
 //
 // Invariants (see check_invariants):
 // - ready: every acting member holds `version` minus what is in `writes`, a run of consecutive versions that ends in
@@ -134,13 +134,44 @@ class Volume {
     Reply reply;
   };
 
+  // One attempt to find out which copy of an object counts, and to make the others equal to it: born when the members
+  // are asked, dead when the object is ready or when the attempt is given up. The next one is a new object.
+  struct Peering {
+    enum class Stage : std::uint8_t { querying, pulling, establishing } stage = Stage::querying;
+    std::uint64_t op = 0;         // of the question under way
+    std::vector<Answer> answers;  // to the query
+    // From the verdict:
+    Version winner;        // what the members are made equal to, or the version that this was given
+    Version adopted;       // the version that it had: tells which writes it includes
+    bool dropped = false;  // a newer version, which was never acknowledged: the decision is written down above it
+    // Of pulling:
+    NodeId source = 0;
+    ActingSet without_room;   // they cannot pull, and have marked what they hold as no copy
+    bool background = false;  // nobody waits for the object
+  };
+
+  // What an object that is not ready remembers from one attempt to the next; over when it is ready.
+  struct Doubts {
+    Time retry_at = never;  // of peering that could not go on
+    // not ready in this generation, but these members hold what counts, and no other can
+    ActingSet readable;
+    ActingSet bad_sources;  // a pull from them failed: they cannot read their copy
+    bool waits = false;     // said so in the log
+    // Versions that were given to winners and not by all members taken yet, each with its `adopted`: being above the
+    // writes under way does not mean including them.
+    std::vector<std::pair<Version, Version>> established;
+  };
+
   struct Object {
-    enum class State : std::uint8_t { unpeered, querying, pulling, establishing, ready };
     Oid oid;
-    State state = State::unpeered;
-    std::uint64_t generation = 0;  // in which it was peered, or is being
+    bool ready = false;  // in the current generation
     ActingSet acting;
-    Version version;          // the newest given out
+    std::unique_ptr<Peering> peering;
+    Doubts doubts;
+    ActingSet damaged;  // members whose damaged blocks are to be replaced by the next peering
+
+    // The versions that were given out.
+    Version version;          // the newest
     std::uint32_t round = 0;  // of peering in this generation ...
     // ... in which writes were sent: the next peering needs a new one, or a late write could slip in
     bool round_used = false;
@@ -148,27 +179,12 @@ class Volume {
     std::deque<std::uint64_t> waiting;  // not yet sent, in order of arrival
     std::uint32_t reads = 0;            // sent
     Time resent_at = 0;                 // writes, to a member that lacked some
-    std::uint64_t peering = 0;          // the op of the query or pull
-    std::vector<Answer> answers;
-    // writes that the winner holds already, ordered: asked for again, they are done
+    // writes that the winner of peering held already, ordered: asked for again, they are done
     std::vector<Origin> known;
-    std::vector<Origin> forgotten;  // others that it may hold: nobody remembers
-    ActingSet damaged;              // members whose damaged blocks are to be replaced
-    ActingSet without_room;         // of those that pull: they cannot, and have marked what they hold as no copy
-    // not ready in this generation, but these members hold what counts, and no other can
-    ActingSet readable;
-    ActingSet bad_sources;  // a pull from them failed: they cannot read their copy
-    NodeId source = 0;
-    bool background = false;  // the pull: nobody waits for the object
-    bool waits = false;       // said so in the log
-    // a version that was never acknowledged: the decision is written down above it
-    bool dropped = false;
-    Version winner;   // what the members are made equal to, and the version that this is given
-    Version adopted;  // the version it had: tells which writes it includes
-    // Versions that were given to winners and not by all members taken yet, each with its `adopted`: being above the
-    // writes under way does not mean including them.
-    std::vector<std::pair<Version, Version>> established;
-    Time retry_at = never;  // of peering that could not go on
+    std::vector<Origin> forgotten;  // others that it may have held: nobody remembers
+
+    bool unpeered() const { return !ready && !peering; }
+    bool pulling() const { return peering && peering->stage == Peering::Stage::pulling; }
   };
 
   struct Page {
@@ -208,7 +224,7 @@ class Volume {
   void pump(Time now, Object& object, VolumeEffects& out);
   bool overlaps_write(const Object& object, const Op& op) const;
   static const ActingSet& readers(const Object& object) {
-    return object.state == Object::State::ready ? object.acting : object.readable;
+    return object.ready ? object.acting : object.doubts.readable;
   }
   void start_write(Time now, Object& object, std::uint64_t id, VolumeEffects& out);
   void send_write(Time now, Object& object, std::uint64_t id, Op& op, NodeId only, VolumeEffects& out);
@@ -240,7 +256,7 @@ class Volume {
   void pull(Time now, Object& object, NodeId source, const ActingSet& laggards, VolumeEffects& out);
   Request pull_request(const Object& object, NodeId member) const;
   void hurry(Object& object, VolumeEffects& out);
-  static std::vector<NodeId> helpers_for(const Object& object, NodeId member, NodeId source);
+  static std::vector<NodeId> helpers_for(const Peering& peering, NodeId member);
   void ask_to_repair(const Object& object, NodeId member, const Op& op, VolumeEffects& out);
   void on_pull_reply(Time now, std::uint64_t id, Op& op, NodeId from, Reply&& reply, VolumeEffects& out);
   void serve_reads_only(Time now, Object& object, VolumeEffects& out);
@@ -251,7 +267,7 @@ class Volume {
   bool all_asked_answered(const Object& object) const;
   void ready(Time now, Object& object, VolumeEffects& out);
   void postpone(Time now, Object& object);
-  void drop_peering(Object& object);
+  void end_peering(Object& object);
 
   // volume_index.cpp: which objects exist.
   bool indexed(Oid oid) const { return oid.is_data(); }

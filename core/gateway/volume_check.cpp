@@ -124,8 +124,8 @@ bool Volume::go_on(Time now, Checked& checked, VolumeEffects& out) {
   }
   if (checked.op != 0) return false;
   Object& object = object_for(checked.oid);
-  if (object.state != Object::State::ready) {
-    if (object.state == Object::State::unpeered && object.retry_at == never) peer(now, object, out);
+  if (!object.ready) {
+    if (object.unpeered() && object.doubts.retry_at == never) peer(now, object, out);
     return false;
   }
   if (read_copies(now, object, checked, out)) return false;
@@ -199,8 +199,7 @@ void Volume::on_check_reply(Time now, std::uint64_t id, Op& op, NodeId from, con
   checked->op = 0;
   if (!std::exchange(checked->old_copy, false)) return;
   ++checked->rounds;
-  if (const auto object = objects_.find(checked->oid);
-      object != objects_.end() && object->second->state == Object::State::ready)
+  if (const auto object = objects_.find(checked->oid); object != objects_.end() && object->second->ready)
     demote(now, *object->second, out);
 }
 

@@ -18,16 +18,15 @@ constexpr Time retry_after = milliseconds(200);
 constexpr Time patience = seconds(30);  // for members that are away and may hold what those that restarted have lost
 }  // namespace
 
-void Volume::drop_peering(Object& object) {
-  if (object.peering != 0) ops_.erase(object.peering);
-  object.peering = 0;
-  object.answers.clear();
+void Volume::end_peering(Object& object) {
+  if (object.peering) ops_.erase(object.peering->op);
+  object.peering.reset();
 }
 
 void Volume::demote(Time now, Object& object, VolumeEffects& out) {
-  drop_peering(object);
-  object.state = Object::State::unpeered;
-  object.retry_at = never;
+  end_peering(object);
+  object.ready = false;
+  object.doubts.retry_at = never;
   peer(now, object, out);
 }
 
@@ -35,25 +34,24 @@ void Volume::demote(Time now, Object& object, VolumeEffects& out) {
 void Volume::on_lost_copy(Time now, Oid oid, VolumeEffects& out) {
   if (!owner_ || oid.vid() != vid_ || (!oid.is_data() && oid != Oid::index_object(vid_, oid.index()))) return;
   Object& object = object_for(oid);
-  if (object.state == Object::State::ready)
+  if (object.ready)
     demote(now, object, out);
-  else if (object.state == Object::State::unpeered && object.retry_at == never)
+  else if (object.unpeered() && object.doubts.retry_at == never)
     peer(now, object, out);
 }
 
 void Volume::postpone(Time now, Object& object) {
-  drop_peering(object);
-  object.state = Object::State::unpeered;
-  object.retry_at = now + retry_after;
-  if (next_tick_ == never || next_tick_ > object.retry_at) next_tick_ = object.retry_at;
+  end_peering(object);
+  object.ready = false;
+  object.doubts.retry_at = now + retry_after;
+  if (next_tick_ == never || next_tick_ > object.doubts.retry_at) next_tick_ = object.doubts.retry_at;
 }
 
 void Volume::peer(Time now, Object& object, VolumeEffects& out) {
-  drop_peering(object);
+  end_peering(object);
   object.known.clear();
   object.forgotten.clear();
-  object.retry_at = never;
-  object.generation = generation_;
+  object.doubts.retry_at = never;
   object.acting = placement_.acting(object.oid, copies_);
   if (object.acting.empty()) {
     // All its members are down, and others have yet to take its place.
@@ -86,15 +84,16 @@ void Volume::peer(Time now, Object& object, VolumeEffects& out) {
         if (m && m->up && !contains(op.waiting_for, member)) op.waiting_for.push_back(member);
       }
   }
-  object.state = Object::State::querying;
   const ActingSet asked = op.waiting_for;
-  object.peering = ops_.insert(std::move(op));
+  object.ready = false;
+  object.peering = std::make_unique<Peering>();
+  object.peering->op = ops_.insert(std::move(op));
   for (const NodeId member : asked) out.requests.emplace_back(member, query_of(object));
 }
 
 // The version of a query carries the round that it opens: the member then refuses writes of earlier ones.
 Volume::Request Volume::query_of(const Object& object) const {
-  Request request = make(Request::Op::query, object.peering, object.oid);
+  Request request = make(Request::Op::query, object.peering->op, object.oid);
   request.version.generation = Version::generation_of(generation_, object.round);
   return request;
 }
@@ -103,7 +102,7 @@ void Volume::on_query_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&
   Object& object = *op.object;
   if (reply.status != Status::ok || reply.generation != generation_) return;  // repeated by tick
   take(op.waiting_for, from);
-  object.answers.push_back({from, std::move(reply)});
+  object.peering->answers.push_back({from, std::move(reply)});
   if (op.waiting_for.empty()) decide(now, object, out);
 }
 
@@ -113,7 +112,7 @@ replication::Question Volume::question(Time now, const Object& object) const {
   question.answers = heard(object);
   question.acting = object.acting;
   question.damaged = object.damaged;
-  question.bad_sources = object.bad_sources;
+  question.bad_sources = object.doubts.bad_sources;
   question.self = self_;
   question.created_index = state_.find(vid_)->created_index;
   question.patience_over = now - generation_since_ >= patience;
@@ -122,8 +121,8 @@ replication::Question Volume::question(Time now, const Object& object) const {
 
 std::vector<replication::Answer> Volume::heard(const Object& object) {
   std::vector<replication::Answer> answers;
-  answers.reserve(object.answers.size());
-  for (const Answer& answer : object.answers)
+  answers.reserve(object.peering->answers.size());
+  for (const Answer& answer : object.peering->answers)
     answers.push_back({answer.from, answer.reply.version, answer.reply.incomplete});
   return answers;
 }
@@ -145,14 +144,15 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
       return;
     case Outcome::decided: break;
   }
-  object.dropped = verdict.dropped;
-  object.winner = verdict.winner;
-  object.adopted = object.winner;
-  for (const auto& [version, stands_for] : object.established)
-    if (version == object.winner && !SD_BUG(newer_means_done)) object.adopted = stands_for;
+  Peering& peering = *object.peering;
+  peering.dropped = verdict.dropped;
+  peering.winner = verdict.winner;
+  peering.adopted = verdict.winner;
+  for (const auto& [version, stands_for] : object.doubts.established)
+    if (version == verdict.winner && !SD_BUG(newer_means_done)) peering.adopted = stands_for;
   if (verdict.only_damaged) {
     SD_SOMETIMES(true, peering_only_damaged);
-    object.bad_sources.clear();
+    object.doubts.bad_sources.clear();
   }
   if (verdict.laggards.empty())
     establish(now, object, out);
@@ -162,8 +162,7 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
 
 // Until one of them is back, but not for ever: somebody should know.
 void Volume::wait_for_members(Time now, Object& object, const char* why, VolumeEffects& out) {
-  if (!object.waits) {
-    object.waits = true;
+  if (!std::exchange(object.doubts.waits, true)) {
     out.notices.push_back("object " + to_string(object.oid) + why);
   }
   const bool patience_over = now - generation_since_ >= patience;
@@ -173,45 +172,46 @@ void Volume::wait_for_members(Time now, Object& object, const char* why, VolumeE
 }
 
 void Volume::pull(Time now, Object& object, NodeId source, const ActingSet& laggards, VolumeEffects& out) {
-  if (object.peering != 0) ops_.erase(object.peering);  // the answers are kept until the object is ready
+  ops_.erase(object.peering->op);  // the answers are kept until the object is ready
   Op op;
   SD_SOMETIMES(true, peering_pulls);
   op.kind = Op::Kind::pull;
   op.object = &object;
   op.sent = now;
   op.waiting_for = laggards;
-  object.without_room.clear();
-  object.state = Object::State::pulling;
-  object.source = source;
-  object.peering = ops_.insert(std::move(op));
-  object.background = object.oid.is_data() && object.waiting.empty() && object.writes.empty();
+  object.peering->stage = Peering::Stage::pulling;
+  object.peering->source = source;
+  object.peering->op = ops_.insert(std::move(op));
+  object.peering->background = object.oid.is_data() && object.waiting.empty() && object.writes.empty();
   for (const NodeId member : laggards) out.requests.emplace_back(member, pull_request(object, member));
 }
 
 Volume::Request Volume::pull_request(const Object& object, NodeId member) const {
-  Request request = make(Request::Op::pull, object.peering, object.oid);
-  request.version = object.winner;
-  const auto answer = std::ranges::find(object.answers, member, &Answer::from);
-  if (answer != object.answers.end()) request.previous = answer->reply.version;
-  request.source = object.source;
-  request.helpers = helpers_for(object, member, object.source);
+  const Peering& peering = *object.peering;
+  Request request = make(Request::Op::pull, peering.op, object.oid);
+  request.version = peering.winner;
+  const auto answer = std::ranges::find(peering.answers, member, &Answer::from);
+  if (answer != peering.answers.end()) request.previous = answer->reply.version;
+  request.source = peering.source;
+  request.helpers = helpers_for(peering, member);
   request.incomplete = contains(object.damaged, member);
-  request.background = object.background;
+  request.background = peering.background;
   return request;
 }
 
 // A client wants an object that recovery is copying at its leisure.
 void Volume::hurry(Object& object, VolumeEffects& out) {
-  if (object.state != Object::State::pulling || !std::exchange(object.background, false)) return;
-  for (const NodeId member : ops_.find(object.peering)->waiting_for)
+  if (!object.pulling() || !std::exchange(object.peering->background, false)) return;
+  for (const NodeId member : ops_.find(object.peering->op)->waiting_for)
     out.requests.emplace_back(member, pull_request(object, member));
 }
 
 // All others that answered, whatever their version: a block's checksum tells whether theirs is the one.
-std::vector<NodeId> Volume::helpers_for(const Object& object, NodeId member, NodeId source) {
+std::vector<NodeId> Volume::helpers_for(const Peering& peering, NodeId member) {
   std::vector<NodeId> helpers;
-  for (const Answer& answer : object.answers)
-    if (answer.from != member && answer.from != source && answer.reply.exists && helpers.size() < peer::max_helpers)
+  for (const Answer& answer : peering.answers)
+    if (answer.from != member && answer.from != peering.source && answer.reply.exists &&
+        helpers.size() < peer::max_helpers)
       helpers.push_back(answer.from);
   return helpers;
 }
@@ -227,14 +227,14 @@ void Volume::on_pull_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&&
   if (reply.status == Status::no_space && SD_BUG(full_counts_as_copy)) reply.status = Status::ok;
   if (reply.status == Status::no_space && reply.incomplete) {
     SD_SOMETIMES(true, pull_without_space);
-    object.without_room.push_back(from);
+    object.peering->without_room.push_back(from);
     take(op.waiting_for, from);
     if (op.waiting_for.empty()) serve_reads_only(now, object, out);
     return;
   }
   if (reply.status != Status::ok) {
-    if (reply.status == Status::io_error && !contains(object.bad_sources, object.source))
-      object.bad_sources.push_back(object.source);
+    if (reply.status == Status::io_error && !contains(object.doubts.bad_sources, object.peering->source))
+      object.doubts.bad_sources.push_back(object.peering->source);
     SD_SOMETIMES(reply.status == Status::no_space, pull_without_space);
     postpone(now, object);
     if (reply.status == Status::no_space) fail_waiting(now, object, Status::no_space, out);
@@ -244,7 +244,7 @@ void Volume::on_pull_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&&
   if (!take(object.damaged, from)) count_restored(now, object.oid);
   take(op.waiting_for, from);
   if (!op.waiting_for.empty()) return;
-  if (object.without_room.empty())
+  if (object.peering->without_room.empty())
     establish(now, object, out);
   else
     serve_reads_only(now, object, out);
@@ -254,11 +254,12 @@ void Volume::on_pull_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&&
 // as one: so nothing that is read now can be undone by them later. It could by a member that was away, if what was
 // decided here cannot be written down.
 void Volume::serve_reads_only(Time now, Object& object, VolumeEffects& out) {
-  object.readable.clear();
+  ActingSet& readable = object.doubts.readable;
+  readable.clear();
   if (all_asked_answered(object))
     for (const NodeId member : object.acting)
-      if (!contains(object.without_room, member)) object.readable.push_back(member);
-  for (const NodeId member : object.without_room) {
+      if (!contains(object.peering->without_room, member)) readable.push_back(member);
+  for (const NodeId member : object.peering->without_room) {
     if (contains(told_without_room_, member)) continue;
     add_sorted(told_without_room_, member);
     const auto* m = state_.member(member);
@@ -266,10 +267,10 @@ void Volume::serve_reads_only(Time now, Object& object, VolumeEffects& out) {
                           " has no room for its copy of object " + to_string(object.oid) +
                           " and maybe others: they are read from the other copies, and writes to them are refused");
   }
-  SD_SOMETIMES(!object.readable.empty(), reads_without_full_member);
-  for (const NodeId member : object.readable) add_sorted(dirty_, member);
+  SD_SOMETIMES(!readable.empty(), reads_without_full_member);
+  for (const NodeId member : readable) add_sorted(dirty_, member);
   postpone(now, object);
-  if (object.readable.empty())
+  if (readable.empty())
     fail_waiting(now, object, Status::no_space, out);
   else
     pump_reads(now, object, out);
@@ -277,8 +278,8 @@ void Volume::serve_reads_only(Time now, Object& object, VolumeEffects& out) {
 
 // In order of arrival; a write would have to be taken by all.
 void Volume::pump_reads(Time now, Object& object, VolumeEffects& out) {
-  if (object.state == Object::State::ready) return;
-  while (!object.readable.empty() && !object.waiting.empty()) {
+  if (object.ready) return;
+  while (!object.doubts.readable.empty() && !object.waiting.empty()) {
     const std::uint64_t id = object.waiting.front();
     if (ops_.find(id)->kind == Op::Kind::read) {
       if (!serving_ && !SD_BUG(serve_without_lease)) return;
@@ -296,32 +297,34 @@ bool Volume::all_asked_answered(const Object& object) const {
 }
 
 void Volume::establish(Time now, Object& object, VolumeEffects& out) {
-  if (object.winner == Version{} || (all_asked_answered(object) && !object.dropped) || SD_BUG(skip_peering) ||
+  Peering& peering = *object.peering;
+  if (peering.winner == Version{} || (all_asked_answered(object) && !peering.dropped) || SD_BUG(skip_peering) ||
       SD_BUG(skip_establish)) {
     ready(now, object, out);
     return;
   }
-  if (object.peering != 0) ops_.erase(object.peering);
+  ops_.erase(peering.op);
   Op op;
   SD_SOMETIMES(true, establishes);
-  SD_SOMETIMES(!object.established.empty(), establishes_twice);
+  SD_SOMETIMES(!object.doubts.established.empty(), establishes_twice);
   op.kind = Op::Kind::establish;
   op.object = &object;
   op.sent = now;
   op.waiting_for = object.acting;
-  object.state = Object::State::establishing;
-  object.established.emplace_back(
-      Version{Version::generation_of(generation_, object.round), object.winner.sequence + 1}, object.adopted);
+  peering.stage = Peering::Stage::establishing;
+  object.doubts.established.emplace_back(
+      Version{Version::generation_of(generation_, object.round), peering.winner.sequence + 1}, peering.adopted);
   object.round_used = true;
-  object.peering = ops_.insert(std::move(op));
+  peering.op = ops_.insert(std::move(op));
   for (const NodeId member : object.acting) out.requests.emplace_back(member, establishing_write(object));
 }
 
 // Changes the version and nothing else.
 Volume::Request Volume::establishing_write(const Object& object) const {
-  Request request = make(Request::Op::write, object.peering, object.oid);
-  request.version = {Version::generation_of(generation_, object.round), object.winner.sequence + 1};
-  request.previous = object.winner;
+  const Peering& peering = *object.peering;
+  Request request = make(Request::Op::write, peering.op, object.oid);
+  request.version = {Version::generation_of(generation_, object.round), peering.winner.sequence + 1};
+  request.previous = peering.winner;
   return request;
 }
 
@@ -336,10 +339,11 @@ void Volume::on_establish_reply(Time now, Op& op, NodeId from, Reply&& reply, Vo
   take(op.waiting_for, from);
   if (!op.waiting_for.empty()) return;
   // The answers named the winner by its old version; from here on it has this one.
-  for (Answer& answer : object.answers)
-    if (!answer.reply.incomplete && answer.reply.version == object.winner)
-      answer.reply.version = establishing_write(object).version;
-  object.winner = establishing_write(object).version;
+  Peering& peering = *object.peering;
+  const Version written = establishing_write(object).version;
+  for (Answer& answer : peering.answers)
+    if (!answer.reply.incomplete && answer.reply.version == peering.winner) answer.reply.version = written;
+  peering.winner = written;
   ready(now, object, out);
 }
 
@@ -350,31 +354,28 @@ void Volume::fail_waiting(Time now, Object& object, Status status, VolumeEffects
 }
 
 void Volume::ready(Time now, Object& object, VolumeEffects& out) {
-  object.state = Object::State::ready;
-  object.version = object.winner;
-  for (const Answer& answer : object.answers)
+  const Version winner = object.peering->winner, adopted = object.peering->adopted;
+  object.version = winner;
+  for (const Answer& answer : object.peering->answers)
     // others may hold writes that were discarded
-    if (!answer.reply.incomplete && answer.reply.version == object.winner) {
+    if (!answer.reply.incomplete && answer.reply.version == winner) {
       object.known.insert(object.known.end(), answer.reply.recent.last.begin(), answer.reply.recent.last.end());
       for (const Origin& origin : answer.reply.recent.forgotten) peer::forget(object.forgotten, origin);
     }
   std::ranges::sort(object.known);
   object.known.erase(std::ranges::unique(object.known).begin(), object.known.end());
-  if (object.winner.log_index() == generation_) object.round = std::max(object.round, object.winner.round());
+  if (winner.log_index() == generation_) object.round = std::max(object.round, winner.round());
+  end_peering(object);
+  object.doubts = {};
+  object.ready = true;
   // Writes that were under way: the members hold them, or they are sent again as writes of this generation.
-  object.readable.clear();
-  object.without_room.clear();
-  object.bad_sources.clear();
-  object.established.clear();
-  object.waits = false;
-  drop_peering(object);
   std::deque<std::uint64_t> under_way = std::exchange(object.writes, {});
   std::vector<std::uint64_t> done;
   for (const std::uint64_t id : under_way) {
     Op& op = *ops_.find(id);
-    SD_SOMETIMES(op.version <= object.adopted, write_found_done);
-    SD_SOMETIMES(op.version > object.adopted, write_sent_again);
-    if (op.version <= object.adopted)
+    SD_SOMETIMES(op.version <= adopted, write_found_done);
+    SD_SOMETIMES(op.version > adopted, write_sent_again);
+    if (op.version <= adopted)
       done.push_back(id);
     else
       start_write(now, object, id, out);
@@ -400,14 +401,14 @@ void Volume::recover(Time now, std::size_t budget, VolumeEffects& out) {
   }
   std::erase_if(recovering_, [&](Oid oid) {
     const auto at = objects_.find(oid);
-    return at == objects_.end() || at->second->state == Object::State::ready;
+    return at == objects_.end() || at->second->ready;
   });
   const auto touch = [&](Oid oid) {
     Object& object = object_for(oid);
     ++found_;
-    if (object.state == Object::State::ready) return;
+    if (object.ready) return;
     recovering_.push_back(oid);
-    if (object.state == Object::State::unpeered && object.retry_at == never) peer(now, object, out);
+    if (object.unpeered() && object.doubts.retry_at == never) peer(now, object, out);
   };
   const std::uint64_t objects = state_.find(vid_)->objects();
   for (std::size_t steps = 0; recover_next_ < objects && recovering_.size() < budget && steps < 4096; ++steps) {
