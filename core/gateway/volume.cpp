@@ -130,19 +130,19 @@ void Volume::admit(Time now, std::uint64_t id, VolumeEffects& out) {
     enqueue(now, *known->second, id, out);
     return;
   }
-  Page& page = page_of(now, op.entry / page_entries, out);
-  if (!page.loaded) {
-    page.waiting.push_back(id);
+  const std::uint32_t page = ObjectMap::page_of(op.entry);
+  if (!load_page(now, page, out)) {
+    map_.wait(page, id);
     return;
   }
-  if (page.set[op.entry % page_entries] == 0) {
+  if (!map_.exists(op.entry)) {
     // Named by the index first, on all members, and written then: whoever takes over finds whatever may have been seen.
     if (op.kind == Op::Kind::write) {
       write_entry(now, op.entry, id, out);
       return;
     }
     if (op.kind == Op::Kind::read && !serving_ && !SD_BUG(serve_without_lease)) {
-      page.waiting.push_back(id);
+      map_.wait(page, id);
       return;
     }
     const std::uint32_t length = op.length;
@@ -572,8 +572,7 @@ void Volume::give_up(VolumeEffects& out) {
   ios_ = {};
   ops_ = {};
   objects_.clear();
-  pages_.clear();
-  entries_.clear();
+  map_ = {};
   flushes_.clear();
   checks_.clear();
 }
@@ -644,10 +643,8 @@ void Volume::set_serving(Time now, bool serving, VolumeEffects& out) {
   if (serving == serving_) return;
   serving_ = serving;
   if (!serving) return;
-  for (auto& [number, page] : pages_) {
-    if (!page.loaded) continue;
-    for (const std::uint64_t id : std::exchange(page.waiting, {})) admit(now, id, out);
-  }
+  for (const auto& waiting : map_.take_waiters_of_loaded())
+    for (const std::uint64_t id : waiting) admit(now, id, out);
   std::vector<Oid> oids;
   for (const auto& [oid, object] : objects_)
     if (!object->waiting.empty()) oids.push_back(oid);
@@ -715,10 +712,7 @@ void Volume::tick(Time now, VolumeEffects& out) {
   }
   for (const Oid oid : oids)
     if (const auto at = objects_.find(oid); at != objects_.end()) peer(now, *at->second, out);
-  std::vector<std::uint32_t> unloaded;
-  for (const auto& [number, page] : pages_)
-    if (!page.loaded && !page.loading) unloaded.push_back(number);
-  for (const std::uint32_t number : unloaded) page_of(now, number, out);
+  for (const std::uint32_t page : map_.unknown_pages()) load_page(now, page, out);
   run_checks(now, out);
 }
 

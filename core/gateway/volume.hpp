@@ -42,6 +42,7 @@
 #include "core/gateway/io.hpp"
 #include "core/peer/message.hpp"
 #include "core/replication/verdict.hpp"
+#include "core/volume/object_map.hpp"
 
 namespace sd {
 
@@ -88,8 +89,6 @@ class Volume {
  private:
   using Request = peer::ObjectRequest;
   using Reply = peer::ObjectReply;
-  static constexpr std::uint32_t page_entries = limits::block_size / 4;
-  static constexpr std::uint32_t index_owner_size = 4;
 
   // What a client (or recovery) asked for; answered when all its parts are.
   struct Io {
@@ -187,13 +186,6 @@ class Volume {
     bool pulling() const { return peering && peering->stage == Peering::Stage::pulling; }
   };
 
-  struct Page {
-    bool loaded = false, loading = false;
-    std::vector<std::uint8_t> set;       // one for each entry
-    std::vector<std::uint64_t> waiting;  // ops for objects whose entry is on this page
-    std::vector<std::uint64_t> maps;     // ios
-  };
-
   // An object whose copies are being read.
   struct Checked {
     Oid oid;
@@ -270,10 +262,8 @@ class Volume {
   void end_peering(Object& object);
 
   // volume_index.cpp: which objects exist.
-  bool indexed(Oid oid) const { return oid.is_data(); }
-  Page& page_of(Time now, std::uint32_t index, VolumeEffects& out);
+  bool load_page(Time now, std::uint32_t page, VolumeEffects& out);
   void on_page(Time now, std::uint32_t page, Status status, const Payload& payload, VolumeEffects& out);
-  bool entry_set(std::uint32_t index);
   void write_entry(Time now, std::uint32_t index, std::uint64_t first_op, VolumeEffects& out);
   void begin_object(std::uint32_t index);
   void on_entry_written(Time now, std::uint32_t index, Status status, VolumeEffects& out);
@@ -306,8 +296,7 @@ class Volume {
   SlotTable<Io> ios_;
   SlotTable<Op> ops_;
   std::map<Oid, std::unique_ptr<Object>> objects_;
-  std::map<std::uint32_t, Page> pages_;
-  std::map<std::uint32_t, std::vector<std::uint64_t>> entries_;  // being written, and the ops that wait for each
+  ObjectMap map_;
   std::vector<NodeId> dirty_;              // members that hold acknowledged writes which no flush covers yet, ordered
   std::vector<NodeId> full_;               // members short of space, ordered
   std::vector<NodeId> told_without_room_;  // in this generation, ordered

@@ -92,21 +92,20 @@ void Volume::begin_checks(Time now, Check& check, VolumeEffects& out) {
       begin(Oid::index_object(vid_, index / limits::index_entries_per_object));
       continue;
     }
-    const std::uint32_t number = index / page_entries;
-    if (now >= check.load_at && !pages_[number].loaded) {
+    const std::uint32_t page = ObjectMap::page_of(index);
+    if (now >= check.load_at && !map_.want(page)) {
       check.load_at = now + load_pause;
-      page_of(now, number, out);
+      load_page(now, page, out);
     }
-    const Page& page = pages_[number];
-    if (!page.loaded) {
+    if (!map_.want(page)) {
       if (now - check.since < patience) return;
       ++check.counts.unchecked;
       out.notices.push_back("check: " + to_string(Oid::index_object(vid_, index / limits::index_entries_per_object)) +
                             " cannot be read; which objects there are behind it is not known");
-      check.next = std::min<std::uint64_t>(check.end, std::uint64_t{number + 1} * page_entries);
+      check.next = std::min<std::uint64_t>(check.end, std::uint64_t{page + 1} * ObjectMap::page_entries);
       continue;
     }
-    if (page.set[index % page_entries] != 0) begin(Oid::data(vid_, index));
+    if (map_.exists(index)) begin(Oid::data(vid_, index));
     ++check.next;
   }
 }

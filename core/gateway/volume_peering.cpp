@@ -415,9 +415,8 @@ void Volume::recover(Time now, std::size_t budget, VolumeEffects& out) {
     const auto index = static_cast<std::uint32_t>(recover_next_);
     if (index % limits::index_entries_per_object == 0)
       touch(Oid::index_object(vid_, index / limits::index_entries_per_object));
-    Page& page = page_of(now, index / page_entries, out);
-    if (!page.loaded) return;
-    if (page.set[index % page_entries]) touch(Oid::data(vid_, index));
+    if (!load_page(now, ObjectMap::page_of(index), out)) return;
+    if (map_.exists(index)) touch(Oid::data(vid_, index));
     ++recover_next_;
   }
   if (recover_next_ < objects || !recovering_.empty()) return;
