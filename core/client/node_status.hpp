@@ -13,7 +13,7 @@ namespace sd {
 struct RecoveryStatus {
   bool enabled = true;
   bool sweeping = false;                               // some disk that it owns is not known to be redundant
-  std::uint64_t found = 0, open = 0, at = 0, end = 0;  // see Volume::SweepProgress
+  std::uint64_t found = 0, open = 0, at = 0, end = 0;  // see SweepProgress
   std::uint64_t pulls = 0;                             // objects being copied to this node
   std::uint64_t pulled_objects = 0, pulled_bytes = 0, repaired_blocks = 0, lost_blocks = 0;
   // what it stores in vain in this epoch is removed

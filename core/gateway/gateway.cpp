@@ -310,7 +310,7 @@ bool Gateway::recover(Time now, std::size_t budget, bool adopt, GatewayEffects& 
     if (vdi.owner == self_) {
       Volume& v = volume(now, vid, out);
       v.recover(now, budget, out.volume);
-      if (v.recovered_generation() != v.generation()) complete = false;
+      if (!v.recovered()) complete = false;
     } else if (adopt && (!owner || !owner->up)) {
       auto& asked = asked_[vid];
       if (asked == 0 || now - asked >= ask_again_after) {
@@ -323,8 +323,8 @@ bool Gateway::recover(Time now, std::size_t budget, bool adopt, GatewayEffects& 
   return complete;
 }
 
-Volume::SweepProgress Gateway::sweep() const {
-  Volume::SweepProgress sum;
+SweepProgress Gateway::sweep() const {
+  SweepProgress sum;
   for (const auto& [vid, volume] : volumes_) {
     const auto one = volume->sweep();
     sum.found += one.found;

@@ -46,7 +46,7 @@ class Gateway {
   bool recover(Time now, std::size_t budget, bool adopt, GatewayEffects& out);
 
   // Of all disks that this node owns, together.
-  Volume::SweepProgress sweep() const;
+  SweepProgress sweep() const;
 
   std::size_t under_way() const { return pending_.size(); }
   std::size_t volumes() const { return volumes_.size(); }

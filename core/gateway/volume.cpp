@@ -506,10 +506,7 @@ void Volume::finish_part(Time now, std::uint64_t id, std::uint32_t part, Status 
 void Volume::finish_io(Time, std::uint64_t id, VolumeEffects& out) {
   Io& io = *ios_.find(id);
   if (io.internal) {
-    if (id == recovery_flush_) {
-      recovery_flush_ = 0;
-      if (io.status == Status::ok) recovered_generation_ = recovering_generation_;
-    }
+    if (sweep_.ends_with(id)) sweep_.on_flushed(io.status == Status::ok);
     ios_.erase(id);
     return;
   }
@@ -588,7 +585,7 @@ void Volume::on_state(Time now, VolumeEffects& out) {
   if (generation == generation_) return;
   generation_ = generation;
   generation_since_ = now;
-  recovering_.clear();
+  sweep_.close_all();
   restart_checks(now);
   told_without_room_.clear();
   // Reads go back in line: the member that was asked may be gone. In the order they came, in front of what waits.
@@ -653,7 +650,8 @@ void Volume::set_serving(Time now, bool serving, VolumeEffects& out) {
 }
 
 Time Volume::next_deadline() const {
-  return ops_.size() > 0 || !recovering_.empty() || !checks_.empty() ? (next_tick_ == never ? 0 : next_tick_) : never;
+  return ops_.size() > 0 || sweep_.open_objects() > 0 || !checks_.empty() ? (next_tick_ == never ? 0 : next_tick_)
+                                                                          : never;
 }
 
 void Volume::tick(Time now, VolumeEffects& out) {

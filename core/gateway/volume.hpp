@@ -43,6 +43,7 @@
 #include "core/peer/message.hpp"
 #include "core/replication/verdict.hpp"
 #include "core/volume/object_map.hpp"
+#include "core/volume/sweep.hpp"
 
 namespace sd {
 
@@ -70,15 +71,9 @@ class Volume {
   void tick(Time now, VolumeEffects& out);
   Time next_deadline() const;
 
-  // Makes every object redundant in the current generation, `budget` at a time, then says so: `recovered_generation`.
+  // Makes every object redundant in the current generation, `budget` at a time; then it is `recovered`.
   void recover(Time now, std::size_t budget, VolumeEffects& out);
-  std::uint64_t recovered_generation() const { return recovered_generation_; }
-  // Of the sweep under way: objects found so far, those of them that are being seen to, and how much of the disk was
-  // gone through.
-  struct SweepProgress {
-    std::uint64_t found = 0, open = 0;
-    std::uint64_t at = 0, end = 0;  // data objects
-  };
+  bool recovered() const { return sweep_.done() && sweep_.generation() == generation_; }
   SweepProgress sweep() const;
 
   bool idle() const { return ios_.size() == 0; }
@@ -303,12 +298,8 @@ class Volume {
   std::vector<std::uint64_t> flushes_;     // ops
   Slice zero_block_;
   Time next_tick_ = never;
-  std::uint64_t recovered_generation_ = 0, recovering_generation_ = 0;
-  std::uint64_t recover_next_ = 0;    // next data object of the sweep
-  std::vector<Oid> recovering_;       // objects being peered by the sweep
-  std::uint64_t found_ = 0;           // by the sweep
-  std::uint64_t recovery_flush_ = 0;  // the io that ends the sweep
-  std::deque<Check> checks_;          // in order of arrival; the first is under way
+  Sweep sweep_;
+  std::deque<Check> checks_;  // in order of arrival; the first is under way
 };
 
 }  // namespace sd

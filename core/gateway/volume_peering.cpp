@@ -392,48 +392,43 @@ void Volume::ready(Time now, Object& object, VolumeEffects& out) {
 // --- Recovery
 
 void Volume::recover(Time now, std::size_t budget, VolumeEffects& out) {
-  if (!owner_ || recovered_generation_ == generation_ || recovery_flush_ != 0) return;
-  if (recovering_generation_ != generation_) {
-    recovering_generation_ = generation_;
-    recover_next_ = 0;
-    found_ = 0;
-    recovering_.clear();
-  }
-  std::erase_if(recovering_, [&](Oid oid) {
+  if (!owner_ || recovered() || sweep_.flushing()) return;
+  if (sweep_.generation() != generation_) sweep_ = Sweep(generation_);
+  sweep_.close_if([&](Oid oid) {
     const auto at = objects_.find(oid);
     return at == objects_.end() || at->second->ready;
   });
   const auto touch = [&](Oid oid) {
     Object& object = object_for(oid);
-    ++found_;
+    sweep_.found();
     if (object.ready) return;
-    recovering_.push_back(oid);
+    sweep_.open(oid);
     if (object.unpeered() && object.doubts.retry_at == never) peer(now, object, out);
   };
   const std::uint64_t objects = state_.find(vid_)->objects();
-  for (std::size_t steps = 0; recover_next_ < objects && recovering_.size() < budget && steps < 4096; ++steps) {
-    const auto index = static_cast<std::uint32_t>(recover_next_);
+  for (std::size_t steps = 0; sweep_.next() < objects && sweep_.open_objects() < budget && steps < 4096; ++steps) {
+    const auto index = static_cast<std::uint32_t>(sweep_.next());
     if (index % limits::index_entries_per_object == 0)
       touch(Oid::index_object(vid_, index / limits::index_entries_per_object));
     if (!load_page(now, ObjectMap::page_of(index), out)) return;
     if (map_.exists(index)) touch(Oid::data(vid_, index));
-    ++recover_next_;
+    sweep_.advance();
   }
-  if (recover_next_ < objects || !recovering_.empty()) return;
+  if (sweep_.next() < objects || sweep_.open_objects() > 0) return;
   Io io;
   io.kind = IoRequest::Kind::flush;
   io.internal = true;
-  recovery_flush_ = ios_.insert(std::move(io));
+  const std::uint64_t request = ios_.insert(std::move(io));
+  sweep_.begin_flush(request);
   for (const auto& m : placement_.current().record.members) add_sorted(dirty_, m.id);
-  start_flush(now, recovery_flush_, out);
+  start_flush(now, request, out);
 }
 
-Volume::SweepProgress Volume::sweep() const {
+SweepProgress Volume::sweep() const {
   const auto* vdi = state_.find(vid_);
   const std::uint64_t objects = vdi ? vdi->objects() : 0;
-  if (recovered_generation_ == generation_) return {found_, 0, objects, objects};
-  if (recovering_generation_ != generation_) return {0, 0, 0, objects};
-  return {found_, recovering_.size(), recover_next_, objects};
+  if (sweep_.generation() != generation_) return {0, 0, 0, objects};
+  return sweep_.progress(objects);
 }
 
 }  // namespace sd
