@@ -21,7 +21,7 @@
 #include "core/base/payload.hpp"
 #include "core/base/status.hpp"
 #include "core/client/bincode.hpp"
-#include "core/gateway/check.hpp"
+#include "core/volume/check.hpp"
 
 namespace sd::client {
 

@@ -5,7 +5,7 @@
 
 #include "core/base/assert.hpp"
 #include "core/client/service_call.hpp"
-#include "core/gateway/check.hpp"
+#include "core/volume/check.hpp"
 
 namespace sd::client {
 

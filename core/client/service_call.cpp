@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "core/base/assert.hpp"
-#include "core/gateway/check.hpp"
+#include "core/volume/check.hpp"
 
 namespace sd::client {
 

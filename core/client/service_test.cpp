@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "core/client/fake_backend.hpp"
-#include "core/gateway/check.hpp"
+#include "core/volume/check.hpp"
 
 namespace sd::client {
 namespace {

@@ -5,7 +5,7 @@
 #include "core/base/assert.hpp"
 #include "core/base/sim_bug.hpp"
 #include "core/base/sim_probe.hpp"
-#include "core/gateway/check.hpp"
+#include "core/volume/check.hpp"
 
 namespace sd {
 

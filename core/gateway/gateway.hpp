@@ -11,7 +11,7 @@
 #include <set>
 #include <vector>
 
-#include "core/gateway/volume.hpp"
+#include "core/volume/volume.hpp"
 
 namespace sd {
 

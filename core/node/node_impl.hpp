@@ -9,17 +9,17 @@
 #include <memory>
 #include <set>
 
+#include "core/background/collector.hpp"
 #include "core/base/random.hpp"
 #include "core/base/slot_table.hpp"
 #include "core/client/service.hpp"
 #include "core/cluster/placement.hpp"
 #include "core/gateway/gateway.hpp"
+#include "core/member/replica.hpp"
 #include "core/nbd/session.hpp"
 #include "core/node/links.hpp"
 #include "core/node/node.hpp"
 #include "core/raft/raft.hpp"
-#include "core/replica/collector.hpp"
-#include "core/replica/replica.hpp"
 #include "core/store/store.hpp"
 
 namespace sd {

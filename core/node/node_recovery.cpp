@@ -2,8 +2,8 @@
 #include <algorithm>
 
 #include "core/base/sim_bug.hpp"
-#include "core/gateway/repair_request.hpp"
 #include "core/node/node_impl.hpp"
+#include "core/replication/repair_request.hpp"
 
 namespace sd {
 

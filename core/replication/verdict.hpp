@@ -1,7 +1,7 @@
 // Which of the copies that the members of an object have counts: a pure function of their answers.
 //
-// The problem: members were up in different epochs, some have restarted and lost what they had not flushed, and an owner
-// that was cut off may have gone on writing to itself. "The newest wins" alone would bring back what was never
+// The problem: members were up in different epochs, some have restarted and lost what they had not flushed, and an
+// owner that was cut off may have gone on writing to itself. "The newest wins" alone would bring back what was never
 // acknowledged, and miss what was while a member is away. The rules:
 // - A write of an epoch was held by all acting members of that epoch when it was acknowledged. So one of them that has
 //   kept what it held is enough to know that nothing of that epoch is missing: the epoch is *covered*.
@@ -9,9 +9,9 @@
 //   each answer tells what is left. If some are away, one of those may have kept what the others lost. They are waited
 //   for, but not for ever: after a time more members than the policy tolerates have failed.
 // - A version is dropped if every member that holds it has restarted since, and some member that has not restarted and
-//   would have had to acknowledge it lacks it. Nobody was told of it and nobody has read it. Nobody knows any more whose
-//   writes it contains either: its gateway asks for them again, and they would be carried out a second time, over what
-//   others wrote meanwhile.
+//   would have had to acknowledge it lacks it. Nobody was told of it and nobody has read it. Nobody knows any more
+//   whose writes it contains either: its gateway asks for them again, and they would be carried out a second time, over
+//   what others wrote meanwhile.
 // - The newest version that is left, and that enough members hold to make the object from, wins.
 #pragma once
 #include <cstdint>

@@ -1,8 +1,8 @@
 // Which data objects of a disk exist, as far as its owner has loaded that: the index in memory.
 //
 // The index lies in index objects, which are replicated like all others: one entry of 4 bytes for each data object,
-// holding the vid that owns it, 0 if there is none. It is loaded by pages of one block. An entry is set, on all members,
-// before the first write of its object is sent: whoever takes over finds whatever may have been seen.
+// holding the vid that owns it, 0 if there is none. It is loaded by pages of one block. An entry is set, on all
+// members, before the first write of its object is sent: whoever takes over finds whatever may have been seen.
 //
 // This class only keeps what is known and who waits for what; the volume reads and writes the blocks. Waiters are the
 // volume's numbers: operations that want to know whether an object exists, and requests for a map of many.

@@ -15,9 +15,9 @@
 #include "core/base/assert.hpp"
 #include "core/base/sim_bug.hpp"
 #include "core/base/sim_probe.hpp"
-#include "core/gateway/member_set.hpp"
-#include "core/gateway/repair_request.hpp"
-#include "core/gateway/volume.hpp"
+#include "core/replication/member_set.hpp"
+#include "core/replication/repair_request.hpp"
+#include "core/volume/volume.hpp"
 
 namespace sd {
 

@@ -4,7 +4,7 @@
 #include "core/base/limits.hpp"
 #include "core/base/sim_bug.hpp"
 #include "core/base/sim_probe.hpp"
-#include "core/gateway/volume.hpp"
+#include "core/volume/volume.hpp"
 
 namespace sd {
 

@@ -11,8 +11,8 @@
 #include "core/base/assert.hpp"
 #include "core/base/crc32c.hpp"
 #include "core/base/sim_bug.hpp"
-#include "core/replica/blocks.hpp"
-#include "core/replica/replica.hpp"
+#include "core/member/blocks.hpp"
+#include "core/member/replica.hpp"
 
 namespace sd {
 

@@ -1,4 +1,4 @@
-#include "core/replica/collector.hpp"
+#include "core/background/collector.hpp"
 
 #include <algorithm>
 

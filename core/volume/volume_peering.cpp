@@ -4,8 +4,8 @@
 #include "core/base/assert.hpp"
 #include "core/base/sim_bug.hpp"
 #include "core/base/sim_probe.hpp"
-#include "core/gateway/member_set.hpp"
-#include "core/gateway/volume.hpp"
+#include "core/replication/member_set.hpp"
+#include "core/volume/volume.hpp"
 
 namespace sd {
 

@@ -38,10 +38,10 @@
 #include "core/base/slot_table.hpp"
 #include "core/base/time.hpp"
 #include "core/cluster/placement.hpp"
-#include "core/gateway/check.hpp"
-#include "core/gateway/io.hpp"
 #include "core/peer/message.hpp"
 #include "core/replication/verdict.hpp"
+#include "core/volume/check.hpp"
+#include "core/volume/io.hpp"
 #include "core/volume/object_map.hpp"
 #include "core/volume/sweep.hpp"
 

@@ -1,4 +1,4 @@
-#include "core/gateway/volume.hpp"
+#include "core/volume/volume.hpp"
 
 #include <algorithm>
 
@@ -6,7 +6,7 @@
 #include "core/base/limits.hpp"
 #include "core/base/sim_bug.hpp"
 #include "core/base/sim_probe.hpp"
-#include "core/gateway/member_set.hpp"
+#include "core/replication/member_set.hpp"
 
 namespace sd {
 

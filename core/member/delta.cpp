@@ -10,8 +10,8 @@
 #include <algorithm>
 
 #include "core/base/sim_bug.hpp"
-#include "core/replica/blocks.hpp"
-#include "core/replica/replica.hpp"
+#include "core/member/blocks.hpp"
+#include "core/member/replica.hpp"
 
 namespace sd {
 

@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "core/base/crc32c.hpp"
-#include "core/replica/replica.hpp"
+#include "core/member/replica.hpp"
 #include "core/store/store_bench.hpp"
 
 namespace sd {

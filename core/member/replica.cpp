@@ -1,4 +1,4 @@
-#include "core/replica/replica.hpp"
+#include "core/member/replica.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -17,7 +17,7 @@ constexpr std::size_t max_fences = 65536;  // tidied beyond this
 }  // namespace
 
 Replica::Replica(NodeId self, BufferPool& pool, Store& store, const cluster::State& state, std::size_t remembered)
-    : self_(self), pool_(pool), store_(store), state_(state), remembered_(remembered) {}
+    : self_(self), pool_(pool), store_(store), state_(state), writes_(remembered, max_recent_objects) {}
 
 bool Replica::leftover(const ObjectInfo& info, Vid vid) const {
   const auto* vdi = state_.find(vid);
@@ -43,7 +43,7 @@ void Replica::tell_owner(std::uint64_t id, const Job& job, ReplicaEffects& out) 
 void Replica::forget(Time now, Oid oid, ReplicaEffects& out) {
   Job job;
   job.step = Job::Step::ignore;
-  recent_.erase(oid);
+  writes_.remove(oid);
   store_.remove(now, jobs_.insert(std::move(job)), oid, out.store);
 }
 
@@ -175,12 +175,12 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
         finish(id, Status::busy, nullptr, out);
         break;
       }
-      recent_.erase(oid);
+      writes_.remove(oid);
       unreadable_.erase(oid);
       store_.remove(now, id, oid, out.store, r.version);
       break;
     case Request::Op::remove:
-      recent_.erase(oid);
+      writes_.remove(oid);
       unreadable_.erase(oid);
       store_.remove(now, id, oid, out.store);
       break;
@@ -188,34 +188,6 @@ void Replica::start(Time now, NodeId from, Request&& request, ReplicaEffects& ou
       jobs_.erase(id);
       break;
   }
-}
-
-void Replica::remember(Oid oid, const Origin& origin) {
-  if (origin.gateway == 0) return;
-  auto& recent = recents_of(oid);
-  if (std::ranges::find(recent.last, origin) != recent.last.end()) return;
-  if (recent.last.size() >= remembered_) {
-    if (!SD_BUG(forget_silently)) peer::forget(recent.forgotten, recent.last.front());
-    recent.last.erase(recent.last.begin());
-  }
-  recent.last.push_back(origin);
-}
-
-peer::RecentWrites& Replica::recents_of(Oid oid) {
-  const auto [at, fresh] = recent_.try_emplace(oid);
-  if (fresh) {
-    at->second.forgotten = forgotten_;
-    recent_order_.push_back(oid);
-    while (recent_order_.size() > max_recent_objects) {
-      if (const auto old = recent_.find(recent_order_.front()); old != recent_.end() && old != at) {
-        for (const Origin& origin : old->second.last) peer::forget(forgotten_, origin);
-        for (const Origin& origin : old->second.forgotten) peer::forget(forgotten_, origin);
-        recent_.erase(old);
-      }
-      recent_order_.pop_front();
-    }
-  }
-  return at->second;
 }
 
 // Rounds are rare, and the log index fences the generations before: only objects asked about twice in a generation are
@@ -354,7 +326,8 @@ void Replica::on_store_done(Time now, StoreDone&& done, ReplicaEffects& out) {
       pull_more(now, id, job, out);
       break;
     case Job::Step::pull_end:
-      if (done.status == Status::ok && job.recent != peer::RecentWrites{}) recents_of(r.oid) = std::move(job.recent);
+      if (done.status == Status::ok && job.recent != peer::RecentWrites{})
+        writes_.replace(r.oid, std::move(job.recent));
       release(id, r.oid);
       if (done.status == Status::ok)
         ++stats_.pulled_objects;
@@ -387,13 +360,10 @@ void Replica::answer(Job& job, Status status, const StoreDone* done, ReplicaEffe
     reply.version = done->info.version;
     reply.base = done->info.base;
     reply.chunks = done->chunks;
-    if (status == Status::ok && (r.op == Request::Op::write || r.op == Request::Op::zero)) remember(r.oid, r.origin);
-    if (status == Status::ok && (r.op == Request::Op::query || r.op == Request::Op::fetch_info)) {
-      if (const auto at = recent_.find(r.oid); at != recent_.end())
-        reply.recent = at->second;
-      else
-        reply.recent.forgotten = forgotten_;
-    }
+    if (status == Status::ok && (r.op == Request::Op::write || r.op == Request::Op::zero))
+      writes_.remember(r.oid, r.origin);
+    if (status == Status::ok && (r.op == Request::Op::query || r.op == Request::Op::fetch_info))
+      reply.recent = writes_.of(r.oid);
     if (status == Status::ok || (r.op == Request::Op::fetch && status == Status::damaged)) {
       reply.payload.assign(done->data.begin(), done->data.end());
       if (r.op == Request::Op::fetch) {

@@ -1,4 +1,4 @@
-#include "core/replica/throttle.hpp"
+#include "core/member/throttle.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "core/gateway/repair_request.hpp"
+#include "core/replication/repair_request.hpp"
 
 #include "core/base/limits.hpp"
 

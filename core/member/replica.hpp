@@ -22,9 +22,10 @@
 #include "core/base/slot_table.hpp"
 #include "core/base/time.hpp"
 #include "core/cluster/state.hpp"
+#include "core/member/blocks.hpp"
+#include "core/member/throttle.hpp"
+#include "core/member/write_memory.hpp"
 #include "core/peer/message.hpp"
-#include "core/replica/blocks.hpp"
-#include "core/replica/throttle.hpp"
 #include "core/store/store.hpp"
 
 namespace sd {
@@ -140,8 +141,6 @@ class Replica {
   };
 
   void start(Time now, NodeId from, Request&& request, ReplicaEffects& out);
-  void remember(Oid oid, const Origin& origin);
-  peer::RecentWrites& recents_of(Oid oid);
   void fence(Oid oid, std::uint64_t generation);
   void write(Time now, std::uint64_t id, Job& job, ReplicaEffects& out);
   void on_store_done(Time now, StoreDone&& done, ReplicaEffects& out);
@@ -195,12 +194,7 @@ class Replica {
   std::map<Oid, std::uint64_t> pulls_;  // and repairs
   // writes behind a first write that is being looked into
   std::map<Oid, std::vector<std::pair<NodeId, Request>>> looking_;
-  // The last writes of each object that were asked for by gateways, oldest first. Forgotten with the process: by then
-  // whoever asked for them has asked again, or is gone.
-  std::map<Oid, peer::RecentWrites> recent_;
-  std::deque<Oid> recent_order_;   // by first use; the oldest is forgotten first
-  std::vector<Origin> forgotten_;  // of the objects of which nothing is remembered, all together
-  std::size_t remembered_;
+  WriteMemory writes_;
   std::map<Oid, std::uint64_t> fences_;  // the lowest generation that may still write, where it is not that of the log
   std::vector<std::pair<NodeId, Request>> parked_;
   std::size_t parked_bytes_ = 0;
