@@ -230,6 +230,7 @@ void Node::Impl::tick(Time now, Effects& fx) {
     }
   }
   ask_for_lease(now);
+  note_election(now, fx);
   ask_to_join(now);
   lead(now, fx);
   send_proposals(now);

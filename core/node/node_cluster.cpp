@@ -118,28 +118,17 @@ void Node::Impl::refresh(Time now, Effects& fx) {
   gateway->set_serving(now, may, gateway_fx);
 }
 
-// Whether this node, as leader, may give a member a lease now. A majority must have heard it so lately that there can
-// be no other leader (whoever leads next waits for a whole lease from its election before it removes anybody). And no
-// removal of that member may be on its way: neither one that this leader proposed, nor one that it inherited and has
-// not applied.
 bool Node::Impl::may_grant(Time now, NodeId to, Incarnation incarnation) const {
-  if (!raft->is_leader() || !was_leader || !cluster_state.is_up(to, incarnation)) return false;
-  const auto at = removal_proposed.find(to);
-  SD_SOMETIMES(applied_term != raft->term(), lease_refused_early);
-  SD_SOMETIMES(at != removal_proposed.end() && at->second == incarnation, lease_refused_removing);
-  SD_SOMETIMES(raft->quorum_contact(now) + options.election_timeout_min <= now, lease_refused_alone);
-  if (applied_term != raft->term()) return false;
-  if (at != removal_proposed.end() && at->second == incarnation && !SD_BUG(grant_while_removing)) return false;
-  return raft->quorum_contact(now) + options.election_timeout_min > now;
+  return leads() && leadership->may_grant(now, cluster_state, to, incarnation, raft->quorum_contact(now), applied_term);
 }
 
 void Node::Impl::ask_for_lease(Time now) {
   if (!cluster_state.is_up(id, own_incarnation)) return;
   if (raft->is_leader()) {
-    // As long as from its last word with a majority: whoever leads next relies on that (see lease_bound).
+    // As long as from its last word with a majority: whoever leads next relies on that (see Leadership).
     if (may_grant(now, id, own_incarnation))
       lease_until = std::max(lease_until, std::min(now, raft->quorum_contact(now)) + options.lease);
-    clean_reports[id] = clean_reported;
+    if (leadership) leadership->on_clean(id, clean_reported);
     return;
   }
   if (raft->leader() == 0 || now - lease_asked < options.lease / 6) return;
@@ -152,28 +141,23 @@ void Node::Impl::ask_for_lease(Time now) {
 
 // --- Leading
 
+// Makes the leadership follow the log's: one object for each term in which this node leads.
+void Node::Impl::note_election(Time now, Effects& fx) {
+  if (leads()) return;
+  leadership.reset();
+  if (!raft->is_leader()) return;
+  leadership.emplace(control::Leadership::Timing{options.lease, options.lease_margin, options.election_timeout_min},
+                     elected());
+  for (auto& [to, link] : links)
+    // what a follower noticed long ago says nothing about now
+    if (now - link.refused_at > refusal_counts) link.refused = false;
+  log(fx, LogLine::Level::info, "leading, term " + std::to_string(raft->term()));
+}
+
 void Node::Impl::lead(Time now, Effects& fx) {
-  if (!raft->is_leader()) {
-    was_leader = false;
-    return;
-  }
-  if (!was_leader) {
-    was_leader = true;
-    leader_since = raft->leader_since();
-    granted.clear();
-    removal_proposed.clear();
-    for (auto& [to, link] : links)
-      // what a follower noticed long ago says nothing about now
-      if (now - link.refused_at > refusal_counts) link.refused = false;
-    remove_proposed.clear();
-    expel_proposed.clear();
-    forget_proposed.clear();
-    absent_since.clear();
-    clean_reports.clear();
-    purge_reports.clear();
-    log(fx, LogLine::Level::info, "leading, term " + std::to_string(raft->term()));
-  }
-  watch_absent(now);
+  note_election(now, fx);
+  if (!leadership) return;
+  leadership->watch_absent(now, cluster_state, raft->config().voters, raft->config().learners);
   const auto* self = cluster_state.member(id);
   if ((phase == Phase::leaving || (self && self->draining)) && hand_over(now)) return;
   manage_voters(now);
@@ -190,24 +174,11 @@ void Node::Impl::mark_clean(Time now) {
   for (const auto& [vid, vdi] : cluster_state.vdis) {
     if (!vdi.deleting) continue;
     const auto own = purges.find(vid);
-    bool all = own != purges.end() && own->second.done;
-    for (const auto& [node, member] : cluster_state.members) {
-      if (!member.up || member.vnodes == 0 || node == id) continue;
-      const auto report = purge_reports.find(node);
-      if (report == purge_reports.end() || std::ranges::find(report->second, vid) == report->second.end()) all = false;
-    }
-    if (all) propose_untracked(now, cluster::PurgeVdi{vid});
+    if (own != purges.end() && own->second.done && leadership->purged_by_others(cluster_state, id, vid))
+      propose_untracked(now, cluster::PurgeVdi{vid});
   }
-  if (cluster_state.epochs.size() < 2) return;
-  for (const auto& [vid, vdi] : cluster_state.vdis) {
-    if (vdi.deleting || vdi.owner == 0) continue;
-    const auto* owner = cluster_state.member(vdi.owner);
-    const auto report = clean_reports.find(vdi.owner);
-    if ((!owner || !owner->up || report == clean_reports.end() || report->second < cluster_state.generation(vid)) &&
-        !SD_BUG(clean_too_early))
-      return;
-  }
-  propose_untracked(now, cluster::MarkClean{cluster_state.epoch()});
+  if (cluster_state.epochs.size() >= 2 && leadership->all_clean(cluster_state))
+    propose_untracked(now, cluster::MarkClean{cluster_state.epoch()});
 }
 
 // --- Joining
@@ -280,14 +251,15 @@ void Node::Impl::on_join_request(Time now, peer::JoinRequest request) {
     outbox.emplace_back(raft->leader(), request);
     return;
   }
-  addresses[request.id] = request.address;
+  if (!leads()) return;  // elected just now: it asks again
+  if (addresses.size() < limits::max_members || addresses.contains(request.id)) addresses[request.id] = request.address;
   if (cluster_state.is_up(request.id, request.incarnation)) return;
   const auto* known = cluster_state.member(request.id);
   if (known && request.id != id && !peer::follows(known->incarnation, request.incarnation, request.earlier)) {
     outbox.emplace_back(request.id, peer::KnownIncarnation{request.id, known->incarnation});
     return;
   }
-  remove_proposed.erase(request.id);  // it has happened, or is of an earlier incarnation
+  leadership->on_join_request(request.id);
   if (!raft->config().contains(request.id)) {
     if (raft->config().voters.size() + raft->config().learners.size() >= limits::max_members) return;
     raft::Config next = raft->config();
@@ -298,12 +270,7 @@ void Node::Impl::on_join_request(Time now, peer::JoinRequest request) {
   // Let in once it has (nearly) all of the log, so that it is of use at once. One that was let in before need not say
   // again that it holds some.
   if (known ? raft->match(request.id) + close_to_commit < raft->commit_index() : !holds_log(request.id)) return;
-  auto& proposed = join_proposed[request.id];
-  if (proposed != 0 && now - proposed < internal_repeat / 2) return;
-  proposed = now;
-  // its removal is applied, and all that this leader proposed of it stands before this entry
-  removal_proposed.erase(request.id);
-  granted[request.id] = now;  // a member that was removed for its silence starts anew
+  if (!leadership->may_let_in(now, request.id)) return;
   cluster::Member member;
   member.id = request.id;
   member.incarnation = request.incarnation;

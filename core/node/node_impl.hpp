@@ -14,6 +14,7 @@
 #include "core/base/slot_table.hpp"
 #include "core/client/service.hpp"
 #include "core/cluster/placement.hpp"
+#include "core/control/leadership.hpp"
 #include "core/gateway/gateway.hpp"
 #include "core/member/replica.hpp"
 #include "core/nbd/session.hpp"
@@ -117,6 +118,7 @@ struct Node::Impl final : client::Backend {
   void state_changed(Time now, Effects& fx);
   void refresh(Time now, Effects& fx);
   bool may_serve(Time now) const;
+  void note_election(Time now, Effects& fx);
   void lead(Time now, Effects& fx);
   bool may_grant(Time now, NodeId to, Incarnation incarnation) const;
   void ask_for_lease(Time now);
@@ -140,7 +142,6 @@ struct Node::Impl final : client::Backend {
   // --- node_members.cpp
   void note_leader(Time now, Effects& fx);
   void note_gone(Time now, const Endpoint& peer);
-  void watch_absent(Time now);
   bool holds_log(NodeId node) const;
   bool hears(Time now, NodeId node) const;
   void manage_voters(Time now);
@@ -148,10 +149,10 @@ struct Node::Impl final : client::Backend {
   void expel_absent(Time now, Effects& fx);
   void forget_gone(Time now, Effects& fx);
   bool hand_over(Time now);
+  bool leads() const { return leadership && raft->is_leader() && leadership->term() == raft->term(); }
   void found_anew(Time now, Effects& fx);
   bool adopts() const;
-  Time absent_for(Time now, NodeId node) const;
-  Time lease_bound(NodeId node) const;
+  control::Leadership::Elected elected() const;
 
   // --- node_peers.cpp
   void send(Time now, NodeId to, const peer::Message& message, Effects& fx);
@@ -250,12 +251,8 @@ struct Node::Impl final : client::Backend {
   Time lease_until = 0;
   Time lease_asked = 0, join_asked = 0, housekeeping_at = 0;
   Time links_looked_at = 0;
-  std::size_t next_asked = 0;  // of those that may know who leads
-  bool was_leader = false;
-  Time leader_since = 0;
-  std::map<NodeId, Time> granted;  // as leader: when each member was last given a lease
-  std::map<NodeId, Time> remove_proposed, join_proposed, expel_proposed, forget_proposed;
-  std::map<NodeId, Time> absent_since;  // as leader: when it first saw each member of the group that is down
+  std::size_t next_asked = 0;                     // of those that may know who leads
+  std::optional<control::Leadership> leadership;  // while this node leads
   // The leader that this node followed last, since when, and in which term.
   struct {
     NodeId id = 0;
@@ -263,9 +260,8 @@ struct Node::Impl final : client::Backend {
     std::uint64_t term = 0;
   } last_leader;
   NodeId noted_leader = 0;
-  Time missed_at = never;  // when the log is to say that there has been no leader since the start
-  std::map<NodeId, Incarnation> removal_proposed;  // as leader: their removal is proposed; they get no lease any more
-  std::uint64_t applied_term = 0;                  // of the last entry applied
+  Time missed_at = never;          // when the log is to say that there has been no leader since the start
+  std::uint64_t applied_term = 0;  // of the last entry applied
   std::map<std::uint64_t, Proposal> proposals;
   std::uint64_t next_proposal = 1;
   std::vector<std::pair<std::uint64_t, cluster::Result>> proposals_done;
@@ -275,8 +271,7 @@ struct Node::Impl final : client::Backend {
   Time leave_deadline = never;
   std::uint64_t found_group = 0;  // an operator's order: to be founded as soon as the log is applied
   bool leave_wanted = false;
-  std::uint64_t clean_reported = 0;               // log index
-  std::map<NodeId, std::uint64_t> clean_reports;  // as leader
+  std::uint64_t clean_reported = 0;  // log index
   // Deleted disks whose objects this node is removing, or has removed.
   struct Purge {
     std::vector<Oid> left;
@@ -284,7 +279,6 @@ struct Node::Impl final : client::Backend {
     bool done = false;
   };
   std::map<Vid, Purge> purges;
-  std::map<NodeId, std::vector<Vid>> purge_reports;  // as leader
   struct Scrub {
     std::vector<Oid> left;   // of the pass, in descending order
     bool under_way = false;  // an object is being read
@@ -296,7 +290,6 @@ struct Node::Impl final : client::Backend {
   std::uint64_t space_free = UINT64_MAX, space_total = 0;
   std::uint64_t reads = 0, writes = 0, flushes = 0, read_bytes = 0, write_bytes = 0;
 
-  static constexpr Time internal_repeat = seconds(1);  // a leader's own proposals
   // entries that a member may lack when it is let in, or votes
   static constexpr std::uint64_t close_to_commit = 64;
   static constexpr std::uint64_t identity_tag = 0x03ull << 56;

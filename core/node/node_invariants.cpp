@@ -29,6 +29,8 @@ void NodeInvariants::check(const Node& node) {
     SD_ASSERT(broken_change.empty(), broken_change.c_str());
   }
   past_->raft = seen;
+  SD_ASSERT(!n.leadership || n.leads(), "a leadership ends with its term");
+  SD_ASSERT(n.addresses.size() <= limits::max_members, "only so many addresses are remembered");
   n.gateway->check_invariants();
   n.service.check_invariants();
 }

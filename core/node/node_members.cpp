@@ -21,11 +21,12 @@ void Node::Impl::note_leader(Time now, Effects& fx) {
   const NodeId leader = raft->leader();
   if (leader != 0 && leader != id && (leader != last_leader.id || raft->term() != last_leader.term))
     last_leader = {leader, now, raft->term()};
+  if (leadership && !leads()) lead(now, fx);  // deposed, or elected again in a later term
   if (leader == noted_leader) return;
   noted_leader = leader;
   if (phase < Phase::running) return;
   if (leader == 0) log_no_leader(fx);
-  if (raft->is_leader() != was_leader) lead(now, fx);
+  if (raft->is_leader() != leadership.has_value()) lead(now, fx);
   housekeeping_at = std::min(housekeeping_at, now);  // it may wait for a word of ours
 }
 
@@ -39,18 +40,20 @@ void Node::Impl::note_gone(Time now, const Endpoint& peer) {
 
 // --- Removal
 
-// Until when, by this leader's clock, a lease may have been given to a member by others. A leader gives leases only
-// while no other can have been elected. What it has itself ends with its last word with a majority; and that was an
-// election timeout before this node was elected.
-Time Node::Impl::lease_bound(NodeId node) const {
-  if (node != last_leader.id || last_leader.term + 1 != raft->term()) return leader_since;
-  return std::min(leader_since, std::max(raft->earlier_contact_bound(), last_leader.since));
+// What a new leader knows of the leases that others gave. A leader gives them only while no other can have been
+// elected. The last one's own lease ends with its last word with a majority, and that was an election timeout before
+// this node was elected.
+control::Leadership::Elected Node::Impl::elected() const {
+  control::Leadership::Elected elected{raft->term(), raft->leader_since(), 0, 0};
+  if (last_leader.term + 1 == raft->term()) {
+    elected.earlier_leader = last_leader.id;
+    elected.earlier_bound = std::max(raft->earlier_contact_bound(), last_leader.since);
+  }
+  return elected;
 }
 
-// Those whose silence began together, as with the power of a rack, are taken out together.
 void Node::Impl::remove_silent(Time now, Effects& fx) {
   if (cluster_state.shut_down) return;
-  const Time patience = SD_BUG(remove_early) ? options.lease / 4 : options.lease + options.lease_margin;
   // Nobody listens where it listened: the process is gone, and its lease with it.
   const auto is_gone = [&](Endpoint address) {
     ++address.port;
@@ -58,32 +61,13 @@ void Node::Impl::remove_silent(Time now, Effects& fx) {
     return link != links.end() && link->second.refused;
   };
   cluster::Remove remove;
-  bool any_gone = false, wait = false;
-  for (const auto& [node, member] : cluster_state.members) {
-    if (!member.up || node == id) continue;
-    if (const auto proposed = remove_proposed.find(node);
-        proposed != remove_proposed.end() && now - proposed->second < internal_repeat)
-      continue;
-    const auto at = granted.find(node);
-    const Time due = std::max(lease_bound(node), at == granted.end() ? 0 : at->second) + patience;
-    any_gone = any_gone || is_gone(member.address);
-    if (is_gone(member.address) || now >= due)
-      remove.with.emplace_back(node, member.incarnation);
-    else
-      wait = wait || (now + options.lease / 4 >= due && !SD_BUG(remove_one_by_one));
-  }
-  if (remove.with.empty() || (wait && !any_gone)) return;
-  SD_SOMETIMES(any_gone, member_gone);
-  SD_SOMETIMES(!any_gone, member_silent);
-  SD_SOMETIMES(remove.with.size() > 1, removed_together);
-  if (SD_BUG(remove_one_by_one)) remove.with.resize(1);
-  for (const auto& [node, incarnation] : remove.with) {
-    remove_proposed[node] = now;
-    removal_proposed[node] = incarnation;
-    const Endpoint& address = cluster_state.member(node)->address;
+  for (const auto& member : leadership->silent(now, cluster_state, id, is_gone)) {
     log(fx, LogLine::Level::warning,
-        "removing " + to_string(address) + (is_gone(address) ? ": its process is gone" : ": it is silent"));
+        "removing " + to_string(cluster_state.member(member.id)->address) +
+            (member.gone ? ": its process is gone" : ": it is silent"));
+    remove.with.emplace_back(member.id, member.incarnation);
   }
+  if (remove.with.empty()) return;
   std::tie(remove.id, remove.incarnation) = remove.with.back();
   remove.with.pop_back();
   propose_untracked(now, std::move(remove));
@@ -91,32 +75,10 @@ void Node::Impl::remove_silent(Time now, Effects& fx) {
 
 // --- Absence
 
-// Counted from when this leader first saw it, since no clock is shared: a new leader begins anew, which makes an
-// absence longer, never shorter.
-void Node::Impl::watch_absent(Time now) {
-  const auto note = [&](NodeId node) {
-    const auto* member = cluster_state.member(node);
-    if (member && member->up)
-      absent_since.erase(node);
-    else
-      absent_since.try_emplace(node, now);
-  };
-  for (const auto& [node, member] : cluster_state.members) note(node);
-  for (const NodeId node : raft->config().voters) note(node);
-}
-
-Time Node::Impl::absent_for(Time now, NodeId node) const {
-  const auto at = absent_since.find(node);
-  return at == absent_since.end() ? 0 : now - at->second;
-}
-
 void Node::Impl::expel_absent(Time now, Effects& fx) {
   if (cluster_state.shut_down) return;
-  for (const auto& [node, member] : cluster_state.members) {
-    if (member.up || !member.placed || absent_for(now, node) < milliseconds(cluster_state.grace_ms)) continue;
-    auto& proposed = expel_proposed[node];
-    if (proposed != 0 && now - proposed < internal_repeat) continue;
-    proposed = now;
+  for (const NodeId node : leadership->to_expel(now, cluster_state)) {
+    const cluster::Member& member = *cluster_state.member(node);
     log(fx, LogLine::Level::warning,
         to_string(member.address) + " has been away for longer than the grace time: others take its share of the data");
     propose_untracked(now, cluster::Expel{node, member.incarnation});
@@ -134,9 +96,7 @@ void Node::Impl::forget_gone(Time now, Effects& fx) {
       raft->propose_config(now, std::move(next), raft_fx);
       return;
     }
-    auto& proposed = forget_proposed[node];
-    if (proposed != 0 && now - proposed < internal_repeat) continue;
-    proposed = now;
+    if (!leadership->may_forget(now, node)) continue;
     SD_SOMETIMES(true, member_forgotten);
     log(fx, LogLine::Level::info,
         "node " + std::to_string(node) + ", which was " + to_string(member.address) +
@@ -176,7 +136,7 @@ void Node::Impl::manage_voters(Time now) {
       c.draining = member->draining;
     }
     c.gone = !c.up && ((member && (member->left || cluster_state.is_replaced(*member))) ||
-                       absent_for(now, node) >= options.voter_patience);
+                       leadership->absent_for(now, node) >= options.voter_patience);
     candidates.push_back(c);
   };
   for (const NodeId node : config.voters) add(node, true);

@@ -222,9 +222,7 @@ void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& m
     if (phase == Phase::running) on_join_request(now, *join);
   } else if (auto* lease = std::get_if<peer::LeaseRequest>(&message)) {
     if (phase < Phase::running || !may_grant(now, node, lease->incarnation)) return;
-    granted[node] = now;
-    clean_reports[node] = lease->recovered;
-    purge_reports[node] = std::move(lease->purged);
+    leadership->on_granted(now, node, lease->recovered, std::move(lease->purged));
     outbox.emplace_back(node, peer::LeaseGrant{lease->incarnation, lease->sent});
   } else if (auto* grant = std::get_if<peer::LeaseGrant>(&message)) {
     if (grant->incarnation == own_incarnation && grant->sent <= now)
