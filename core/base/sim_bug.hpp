@@ -59,6 +59,8 @@
   X(place_unsynced, "a copy that was written straight to its file counts as complete before that file is synced")     \
   X(place_under_replay, "a copy is written straight to its file although replay may yet undo that")                   \
   X(tell_unwritten, "a member tells an owner of a write that is not in its journal yet")                              \
+  X(adopt_unwritten, "a decision is not written down although a member that is not made equal lacks it")              \
+  X(keep_orphans, "an object begins although members hold one of its name that no index names")                       \
   X(skip_establish, "an owner serves what a peering found without writing the decision down")                         \
   X(newer_means_done, "a write under way counts as carried out once anything newer was written down")                 \
   X(beats_behind_bulk, "leases and the cluster log wait behind the data that is queued for a node")                   \

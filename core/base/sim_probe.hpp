@@ -24,6 +24,7 @@
   X(forward_repeated, "a forwarded request arrives twice")                                                        \
   X(forward_behind_end, "an owner is asked for what lies behind the end of the disk that it knows")               \
   X(index_page_shared, "two first writes of one object wait for one index entry")                                 \
+  X(orphan_cleared, "an object begins anew, and members give up one of its name that no index named")             \
   X(index_page_fails, "a page of the index cannot be loaded")                                                     \
   X(request_parked, "a member waits for the cluster log before it takes a request")                               \
   X(request_refused, "a member refuses a request of a superseded owner")                                          \

@@ -41,8 +41,9 @@ std::string check_change(const Observation& before, const Observation& after) {
   if (after.snapshot < before.snapshot) return "the snapshot only moves forward";
   if (after.term == before.term) {
     if (before.vote != 0 && after.vote != before.vote) return "a vote is fixed within its term";
-    if (before.role == Role::leader && after.role != Role::leader && after.role != Role::follower)
-      return "a leader stands down only to follower in its term";
+    // A node may take several steps at once, so a leader that stood down may ask for votes again; not in its own term.
+    if (before.role == Role::leader && after.role == Role::candidate)
+      return "a leader is no candidate of the term that it led";
     if (before.role == Role::leader && after.last < before.last) return "a leader never drops entries";
     if (before.leader != 0 && after.leader != 0 && after.leader != before.leader) return "one leader in a term";
   }

@@ -587,5 +587,31 @@ TEST(RaftBugDeathTest, changing_the_members_too_early_is_caught) {
 // Committing an older term's entry is too rare for chaos to find: sim/figure8.hpp.
 #endif
 
+TEST(RaftMembership, ATruncatedConfigurationNoLongerCounts) {
+  TestCluster c(8);
+  for (NodeId id = 1; id <= 3; ++id) c.start(id);
+  c.run_for(milliseconds(100));
+  c.bootstrap(1);
+  for (NodeId id = 2; id <= 3; ++id)
+    for (const char role : {'l', 'v'}) {
+      ASSERT_TRUE(c.run_until([&] {
+        Raft* l = c.leader();
+        return l && c.propose_config(l->id(), with(l->config(), id, role));
+      }));
+      ASSERT_TRUE(c.run_until([&] { return c.settled(); }));
+    }
+  const NodeId old = c.leader()->id();
+  const Config agreed = c.leader()->config();
+  c.isolate(old);
+  ASSERT_TRUE(c.propose_config(old, with(agreed, old == 1 ? 2 : 1, 'x')));  // never committed
+  ASSERT_TRUE(c.run_until([&] { return c.leader() && c.leader()->id() != old; }));
+  c.propose(c.leader()->id(), "x");
+  c.run_for(milliseconds(200));
+  c.heal();
+  c.run_for(seconds(3));
+  EXPECT_EQ(c.violation, "");
+  for (auto& [id, n] : c.nodes) EXPECT_EQ(n.raft->config(), agreed) << "node " << id;
+}
+
 }  // namespace
 }  // namespace sd::raft

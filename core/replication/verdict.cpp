@@ -76,6 +76,13 @@ std::optional<Version> newest(const Question& q, bool with_unacknowledged) {
   return held[q.needed - 1];
 }
 
+// True if a member that will not be made equal has a copy from before the winner.
+bool lacking_outside(const Question& q, Version winner) {
+  return std::ranges::any_of(q.answers, [&](const Answer& answer) {
+    return !answer.incomplete && answer.version < winner && !contains(q.acting, answer.from);
+  });
+}
+
 void choose_source(const Question& q, Verdict& verdict) {
   NodeId any = 0;
   for (const Answer& answer : q.answers) {
@@ -128,6 +135,8 @@ Verdict judge(const Question& q) {
   }
   verdict.outcome = Verdict::Outcome::decided;
   choose_source(q, verdict);
+  verdict.final = all_heard(q.periods, q.answers) && !verdict.dropped &&
+                  (!lacking_outside(q, verdict.winner) || SD_BUG(adopt_unwritten));
   if (SD_BUG(skip_peering)) verdict.laggards.clear();
   // Nothing to copy: the first write makes half-made copies void.
   if (verdict.winner == Version{}) verdict.laggards.clear();

@@ -67,14 +67,18 @@ struct Verdict {
   NodeId source = 0;          // a member that holds the winner
   bool only_damaged = false;  // every such member has damaged blocks, or could not be read just now: any will do
   ActingSet laggards;         // acting members that have to be made equal, or whose damaged blocks are to be replaced
+  // Nobody is left who could object later, so the decision need not be written down: everybody who took part in any of
+  // the periods has answered, nothing was dropped, and nobody outside the acting set lacks the winner. Such a member
+  // will not be made equal. Once the members that hold the winner are gone or have restarted, what it lacks would look
+  // like a write that was acknowledged to nobody.
+  bool final = false;
 
   friend bool operator==(const Verdict&, const Verdict&) = default;
 };
 
 Verdict judge(const Question& question);
 
-// Whether everybody has answered who took part in any of the periods. Then nobody is left that could object later, and
-// the decision need not be written down.
+// Whether everybody has answered who took part in any of the periods.
 bool all_heard(const std::vector<Period>& periods, const std::vector<Answer>& answers);
 
 }  // namespace sd::replication

@@ -350,6 +350,7 @@ void Volume::on_reply(Time now, NodeId from, Reply&& reply, VolumeEffects& out) 
       }
       break;
     case Op::Kind::check: on_check_reply(now, id, *op, from, reply, out); break;
+    case Op::Kind::clear: on_clear_reply(now, id, *op, from, reply, out); break;
   }
   run_checks(now, out);
 }
@@ -570,6 +571,7 @@ void Volume::give_up(VolumeEffects& out) {
   ops_ = {};
   objects_.clear();
   map_ = {};
+  clearings_.clear();
   flushes_.clear();
   checks_.clear();
 }
@@ -617,6 +619,7 @@ void Volume::on_state(Time now, VolumeEffects& out) {
     }
   }
   for (Object* object : busy) peer(now, *object, out);
+  restart_clearings(now, out);
   run_checks(now, out);
   for (const std::uint64_t id : std::vector(flushes_)) {
     Op& op = *ops_.find(id);
@@ -677,6 +680,9 @@ void Volume::tick(Time now, VolumeEffects& out) {
         break;
       case Op::Kind::flush:
         if (age >= repeat_slow_after) send_flush(now, id, op, out);
+        break;
+      case Op::Kind::clear:
+        if (age >= repeat_after) send_clear(now, id, op, out);
         break;
       case Op::Kind::check:
         if (age >= repeat_after) repeat_check(now, id, op, out);

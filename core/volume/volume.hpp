@@ -102,7 +102,7 @@ class Volume {
 
   // One operation on one object; its id is that of the requests sent for it.
   struct Op {
-    enum class Kind : std::uint8_t { read, write, zero, query, pull, establish, flush, check };
+    enum class Kind : std::uint8_t { read, write, zero, query, pull, establish, flush, check, clear };
     enum class Purpose : std::uint8_t { client, load_page, set_entry };
     Kind kind{};
     Purpose purpose = Purpose::client;
@@ -135,13 +135,22 @@ class Volume {
     std::uint64_t op = 0;         // of the question under way
     std::vector<Answer> answers;  // to the query
     // From the verdict:
-    Version winner;        // what the members are made equal to, or the version that this was given
-    Version adopted;       // the version that it had: tells which writes it includes
-    bool dropped = false;  // a newer version, which was never acknowledged: the decision is written down above it
+    Version winner;      // what the members are made equal to, or the version that this was given
+    Version adopted;     // the version that it had: tells which writes it includes
+    bool final = false;  // the decision need not be written down
     // Of pulling:
     NodeId source = 0;
     ActingSet without_room;   // they cannot pull, and have marked what they hold as no copy
     bool background = false;  // nobody waits for the object
+  };
+
+  // Before an object's first entry in the index, while history is open: members may hold an object of that name which
+  // no index names, because the power failed before its entry was durable. It must be gone for good before the entry
+  // may be: a later loss of power could keep the entry and lose the first write, and what guests have seen as zeros
+  // would come back.
+  struct Clearing {
+    enum class Stage : std::uint8_t { asking, removing, flushing } stage = Stage::asking;
+    std::vector<std::pair<NodeId, Version>> holders;
   };
 
   // What an object that is not ready remembers from one attempt to the next; over when it is ready.
@@ -251,7 +260,6 @@ class Volume {
   void establish(Time now, Object& object, VolumeEffects& out);
   Request establishing_write(const Object& object) const;
   void on_establish_reply(Time now, Op& op, NodeId from, Reply&& reply, VolumeEffects& out);
-  bool all_asked_answered(const Object& object) const;
   void ready(Time now, Object& object, VolumeEffects& out);
   void postpone(Time now, Object& object);
   void end_peering(Object& object);
@@ -260,6 +268,12 @@ class Volume {
   bool load_page(Time now, std::uint32_t page, VolumeEffects& out);
   void on_page(Time now, std::uint32_t page, Status status, const Payload& payload, VolumeEffects& out);
   void write_entry(Time now, std::uint32_t index, std::uint64_t first_op, VolumeEffects& out);
+  void set_entry(Time now, std::uint32_t index, VolumeEffects& out);
+  ActingSet members_to_ask(Oid oid) const;
+  void clear_object(Time now, std::uint32_t index, VolumeEffects& out);
+  void on_clear_reply(Time now, std::uint64_t id, Op& op, NodeId from, const Reply& reply, VolumeEffects& out);
+  void send_clear(Time now, std::uint64_t id, Op& op, VolumeEffects& out);
+  void restart_clearings(Time now, VolumeEffects& out);
   void begin_object(std::uint32_t index);
   void on_entry_written(Time now, std::uint32_t index, Status status, VolumeEffects& out);
   void try_map(Time now, std::uint64_t io, VolumeEffects& out);
@@ -292,6 +306,7 @@ class Volume {
   SlotTable<Op> ops_;
   std::map<Oid, std::unique_ptr<Object>> objects_;
   ObjectMap map_;
+  std::map<std::uint32_t, Clearing> clearings_;  // by data object
   std::vector<NodeId> dirty_;              // members that hold acknowledged writes which no flush covers yet, ordered
   std::vector<NodeId> full_;               // members short of space, ordered
   std::vector<NodeId> told_without_room_;  // in this generation, ordered

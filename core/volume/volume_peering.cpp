@@ -47,6 +47,17 @@ void Volume::postpone(Time now, Object& object) {
   if (next_tick_ == never || next_tick_ > object.doubts.retry_at) next_tick_ = object.doubts.retry_at;
 }
 
+// Who may hold the object by any epoch that still counts, and is up.
+ActingSet Volume::members_to_ask(Oid oid) const {
+  ActingSet members;
+  for (const auto& period : placement_.periods())
+    for (const NodeId member : period.acting(oid, copies_)) {
+      const auto* m = state_.member(member);
+      if (m && m->up && !contains(members, member)) members.push_back(member);
+    }
+  return members;
+}
+
 void Volume::peer(Time now, Object& object, VolumeEffects& out) {
   end_peering(object);
   object.known.clear();
@@ -78,11 +89,7 @@ void Volume::peer(Time now, Object& object, VolumeEffects& out) {
   if (SD_BUG(skip_peering) && contains(object.acting, self_)) {
     op.waiting_for.push_back(self_);
   } else {
-    for (const auto& period : placement_.periods())
-      for (const NodeId member : period.acting(object.oid, copies_)) {
-        const auto* m = state_.member(member);
-        if (m && m->up && !contains(op.waiting_for, member)) op.waiting_for.push_back(member);
-      }
+    op.waiting_for = members_to_ask(object.oid);
   }
   const ActingSet asked = op.waiting_for;
   object.ready = false;
@@ -145,7 +152,7 @@ void Volume::decide(Time now, Object& object, VolumeEffects& out) {
     case Outcome::decided: break;
   }
   Peering& peering = *object.peering;
-  peering.dropped = verdict.dropped;
+  peering.final = verdict.final;
   peering.winner = verdict.winner;
   peering.adopted = verdict.winner;
   for (const auto& [version, stands_for] : object.doubts.established)
@@ -256,7 +263,7 @@ void Volume::on_pull_reply(Time now, std::uint64_t, Op& op, NodeId from, Reply&&
 void Volume::serve_reads_only(Time now, Object& object, VolumeEffects& out) {
   ActingSet& readable = object.doubts.readable;
   readable.clear();
-  if (all_asked_answered(object))
+  if (object.peering->final)
     for (const NodeId member : object.acting)
       if (!contains(object.peering->without_room, member)) readable.push_back(member);
   for (const NodeId member : object.peering->without_room) {
@@ -292,14 +299,9 @@ void Volume::pump_reads(Time now, Object& object, VolumeEffects& out) {
   }
 }
 
-bool Volume::all_asked_answered(const Object& object) const {
-  return replication::all_heard(replication::periods_of(state_, placement_, object.oid, copies_), heard(object));
-}
-
 void Volume::establish(Time now, Object& object, VolumeEffects& out) {
   Peering& peering = *object.peering;
-  if (peering.winner == Version{} || (all_asked_answered(object) && !peering.dropped) || SD_BUG(skip_peering) ||
-      SD_BUG(skip_establish)) {
+  if (peering.winner == Version{} || peering.final || SD_BUG(skip_peering) || SD_BUG(skip_establish)) {
     ready(now, object, out);
     return;
   }
