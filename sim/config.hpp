@@ -75,8 +75,28 @@ static_assert(std::size(fault_names) == static_cast<std::size_t>(FaultClass::cou
 using FaultSet = std::uint64_t;
 constexpr FaultSet bit(FaultClass fault) { return FaultSet{1} << static_cast<unsigned>(fault); }
 
-enum class OpClass : std::uint8_t { read, write, flush, fua, trim, zeroes, count };
-inline constexpr std::string_view op_names[] = {"read", "write", "flush", "fua", "trim", "zeroes"};
+enum class OpClass : std::uint8_t {
+  read,
+  write,
+  flush,
+  fua,
+  trim,
+  zeroes,
+  fua_trim,
+  fua_zeroes,
+  full_zeroes,  // NO_HOLE: the space stays allocated
+  fast_zeroes,  // FAST_ZERO: may be refused as not quick
+  status,       // block status: a hole must read as zeros
+  cache,
+  count
+};
+inline constexpr std::string_view op_names[] = {"read",        "write",       "flush",    "fua",
+                                                "trim",        "zeroes",      "fua_trim", "fua_zeroes",
+                                                "full_zeroes", "fast_zeroes", "status",   "cache"};
+static_assert(std::size(op_names) == static_cast<std::size_t>(OpClass::count));
+constexpr bool is_durable(OpClass kind) {
+  return kind == OpClass::fua || kind == OpClass::fua_trim || kind == OpClass::fua_zeroes;
+}
 
 struct Region {
   std::uint64_t first = 0;
@@ -92,7 +112,10 @@ struct Workload {
   std::uint32_t max_sectors = 64;
   Time think_max = milliseconds(20);
   Time op_timeout = seconds(10);  // then the guest gives the connection up
-  std::uint32_t readers = 0;      // so many guests of each VDI, the last ones, only read
+  // Guests also use what they use rarely: block status, DF, the end of the disk, leaving politely with requests in
+  // flight.
+  bool all_commands = false;
+  std::uint32_t readers = 0;  // so many guests of each VDI, the last ones, only read
 };
 
 struct Config {

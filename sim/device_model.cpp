@@ -123,6 +123,14 @@ void DeviceModel::end_read(OpId id, std::span<const Seen> seen) {
   }
 }
 
+void DeviceModel::end_status(OpId id, const std::vector<bool>& hole) {
+  SD_ASSERT(ops_[id].kind == Kind::read && hole.size() <= ops_[id].count, "a block status tells of what was asked for");
+  if (!finish(id)) return;
+  auto hint = sectors_.lower_bound(ops_[id].first);
+  for (std::uint32_t i = 0; i < hole.size(); ++i)
+    if (hole[i] && !check_seen(id, i, OpId{0}, hint)) return;
+}
+
 void DeviceModel::check_read(OpId id, std::span<const std::byte> data) {
   const Op& op = ops_[id];
   if (data.size() != op.count * sector_bytes) {

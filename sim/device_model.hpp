@@ -50,6 +50,9 @@ class DeviceModel {
   // nothing for bytes that are no payload of that sector.
   using Seen = std::optional<OpId>;
   void end_read(OpId op, std::span<const Seen> seen);
+  // The same for a block status: for each sector whether it was said to be a hole, which reads as zeros. Of the others,
+  // and of those behind the end of `hole`, nothing was said.
+  void end_status(OpId op, const std::vector<bool>& hole);
   // What a read returned, for people: which operations wrote its sectors, as `operation x sectors`.
   std::string describe_data(OpId op, std::span<const std::byte> data) const;
   // Answered with an error, or never: it may have happened and may still.

@@ -12,12 +12,32 @@ constexpr Time retry_pause = milliseconds(30);
 
 DeviceModel::Kind model_kind(OpClass kind) {
   switch (kind) {
-    case OpClass::read: return DeviceModel::Kind::read;
+    case OpClass::read:
+    case OpClass::status:
+    case OpClass::cache: return DeviceModel::Kind::read;
     case OpClass::write:
     case OpClass::fua: return DeviceModel::Kind::write;
     case OpClass::flush: return DeviceModel::Kind::flush;
     default: return DeviceModel::Kind::zeros;
   }
+}
+
+std::uint16_t zero_flags(OpClass kind) {
+  switch (kind) {
+    case OpClass::fua_zeroes: return nbd::command_flag::fua;
+    case OpClass::full_zeroes: return nbd::command_flag::no_hole;
+    case OpClass::fast_zeroes: return nbd::command_flag::fast_zero;
+    default: return 0;
+  }
+}
+
+// For each sector of a request that begins at a sector: whether the extents say that it is a hole.
+std::vector<bool> holes_in(const std::vector<nbd::Extent>& extents, std::uint32_t count) {
+  std::vector<bool> hole;
+  for (const nbd::Extent& extent : extents)
+    for (std::uint32_t i = 0; i < extent.length / sector && hole.size() < count; ++i)
+      hole.push_back((extent.flags & nbd::state_hole) != 0);
+  return hole;
 }
 }  // namespace
 
@@ -70,8 +90,8 @@ void Guest::wake(Time at) {
 void Guest::connect() {
   nbd::ClientOptions options;
   options.export_name = export_name_;
-  options.structured_replies = choose(2) == 0;
-  options.block_status = false;
+  options.structured_replies = choose(2) == 0 || pinned_;
+  options.block_status = options.structured_replies && (world_.config.workload.all_commands || pinned_);
   client_ = std::make_unique<nbd::Client>(options, world_.pool);
   stream_ = ++last_stream_;
   connecting_since_ = world_.now;
@@ -98,6 +118,11 @@ void Guest::drop(const char* why) {
 }
 
 void Guest::change_gateway() {
+  if (stream_ == 0) return;
+  if (world_.config.workload.all_commands && client_->ready() && choose(2) == 0) {  // politely, whatever is in flight
+    client_->disconnect();
+    world_.network.send(id_, stream_);
+  }
   if (stream_ != 0) drop("told to change its gateway");
 }
 
@@ -152,6 +177,11 @@ Guest::Task Guest::draw_task() {
   if (number_ % world_.config.guests_per_vdi + load.readers >= world_.config.guests_per_vdi) task.kind = OpClass::read;
   if (task.kind == OpClass::flush) return task;
   const Region& region = load.regions[choose(load.regions.size())];
+  if (load.all_commands && choose(64) == 0) {  // the end of the disk
+    task.count = static_cast<std::uint32_t>(1 + choose(std::min<std::uint64_t>(16, load.vdi_sectors)));
+    task.first = model_->sectors() - task.count;
+    return task;
+  }
   const std::uint64_t align = choose(3) == 0 ? 1 : 8;
   const std::uint64_t start = choose(region.sectors) / align * align;
   std::uint64_t longest = std::min<std::uint64_t>(region.sectors - start, load.max_sectors);
@@ -162,15 +192,23 @@ Guest::Task Guest::draw_task() {
   return task;
 }
 
-void Guest::issue(const Task& task, bool scripted) {
-  Op op{0,          model_->begin(model_kind(task.kind), task.first, task.count, task.kind == OpClass::fua),
+void Guest::issue(Task task, bool scripted) {
+  if (task.kind == OpClass::status && !client_->served().block_status) task.kind = OpClass::read;
+  Op op{0,          model_->begin(model_kind(task.kind), task.first, task.count, is_durable(task.kind)),
         task.kind,  task.first,
         task.count, scripted,
         world_.now, task.asked};
   const std::uint64_t offset = task.first * sector;
   const std::uint32_t length = task.count * sector;
   switch (task.kind) {
-    case OpClass::read: op.handle = client_->read(offset, length); break;
+    case OpClass::read:
+      // DF: all in one chunk
+      op.handle =
+          client_->read(offset, length,
+                        world_.config.workload.all_commands && client_->served().structured_replies && choose(4) == 0
+                            ? nbd::command_flag::df
+                            : 0);
+      break;
     case OpClass::write:
     case OpClass::fua: {
       Slice data = world_.pool.allocate(length);
@@ -180,7 +218,12 @@ void Guest::issue(const Task& task, bool scripted) {
     }
     case OpClass::flush: op.handle = client_->flush(); break;
     case OpClass::trim: op.handle = client_->submit(nbd::Command::trim, offset, length); break;
-    default: op.handle = client_->submit(nbd::Command::write_zeroes, offset, length); break;
+    case OpClass::fua_trim:
+      op.handle = client_->submit(nbd::Command::trim, offset, length, nbd::command_flag::fua);
+      break;
+    case OpClass::status: op.handle = client_->submit(nbd::Command::block_status, offset, length); break;
+    case OpClass::cache: op.handle = client_->submit(nbd::Command::cache, offset, length); break;
+    default: op.handle = client_->submit(nbd::Command::write_zeroes, offset, length, zero_flags(task.kind)); break;
   }
   if (world_.tracing())
     world_.trace(name_, "op " + std::to_string(op.id) + " " + std::string(op_names[static_cast<std::size_t>(op.kind)]) +
@@ -246,7 +289,13 @@ void Guest::complete(nbd::Completion& completion) {
       world_.trace(name_,
                    "op " + std::to_string(op.id) + " done" +
                        (op.kind == OpClass::read ? ": " + model_->describe_data(op.id, completion.data.bytes()) : ""));
-    model_->end(op.id, completion.data.bytes());
+    if (op.kind == OpClass::status)
+      model_->end_status(op.id, holes_in(completion.extents, op.count));
+    else if (op.kind == OpClass::cache)
+      model_->unknown(op.id);  // says nothing of what is there
+    else
+      model_->end(op.id, completion.data.bytes());
+    if (op.asked != no_ask) extents_ = completion.extents;
     if (op.asked != no_ask) answers_[op.asked] = Answer::ok;
     return;
   }
@@ -255,7 +304,8 @@ void Guest::complete(nbd::Completion& completion) {
   ++errors_;
   model_->unknown(op.id);
   if (op.asked != no_ask) answers_[op.asked] = Answer::error;
-  if (completion.status == Status::invalid || completion.status == Status::not_supported)
+  const bool too_slow = op.kind == OpClass::fast_zeroes && completion.status == Status::not_supported;
+  if (completion.status == Status::invalid || (completion.status == Status::not_supported && !too_slow))
     world_.fail(Violation::Class::safety, name_ + " was told that a good request is invalid");
   if (op.scripted && !world_.config.break_plan) {
     script_.push_back({op.kind, op.first, op.count});

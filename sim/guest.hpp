@@ -46,6 +46,8 @@ class Guest final : public Host {
     unknown,  // the connection ended first
   };
   Answer answer(std::size_t number) const { return answers_[number]; }
+  // Of the last block status that was asked for so and answered.
+  const std::vector<nbd::Extent>& extents() const { return extents_; }
 
   const std::string& name() const { return name_; }
   MachineId id() const { return id_; }
@@ -86,7 +88,7 @@ class Guest final : public Host {
   void connect();
   void drop(const char* why);
   void work();
-  void issue(const Task& task, bool scripted);
+  void issue(Task task, bool scripted);
   void ask_for_less();
   Task draw_task();
   void take(nbd::ClientEffects& effects);
@@ -118,6 +120,7 @@ class Guest final : public Host {
   std::uint32_t script_piece_ = read_back_piece, script_depth_;  // ... in such pieces, so many at once
   std::deque<Task> asks_;
   std::vector<Answer> answers_;
+  std::vector<nbd::Extent> extents_;
   std::optional<MachineId> pinned_;
   std::uint64_t operations_ = 0, errors_ = 0;
 };

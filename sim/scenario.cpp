@@ -153,13 +153,24 @@ Scenario::Asked Scenario::ask(OpClass kind, std::uint32_t node, std::uint64_t fi
                               std::uint32_t vdi) {
   Guest& who = guest(node, vdi);
   if (!who.started()) who.start_at(node);
-  if (kind != OpClass::read && kind != OpClass::flush) written_[vdi].push_back({first, count});
+  if (kind != OpClass::read && kind != OpClass::flush && kind != OpClass::status)
+    written_[vdi].push_back({first, count});
   return {&who, who.ask(kind, first, count)};
 }
 
 Scenario::Answer Scenario::wait(const Asked& asked, Time limit) {
   until([&] { return answer(asked) != Answer::pending; }, limit);
   return answer(asked);
+}
+
+std::string Scenario::status_of(std::uint32_t node, std::uint64_t first, std::uint32_t count, std::uint32_t vdi) {
+  const Asked asked = ask(OpClass::status, node, first, count, vdi);
+  if (wait(asked) != Answer::ok) return "";
+  std::string text;
+  for (const nbd::Extent& extent : asked.guest->extents())
+    text += (text.empty() ? "" : ", ") + std::to_string(extent.length) +
+            ((extent.flags & nbd::state_hole) != 0 ? " hole" : " data");
+  return text;
 }
 
 bool Scenario::write_all(std::uint32_t node, std::uint32_t objects, std::uint32_t vdi) {

@@ -104,6 +104,8 @@ class Scenario {
   Answer trim(std::uint32_t node, std::uint64_t first, std::uint32_t count, std::uint32_t vdi = 0) {
     return wait(ask(OpClass::trim, node, first, count, vdi));
   }
+  // Block status in words, as in "4096 data, 8192 hole"; empty if it was not answered.
+  std::string status_of(std::uint32_t node, std::uint64_t first, std::uint32_t count, std::uint32_t vdi = 0);
   Answer flush(std::uint32_t node, std::uint32_t vdi = 0) { return wait(ask(OpClass::flush, node, 0, 0, vdi)); }
   void reconnect(std::uint32_t node, std::uint32_t vdi = 0) { guest(node, vdi).change_gateway(); }
   // Sectors 0 to 7 of each of the first `objects` objects; true if all were acknowledged.

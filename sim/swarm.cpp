@@ -46,6 +46,16 @@ void draw_workload(Decisions& d, Config& config) {
   load.op_timeout = seconds(2) + d.choose(Site::config, seconds(15));
 }
 
+// The commands that guests send more rarely. Drawn last, so that the rest of a seed's configuration does not depend on
+// them.
+void draw_rare_commands(Decisions& d, Config& config) {
+  if (d.chance(Site::config, 1, 8)) return;
+  config.workload.all_commands = true;
+  for (std::size_t i = static_cast<std::size_t>(OpClass::fua_trim); i < std::size(op_names); ++i)
+    config.workload.weights[i] =
+        d.chance(Site::config, 1, 2) ? static_cast<std::uint32_t>(1 + d.choose(Site::config, 6)) : 0;
+}
+
 void draw_faults(Decisions& d, Config& config) {
   // One seed in eight knows no faults; the others have each class with a chance that they draw once.
   if (d.chance(Site::config, 1, 8)) return;
@@ -301,6 +311,13 @@ void each_number(Config& config, F field) {
   field("w_fua", load.weights[3]);
   field("w_trim", load.weights[4]);
   field("w_zeroes", load.weights[5]);
+  field("w_fua_trim", load.weights[6]);
+  field("w_fua_zeroes", load.weights[7]);
+  field("w_full_zeroes", load.weights[8]);
+  field("w_fast_zeroes", load.weights[9]);
+  field("w_status", load.weights[10]);
+  field("w_cache", load.weights[11]);
+  field("all_commands", load.all_commands);
   field("max_sectors", load.max_sectors);
   field("think_max", load.think_max);
   field("op_timeout", load.op_timeout);
@@ -383,6 +400,7 @@ Config draw_config(Decisions& d) {
   for (std::uint32_t i = 0; i < config.nodes; ++i) config.starts.push_back(d.choose(Site::config, milliseconds(500)));
   config.remembered_writes =
       d.chance(Site::limits, 1, 2) ? 256 : static_cast<std::uint32_t>(2 << d.choose(Site::limits, 3));
+  draw_rare_commands(d, config);
   return config;
 }
 

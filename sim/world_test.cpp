@@ -77,7 +77,9 @@ TEST(World, EachProbeLeftToScenariosIsAssertedByOne) {
 // above.
 TEST(World, RegressionsNoticeTheBugsThatTheyWereFoundBy) {
   static constexpr std::pair<SimBug, std::string_view> found_by[] = {
-      {SimBug::one_incarnation_for_all, "seed-12046.txt"}, {SimBug::keep_unacknowledged, "seed-2830.txt"}};
+      {SimBug::one_incarnation_for_all, "seed-12046.txt"},
+      {SimBug::adopt_unwritten, "seed-2454.txt"},
+      {SimBug::keep_orphans, "seed-161.txt"}};
   for (const auto& [bug, file] : found_by) {
     planted_bug = bug;
     const Report report = run_regression(regressions / file);
