@@ -1,4 +1,4 @@
-// The directory tree that holds one node's incarnation: `node`, `lock`, `raft/`, `journal/`, `obj/`, `meta/`. One
+// The directory tree that holds one node's state: `node`, `lock`, `raft/`, `journal/`, `obj/`, `meta/`. One
 // process at a time may use it.
 #pragma once
 #include <expected>

@@ -1,5 +1,5 @@
 // The inside of Node, shared by its source files:
-//   node.cpp          incarnation: identity, start, stop, and `settle`, which carries effects from machine to machine
+//   node.cpp          life: identity, start, stop, and `settle`, which carries effects from machine to machine
 //   node_cluster.cpp  the log, leases, joining, proposals, recovery
 //   node_members.cpp  what a leader does about members that come and go, and voters
 //   node_peers.cpp    connections to other nodes, and messages

@@ -1,6 +1,6 @@
 // The inside of the store. The order of the steps is what makes it safe; this is why each order was chosen.
 //
-// Incarnation of an update: it is checked (version, space), waits for room (admission), changes the object's state in
+// The way of an update: it is checked (version, space), waits for room (admission), changes the object's state in
 // memory (metadata and the `current` overlay) and becomes a record of the pending batch, all at once; nothing can fail
 // after admission but the disk. Batches go to disk in order, and are acknowledged in order even where the disk finishes
 // them out of order: a sync that covers an acknowledged batch covers all before it.
