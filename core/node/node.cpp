@@ -59,7 +59,12 @@ void Effects::clear() {
 }
 
 Node::Impl::Impl(NodeOptions options_, BufferPool& pool_, std::uint64_t seed)
-    : options(std::move(options_)), pool(pool_), rng(seed), incarnation_drawn(Random(~seed).next()), service(pool_) {}
+    : options(std::move(options_)),
+      pool(pool_),
+      rng(seed),
+      incarnation_drawn(Random(~seed).next()),
+      service(pool_),
+      scrubbing(options.scrub_rate, options.scrub_every) {}
 
 // --- Start
 
@@ -283,9 +288,9 @@ void Node::Impl::settle(Time now, Effects& fx) {
         else if (reply.id == stop_flush_id)
           phase = Phase::stopped;
         else if (reply.id == purge_id)
-          on_purged(reply.vid);
+          purge.on_removed(reply.vid);
         else if (reply.id == scrub_id)
-          on_scrubbed(reply);
+          scrubbing.on_read(reply.status, replica->stats().scanned_bytes);
         else if (Collector::owns(reply.id))
           collector->on_reply(now, id, std::move(reply), collector_fx);
         else

@@ -18,8 +18,7 @@ constexpr std::size_t max_proposals = 32;
 constexpr Time join_repeat = milliseconds(300);
 constexpr std::size_t joins_at_once = 8;  // nodes that are asked by one that does not know who leads
 constexpr Time refusal_counts = milliseconds(500);
-constexpr std::size_t recovery_budget = 16;  // objects of one disk peered at once by the sweep
-constexpr std::uint32_t max_purges_under_way = 64;
+constexpr std::size_t recovery_budget = 16;          // objects of one disk peered at once by the sweep
 constexpr Time shutdown_grace = milliseconds(1500);  // for the others to learn of it from the leader
 }  // namespace
 
@@ -133,9 +132,7 @@ void Node::Impl::ask_for_lease(Time now) {
   }
   if (raft->leader() == 0 || now - lease_asked < options.lease / 6) return;
   lease_asked = now;
-  peer::LeaseRequest request{own_incarnation, now, clean_reported, {}};
-  for (const auto& [vid, purge] : purges)
-    if (purge.done && request.purged.size() < peer::max_purged) request.purged.push_back(vid);
+  peer::LeaseRequest request{own_incarnation, now, clean_reported, purge.done_disks(peer::max_purged)};
   outbox.emplace_back(raft->leader(), std::move(request));
 }
 
@@ -173,8 +170,7 @@ void Node::Impl::mark_clean(Time now) {
   // A disk that was deleted is forgotten once nobody that is up holds an object of it.
   for (const auto& [vid, vdi] : cluster_state.vdis) {
     if (!vdi.deleting) continue;
-    const auto own = purges.find(vid);
-    if (own != purges.end() && own->second.done && leadership->purged_by_others(cluster_state, id, vid))
+    if (purge.done(vid) && leadership->purged_by_others(cluster_state, id, vid))
       propose_untracked(now, cluster::PurgeVdi{vid});
   }
   if (cluster_state.epochs.size() >= 2 && leadership->all_clean(cluster_state))
@@ -342,39 +338,14 @@ void Node::Impl::recover(Time now) {
   if (gateway->recover(now, recovery_budget, adopts(), gateway_fx)) clean_reported = cluster_state.applied;
 }
 
-// Each node removes its own objects of deleted disks. Only as a member in this incarnation: its view of the log then
-// includes everything that it stored, so a disk that looks deleted is.
 void Node::Impl::purge_deleted(Time now) {
   if (!cluster_state.is_up(id, own_incarnation)) return;
-  std::erase_if(purges, [&](const auto& entry) {
-    const auto* vdi = cluster_state.find(entry.first);
-    return !vdi || !vdi->deleting;
-  });
-  for (const auto& [vid, vdi] : cluster_state.vdis) {
-    if (!vdi.deleting) continue;
-    const auto [at, fresh] = purges.try_emplace(vid);
-    Purge& purge = at->second;
-    if (fresh) {
-      for (const Oid oid : store->objects())
-        if (oid.vid() == vid) purge.left.push_back(oid);
-    }
-    while (!purge.left.empty() && purge.under_way < max_purges_under_way) {
-      peer::ObjectRequest request;
-      request.id = purge_id;
-      request.op = peer::ObjectRequest::Op::remove;
-      request.vid = vid;
-      request.generation = cluster_state.generation(vid);
-      request.oid = purge.left.back();
-      purge.left.pop_back();
-      ++purge.under_way;
-      replica->on_request(now, id, std::move(request), true, replica_fx);
-    }
-    if (purge.left.empty() && purge.under_way == 0) purge.done = true;
+  std::vector<peer::ObjectRequest> requests;
+  purge.tick(cluster_state, [&] { return store->objects(); }, requests);
+  for (peer::ObjectRequest& request : requests) {
+    request.id = purge_id;
+    replica->on_request(now, id, std::move(request), true, replica_fx);
   }
-}
-
-void Node::Impl::on_purged(Vid vid) {
-  if (const auto at = purges.find(vid); at != purges.end() && at->second.under_way > 0) --at->second.under_way;
 }
 
 }  // namespace sd

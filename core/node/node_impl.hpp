@@ -10,6 +10,8 @@
 #include <set>
 
 #include "core/background/collector.hpp"
+#include "core/background/purge.hpp"
+#include "core/background/scrub.hpp"
 #include "core/base/random.hpp"
 #include "core/base/slot_table.hpp"
 #include "core/client/service.hpp"
@@ -132,12 +134,10 @@ struct Node::Impl final : client::Backend {
   // --- node_recovery.cpp
   void recover_in_background(Time now);
   void scrub(Time now);
-  void on_scrubbed(const peer::ObjectReply& reply);
   void fill_recovery_status(Time now, NodeStatus& status) const;
   void send_object_requests(Time now, std::vector<std::pair<NodeId, peer::ObjectRequest>>& requests);
   void mark_clean(Time now);
   void purge_deleted(Time now);
-  void on_purged(Vid vid);
 
   // --- node_members.cpp
   void note_leader(Time now, Effects& fx);
@@ -272,21 +272,8 @@ struct Node::Impl final : client::Backend {
   std::uint64_t found_group = 0;  // an operator's order: to be founded as soon as the log is applied
   bool leave_wanted = false;
   std::uint64_t clean_reported = 0;  // log index
-  // Deleted disks whose objects this node is removing, or has removed.
-  struct Purge {
-    std::vector<Oid> left;
-    std::uint32_t under_way = 0;
-    bool done = false;
-  };
-  std::map<Vid, Purge> purges;
-  struct Scrub {
-    std::vector<Oid> left;   // of the pass, in descending order
-    bool under_way = false;  // an object is being read
-    Oid oid;
-    Time next_at = 0, pass_began = 0, object_began = 0;
-    std::uint64_t bytes_before = 0;
-    std::uint64_t passes = 0, objects = 0;
-  } scrubbing;
+  Purge purge;
+  Scrub scrubbing;
   std::uint64_t space_free = UINT64_MAX, space_total = 0;
   std::uint64_t reads = 0, writes = 0, flushes = 0, read_bytes = 0, write_bytes = 0;
 

@@ -25,47 +25,18 @@ void Node::Impl::recover_in_background(Time now) {
   scrub(now);
 }
 
-// Reads every object of this node, one after the other, and repairs what is damaged from the other members. The rate is
-// kept from object to object: after one of so many bytes comes a pause as long as these may take.
 void Node::Impl::scrub(Time now) {
-  Scrub& s = scrubbing;
-  if (options.scrub_rate == 0 || !serving || now < s.next_at) return;
-  if (s.under_way) {
-    if (now - s.object_began < seconds(60)) return;
-    s.under_way = false;  // its answer is lost with a generation; the next pass comes by again
-  }
-  if (s.left.empty()) {
-    if (s.pass_began != 0 && now - s.pass_began < options.scrub_every) return;
-    s.pass_began = now;
-    s.left = store->objects();
-    std::ranges::reverse(s.left);
-    if (s.left.empty()) ++s.passes;
-  }
-  while (!s.left.empty()) {
-    const Oid oid = s.left.back();
-    s.left.pop_back();
+  if (!serving) return;
+  const auto wanted = [&](Oid oid) {
     const auto* vdi = cluster_state.find(oid.vid());
-    if (!vdi || vdi->deleting || SD_BUG(scrub_nothing)) continue;
-    peer::ObjectRequest request = whole_repair(cluster_state, placement, id, oid);
-    request.id = scrub_id;
-    s.under_way = true;
-    s.oid = oid;
-    s.object_began = now;
-    s.bytes_before = replica->stats().scanned_bytes;
-    replica->on_request(now, id, std::move(request), true, replica_fx);
-    return;
-  }
-  ++s.passes;
-}
-
-void Node::Impl::on_scrubbed(const peer::ObjectReply& reply) {
-  Scrub& s = scrubbing;
-  if (!s.under_way) return;
-  s.under_way = false;
-  if (reply.status == Status::ok || reply.status == Status::damaged) ++s.objects;
-  const std::uint64_t bytes = replica->stats().scanned_bytes - s.bytes_before;
-  s.next_at = s.object_began + bytes * seconds(1) / options.scrub_rate;
-  if (s.left.empty()) ++s.passes;
+    return vdi && !vdi->deleting && !SD_BUG(scrub_nothing);
+  };
+  const auto stored = [&] { return store->objects(); };
+  const auto oid = scrubbing.next(now, stored, wanted, replica->stats().scanned_bytes);
+  if (!oid) return;
+  peer::ObjectRequest request = whole_repair(cluster_state, placement, id, *oid);
+  request.id = scrub_id;
+  replica->on_request(now, id, std::move(request), true, replica_fx);
 }
 
 void Node::Impl::fill_recovery_status(Time now, NodeStatus& status) const {
@@ -89,10 +60,10 @@ void Node::Impl::fill_recovery_status(Time now, NodeStatus& status) const {
   r.leftovers = collected.leftovers;
   r.orphans = collected.orphans;
   r.kept = collected.kept;
-  r.scrub_passes = scrubbing.passes;
-  r.scrubbed_objects = scrubbing.objects;
+  r.scrub_passes = scrubbing.passes();
+  r.scrubbed_objects = scrubbing.objects();
   r.scrubbed_bytes = stats.scanned_bytes;
-  r.scrub_left = scrubbing.left.size() + scrubbing.under_way;
+  r.scrub_left = scrubbing.left();
   r.unreadable_objects = replica->unreadable();
   r.rates = cluster_state.recovery_rates;
   r.busy = replica->throttle().busy(now);

@@ -6,12 +6,13 @@
 
 #include "core/base/sim_bug.hpp"
 #include "core/base/sim_probe.hpp"
+#include "core/replication/member_set.hpp"
 
 namespace sd::replication {
 
-namespace {
+using member_set::contains;
 
-bool contains(const ActingSet& set, NodeId id) { return std::ranges::find(set, id) != set.end(); }
+namespace {
 
 // True if this member still has everything that it held in that period. A restart may lose what was not flushed. And a
 // copy that a pull left half-way holds nothing for sure: what it held was found to be superseded.
