@@ -44,8 +44,10 @@ std::uint64_t Decisions::slow_choose(Site site, std::uint64_t bound) {
     const Draw& draw = replay_[next_++];
     if (draw.site == site && draw.value < bound)
       value = draw.value;
-    else
-      diverged_ = true;
+    else if (!std::exchange(diverged_, true))
+      divergence_ = "choice " + std::to_string(next_ - 1) + ": the log has " + std::to_string(draw.value) +
+                    " of site " + std::to_string(static_cast<unsigned>(draw.site)) + ", the run asks for one below " +
+                    std::to_string(bound) + " of site " + std::to_string(static_cast<unsigned>(site));
   }
   if (recording_) log_.push_back({site, value});
   return value;

@@ -70,6 +70,8 @@ class Decisions {
   std::string text() const;
   // A replayed log asked for another site, or held a value out of bounds: the program has changed since it was written.
   bool diverged() const { return diverged_; }
+  // Which choice that was first, counted from 0, in words.
+  const std::string& divergence() const { return divergence_; }
 
  private:
   struct Draw {
@@ -84,6 +86,7 @@ class Decisions {
   bool plain_ = true;  // neither recording nor replaying
   bool recording_ = false;
   bool diverged_ = false;
+  std::string divergence_;
   std::vector<Draw> log_;
   std::vector<Draw> replay_;
   std::size_t next_ = 0;

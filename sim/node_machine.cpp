@@ -283,12 +283,20 @@ void NodeMachine::schedule_tick() {
   world_.events.push({at, 0, id_, 0, incarnation_, EventKind::node_tick, 0});
 }
 
+// By the kind of the call.
+static constexpr const char* step_names[] = {"",          "start",   "stop",   "a disk operation after a pause",
+                                             "tick",      "disk",    "accept", "dialed",
+                                             "received",  "drained", "closed", "an operator's order",
+                                             "found anew"};
+
 void NodeMachine::after_step(unsigned kind) {
   world_.hash.fold(now());
   world_.hash.fold(std::uint64_t{id_} << 8 | kind);
   world_.hash.fold(effects_.disk.size() << 32 | effects_.dial.size() << 24 | effects_.output.size() << 16 |
                    effects_.close.size() << 8 | effects_.resume.size());
-  world_.hash.end_step();
+  const auto count = [](const auto& list) { return static_cast<std::uint32_t>(list.size()); };
+  world_.hash.end_step({0, now(), id_, step_names[kind], count(effects_.disk), count(effects_.dial),
+                        count(effects_.output), count(effects_.close), count(effects_.resume)});
   steps_at_once_ = now() == last_step_at_ ? steps_at_once_ + 1 : 0;
   last_step_at_ = now();
   if (steps_at_once_ > most_steps_at_once)

@@ -372,6 +372,11 @@ Report World::finish(bool compare) {
 
 Report run_seed(std::uint64_t seed, const std::vector<std::string>& overrides, TraceSink* sink, bool remember_hashes) {
   Decisions decisions(seed);
+  return run_decisions(decisions, overrides, sink, remember_hashes);
+}
+
+Report run_decisions(Decisions& decisions, const std::vector<std::string>& overrides, TraceSink* sink,
+                     bool remember_hashes) {
   Config config = draw_config(decisions);
   for (const std::string& word : overrides)
     if (!apply_override(config, word))

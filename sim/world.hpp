@@ -52,8 +52,8 @@ struct Report {
   std::uint64_t hash = 0, steps = 0;
   Time simulated = 0;
   std::uint64_t operations = 0, errors = 0, checked_sectors = 0, faults = 0, restarts = 0, inconclusive = 0;
-  std::uint64_t probes = 0;           // rare paths that it came by (core/base/sim_probe.hpp)
-  std::vector<std::uint64_t> hashes;  // after each step, if asked for
+  std::uint64_t probes = 0;       // rare paths that it came by (core/base/sim_probe.hpp)
+  std::vector<TraceStep> hashes;  // after each step, if asked for
 };
 
 class World {
@@ -136,5 +136,8 @@ class World {
 // Runs one seed with overrides (may be empty). Replays `log` instead of the seed's own choices, if given.
 Report run_seed(std::uint64_t seed, const std::vector<std::string>& overrides, TraceSink* sink = nullptr,
                 bool remember_hashes = false);
+// Likewise with a source of choices of the caller's: one that records, or that replays a log.
+Report run_decisions(Decisions& decisions, const std::vector<std::string>& overrides, TraceSink* sink = nullptr,
+                     bool remember_hashes = false);
 
 }  // namespace sd::sim

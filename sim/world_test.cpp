@@ -48,6 +48,36 @@ Report run_regression(const std::filesystem::path& file) {
   return run_seed(seed, overrides);
 }
 
+TEST(World, ALogOfDecisionsIsTheSameRun) {
+  Decisions recorded(7);
+  recorded.record();
+  const Report first = run_decisions(recorded, {});
+  auto replayed = Decisions::parse(recorded.text());
+  ASSERT_TRUE(replayed);
+  const Report second = run_decisions(*replayed, {});
+  EXPECT_EQ(first.hash, second.hash);
+  EXPECT_EQ(first.hash, run_seed(7, {}).hash);
+  EXPECT_FALSE(replayed->diverged());
+  auto other = Decisions::parse(recorded.text());
+  run_decisions(*other, {"ops=3"});
+  EXPECT_TRUE(other->diverged());
+  EXPECT_NE(other->divergence().find("choice "), std::string::npos);
+}
+
+TEST(World, ADifferenceOfTwoRunsIsNamed) {
+  const std::vector<TraceStep> run = {{1, 10, 0, "tick", 1}, {2, 20, 1, "received", 0, 0, 1}};
+  auto other = run;
+  EXPECT_EQ(TraceHash::first_difference(run, other), -1);
+  other[1].hash = 3;
+  EXPECT_NE(TraceHash::difference(run, other).find("step 1"), std::string::npos);
+  EXPECT_NE(TraceHash::difference(run, other).find("node1 at 20 ns, received"), std::string::npos);
+  EXPECT_NE(TraceHash::difference(run, other).find("the same, but other bytes"), std::string::npos);
+  other[1].output = 2;
+  EXPECT_NE(TraceHash::difference(run, other).find("2 streams with output"), std::string::npos);
+  other.resize(1);
+  EXPECT_NE(TraceHash::difference(run, other).find("the run is over"), std::string::npos);
+}
+
 TEST(World, EveryRegressionPasses) {
   if (!std::filesystem::exists(regressions)) return;
   for (const auto& entry : std::filesystem::directory_iterator(regressions)) {

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <iterator>
 #include <map>
 #include <sstream>
 
@@ -235,12 +236,43 @@ int check_determinism(std::uint64_t first, std::uint64_t last, const BatchOption
     const Report b = run_seed(seed, options.overrides, nullptr, true);
     const auto step = TraceHash::first_difference(a.hashes, b.hashes);
     if (step >= 0 || a.hash != b.hash) {
-      fmt::print("seed {}: the two runs differ first at step {}\n", seed, step);
+      fmt::print("seed {}: the two runs differ first at {}\n", seed, TraceHash::difference(a.hashes, b.hashes));
       return static_cast<int>(Outcome::nondeterminism);
     }
     fmt::print("seed {}: {:016x} twice, {} steps\n", seed, a.hash, a.steps);
   }
   return 0;
+}
+
+// Runs a seed and writes every choice that it made.
+int write_decisions(const std::string& file, std::uint64_t seed, const BatchOptions& options) {
+  Decisions decisions(seed);
+  decisions.record();
+  const Report report = run_decisions(decisions, options.overrides);
+  print_report(seed, report, 0);
+  std::ofstream out(file);
+  out << decisions.text();
+  if (!out.flush()) {
+    fmt::print(stderr, "cannot write {}\n", file);
+    return 1;
+  }
+  return static_cast<int>(report.outcome);
+}
+
+// Runs by the choices of such a file, with the same overrides; says so if this program would choose otherwise.
+int replay_decisions(const std::string& file, const BatchOptions& options) {
+  std::ifstream in(file);
+  const std::string text{std::istreambuf_iterator<char>(in), {}};
+  auto decisions = Decisions::parse(text);
+  if (!decisions) {
+    fmt::print(stderr, "{} is no log of decisions; --write-decisions writes one\n", file);
+    return 1;
+  }
+  const Report report = run_decisions(*decisions, options.overrides);
+  print_report(decisions->seed(), report, 0);
+  if (!decisions->diverged()) return static_cast<int>(report.outcome);
+  fmt::print("the log does not fit this program or these overrides from {}\n", decisions->divergence());
+  return static_cast<int>(Outcome::nondeterminism);
 }
 
 // The verdict on what real clients recorded.
@@ -284,6 +316,8 @@ int main(int argc, char** argv) {
   std::string regression_file;
   std::string replay_file;
   std::string history_file;
+  std::string decisions_to_write;
+  std::string decisions_to_replay;
   std::string hashes_to_write;
   std::string hashes_to_compare;
   BatchOptions options;
@@ -304,6 +338,8 @@ int main(int argc, char** argv) {
   app.add_option("--write-hashes", hashes_to_write, "with --seeds: write the trace hash of each to this file");
   app.add_option("--compare-hashes", hashes_to_compare,
                  "with --seeds: compare their traces with those that --write-hashes wrote");
+  app.add_option("--write-decisions", decisions_to_write, "with --seed: write every random choice of the run");
+  app.add_option("--replay-decisions", decisions_to_replay, "run by the choices that --write-decisions wrote");
   app.add_option("--bug", bug_name, "plant this bug; with --seeds, say how many seeds catch it");
   app.add_flag("--bugs", bugs, "with --seeds: try every planted bug");
   app.add_flag("--probes", show_probes,
@@ -388,12 +424,14 @@ int main(int argc, char** argv) {
     }
     return many_seeds(first, last, options, !stop_at_first, show_probes);
   }
+  if (!decisions_to_replay.empty()) return replay_decisions(decisions_to_replay, options);
   if (!*seed_option && replay_file.empty()) {
     fmt::print("{}", app.help());
     return 1;
   }
   if (bug) options.bug = bug->id;
   if (determinism) return check_determinism(seed, seed, options);
+  if (!decisions_to_write.empty()) return write_decisions(decisions_to_write, seed, options);
   if (keep) {
     if (regression_file.empty()) regression_file = fmt::format("sim/regressions/seed-{}.txt", seed);
     Decisions decisions(seed);

@@ -27,14 +27,23 @@ std::vector<std::string> with(std::vector<std::string> overrides, const std::str
   return overrides;
 }
 
-// The same checker: the same class, and the same first words after the place.
 bool same_failure(const Report& a, const Report& b) {
-  if (a.outcome != b.outcome) return false;
-  if (a.outcome == Outcome::assertion) return a.what.substr(0, 60) == b.what.substr(0, 60);
-  return true;
+  return a.outcome == b.outcome && checker_of(a.what) == checker_of(b.what);
 }
 
 }  // namespace
+
+std::string checker_of(const std::string& what) {
+  std::string words;
+  int depth = 0;
+  for (const char c : what) {
+    if (c == ';') break;
+    if (c == '(' || c == '<') ++depth;
+    if (depth == 0 && (c < '0' || c > '9')) words += c;
+    if (c == ')' || c == '>') --depth;
+  }
+  return words;
+}
 
 Shrunk shrink(std::uint64_t seed, const BatchOptions& options, const Report& report, void (*say)(const std::string&)) {
   Decisions decisions(seed);
@@ -78,7 +87,11 @@ Shrunk shrink(std::uint64_t seed, const BatchOptions& options, const Report& rep
         at = comma + 1;
       }
     }
-    const std::vector<std::string> weights = {"w_read", "w_write", "w_flush", "w_fua", "w_trim", "w_zeroes"};
+    const std::vector<std::string> weights = {"w_read",        "w_write",       "w_flush",    "w_fua",
+                                              "w_trim",        "w_zeroes",      "w_fua_trim", "w_fua_zeroes",
+                                              "w_full_zeroes", "w_fast_zeroes", "w_status",   "w_cache"};
+    if (value_of(best.overrides, "all_commands") == "1" && attempt(with(best.overrides, "all_commands", "0")))
+      progress = true;
     for (const std::string& key : weights) {
       std::size_t others = 0;
       for (const std::string& other : weights) others += other != key && value_of(best.overrides, other) != "0";

@@ -1,5 +1,5 @@
 // Makes a failing run smaller: fewer nodes, guests, operations, regions and kinds of trouble, keeping only what still
-// fails in the same way.
+// fails by the same checker.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -8,6 +8,10 @@
 #include "child.hpp"
 
 namespace sd::sim {
+
+// Which check a failure is of, and of what kind of thing, without which one: the report's words up to the first ';',
+// without numbers and what stands in parentheses. Two failures of one class by different checkers differ in it.
+std::string checker_of(const std::string& what);
 
 struct Shrunk {
   std::uint64_t seed = 0;
