@@ -2,7 +2,8 @@
 # All tests, from nothing: installs packages, builds every preset, and runs unit tests, property tests, sanitizers, fuzz targets, the
 # simulator, and the real programs against real clients. Stops at the first step that fails and shows the end of its log.
 #
-#   scripts/test.sh                 everything
+#   scripts/test.sh                 everything that fits into some twenty minutes on two idle cores
+#   scripts/test.sh --long          also the planted bugs that take hundreds of seeds
 #   scripts/test.sh --only PATTERN  only the steps whose names match the regular expression (and the set-up)
 #   scripts/test.sh --list          the steps
 #
@@ -11,11 +12,12 @@ set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/.." || exit 1
 
-only=. list=0
+only=. list=0 long=0
 while (( $# )); do
   case $1 in
     --only) only=${2:?--only needs a pattern}; shift ;;
     --list) list=1 ;;
+    --long) long=1 ;;
     *) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; [[ $1 == -h || $1 == --help ]] && exit 0; exit 64 ;;
   esac
   shift
@@ -169,7 +171,9 @@ step 'build sim' build sim --target sheepsim
 step 'sim 2000 seeds, probes' $sim --probes --seeds 1..2000 --jobs "$jobs"
 step 'sim regressions' regressions
 step 'sim determinism' $sim --check-determinism --seeds 1..20
-step 'sim planted bugs' $sim --bugs --seeds 1..4000 --jobs "$jobs"
+bugs=(--bugs --seeds 1..4000)
+(( long )) || bugs+=(--common)
+step 'sim planted bugs' $sim "${bugs[@]}" --jobs "$jobs"
 
 step 'build debug' build debug
 step 'unit tests debug' run_ctest debug
