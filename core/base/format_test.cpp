@@ -41,18 +41,18 @@ Ran run(const std::string& command) {
 }
 
 // One version decides, since versions differ in what they make of the same rules.
-constexpr const char* formatter = "clang-format-19";
+#define FORMATTER "clang-format-19"
 
 TEST(Format, EveryFileIsAsTheFormatterWouldWriteIt) {
-  ASSERT_EQ(run(std::string(formatter) + " --version").code, 0) << "install it: scripts/setup.sh";
+  ASSERT_EQ(run(FORMATTER " --version").code, 0) << "install it: scripts/setup.sh";
   std::string files;
   for (const SourceFile& file : source_files()) files += " " + file.path;
-  const Ran ran = run("cd '" SD_SOURCE_DIR "' && " + std::string(formatter) + " --dry-run -Werror" + files);
-  EXPECT_EQ(ran.code, 0) << "format them: " << formatter << " -i FILE\n" << ran.said.substr(0, 4000);
+  const Ran ran = run("cd '" SD_SOURCE_DIR "' && " FORMATTER " --dry-run -Werror" + files);
+  EXPECT_EQ(ran.code, 0) << "format them: " FORMATTER " -i FILE\n" << ran.said.substr(0, 4000);
 }
 
 TEST(Format, TheFormatterNoticesAFileThatIsNot) {
-  const Ran ran = run("cd '" SD_SOURCE_DIR "' && echo 'int  a ;' | " + std::string(formatter) +
+  const Ran ran = run("cd '" SD_SOURCE_DIR "' && echo 'int  a ;' | " FORMATTER
                       " --dry-run -Werror --assume-filename=core/base/x.cpp");
   EXPECT_NE(ran.code, 0);
 }
