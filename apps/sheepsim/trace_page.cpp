@@ -87,11 +87,15 @@ std::string TracePage::html(const std::string& title, const Report& report) cons
   }
   nodes.insert(nodes.end(), guests.begin(), guests.end());
   auto& messages = data["messages"] = nlohmann::json::array();
-  std::vector<Message> ordered;
-  for (const Message& m : messages_)
-    if (m.sent >= from && m.from < nodes.size() && m.to < nodes.size()) ordered.push_back(m);
-  std::stable_sort(ordered.begin(), ordered.end(), [](const Message& a, const Message& b) { return a.sent < b.sent; });
-  for (const Message& m : ordered) messages.push_back({m.sent, m.arrived, nodes[m.from], nodes[m.to], m.bytes});
+  std::vector<std::pair<Time, std::size_t>> order;  // of those that are shown: by when they were sent, then as told
+  for (std::size_t i = 0; i < messages_.size(); ++i)
+    if (messages_[i].sent >= from && messages_[i].from < nodes.size() && messages_[i].to < nodes.size())
+      order.emplace_back(messages_[i].sent, i);
+  std::ranges::sort(order);
+  for (const auto& [sent, i] : order) {
+    const Message& m = messages_[i];
+    messages.push_back({m.sent, m.arrived, nodes[m.from], nodes[m.to], m.bytes});
+  }
   std::string json = data.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   for (std::size_t at = 0; (at = json.find("</", at)) != std::string::npos; at += 3) json.replace(at, 2, "<\\/");
   return page_head + json + page_script;
