@@ -5,6 +5,7 @@
 #include "core/base/assert.hpp"
 #include "core/base/sim_bug.hpp"
 #include "core/base/sim_probe.hpp"
+#include "core/raft/refusal.hpp"
 
 namespace sd::raft {
 
@@ -16,6 +17,7 @@ Raft::Raft(Options options, BufferPool& pool, std::uint64_t random_seed)
             "heartbeats come more often than elections, and election timeouts differ");
   options_.max_append_entries = std::clamp<std::size_t>(options_.max_append_entries, 1, max_entries_per_message);
   options_.max_append_bytes = std::min<std::size_t>(options_.max_append_bytes, limits::max_peer_header / 2);
+  options_.snapshot_chunk = std::clamp<std::size_t>(options_.snapshot_chunk, 1, max_snapshot_chunk);
   configs_.emplace_back(0, Config{});
 }
 
@@ -82,6 +84,7 @@ void Raft::on_message(Time now, Message&& m, Effects& out) {
   if (!ready() || options_.group == 0 || m.group != options_.group || m.from == 0 || m.from == options_.id ||
       m.term == 0)
     return;
+  if (const auto why = why_refused(m, *this); !why.empty()) return refuse_message(m.from, why);
   using Type = Message::Type;
   if (m.type == Type::pre_vote) {
     on_pre_vote(now, m, out);
@@ -107,6 +110,12 @@ void Raft::on_message(Time now, Message&& m, Effects& out) {
     }
   }
   finish(now, out);
+}
+
+void Raft::refuse_message(NodeId from, std::string_view why) {
+  ++refusals_.count;
+  refusals_.last_from = from;
+  refusals_.last_reason = why;
 }
 
 void Raft::tick(Time now, Effects& out) {
@@ -235,6 +244,7 @@ void Raft::campaign(Time now, bool pre, Effects& out, bool take_over) {
 // The leader of this term has stepped down, and said so to this node: no other could lead this term.
 void Raft::on_take_over(Time now, const Message& m, Effects& out) {
   if (m.term != term_ || role_ != Role::follower || !config().is_voter(options_.id)) return;
+  if (leader_ != 0 && leader_ != m.from) return;
   campaign(now, false, out, true);
 }
 

@@ -25,9 +25,11 @@
 // perform the Effects, in any order. Invariants are checked in raft_invariants.hpp.
 #pragma once
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -52,6 +54,18 @@ struct Options {
   std::size_t max_uncommitted = 4096;         // entries; more proposals are refused
   std::size_t max_uncommitted_bytes = 32u << 20;
   std::size_t snapshot_threshold = 1000;  // entries; see wants_compaction()
+  std::size_t snapshot_chunk = max_snapshot_chunk;
+  // Whether the state machine can apply a command, or start from a snapshot. A node neither proposes nor stores what it
+  // could not apply: stored, it would end the node at every start. Without these everything counts as readable.
+  std::function<bool(std::string_view)> readable_command = {};
+  std::function<bool(std::string_view)> readable_snapshot = {};
+};
+
+// Messages that no node of the group can have sent; see refusal.hpp. Nothing of them was taken over.
+struct Refusals {
+  std::uint64_t count = 0;
+  NodeId last_from = 0;
+  std::string_view last_reason;
 };
 
 struct Effects {
@@ -97,9 +111,12 @@ class Raft {
   void tick(Time now, Effects& out);
   Time next_deadline() const;
 
+  // For the caller's log: a count that grows means that a peer is damaged, hostile, or of a later version.
+  const Refusals& refusals() const { return refusals_; }
+
   // The index that the command gets if it is committed in this term: it is if `committed` shows this index with the
-  // term() of now, and never will be if it shows the index with another term. nullopt: not the leader, too large, or
-  // too much under way.
+  // term() of now, and never will be if it shows the index with another term. nullopt: not the leader, too large, not
+  // readable, or too much under way.
   std::optional<Index> propose(Time now, std::string command, Effects& out);
   // One step from config(). False: not the leader, not one step, the change before not committed, or nothing of this
   // term committed yet.
@@ -120,12 +137,14 @@ class Raft {
   // compaction would replace (or it is much too long).
   bool wants_compaction(Time now) const;
   // `state` is the state machine after applying `through`, which must have been handed out as committed. Old values are
-  // ignored.
+  // ignored. So is a state above max_snapshot: the log then fills, and proposals are refused until the state is
+  // smaller.
   void compact(Time now, Index through, std::string state, Effects& out);
 
   bool is_leader() const { return role_ == Role::leader; }
   Role role() const { return role_; }
   NodeId id() const { return options_.id; }
+  const Options& options() const { return options_; }
   NodeId leader() const { return leader_; }  // of this term as far as known; 0 if not
   Term term() const { return term_; }
   NodeId vote() const { return vote_; }
@@ -168,12 +187,31 @@ class Raft {
     State state = State::probe;
     bool probing = false;  // probe: an append is under way
     Index match = 0;
+    Time match_sent = 0;  // when the latest append was sent that the peer accepted
     Index next = 1;
     Time contact = 0;
     std::vector<Index> inflight;        // last index of each append under way
     Index snapshot_index = 0;           // snapshot: which one is being sent ...
     std::uint64_t snapshot_offset = 0;  // ... how much has arrived ...
     Time chunk_sent = 0;                // ... and when the next part was sent last
+  };
+  // A snapshot that is arriving, from one leader in one term.
+  struct Incoming {
+    Snapshot snapshot;
+    std::uint64_t size;
+    NodeId from;
+    Term term;
+    bool unreadable = false;  // all of it has arrived, and was refused
+
+    explicit Incoming(const Message& m)
+        : snapshot{.index = m.index, .term = m.log_term, .config = m.config, .data = {}},
+          size(m.snapshot_size),
+          from(m.from),
+          term(m.term) {}
+    bool is_of(const Message& m) const {
+      return snapshot.index == m.index && snapshot.term == m.log_term && size == m.snapshot_size && from == m.from &&
+             term == m.term;
+    }
   };
   // A message that waits for the disk. Addressed to this node itself: its own vote.
   struct Held {
@@ -211,9 +249,12 @@ class Raft {
   void on_append(Time now, Message&& m, Effects& out);
   void on_append_reply(Time now, const Message& m, Effects& out);
   void on_snapshot(Time now, Message&& m, Effects& out);
+  void install_snapshot(Effects& out);
   void on_snapshot_reply(Time now, const Message& m, Effects& out);
   void acknowledge(const Message& m, Index index, Effects& out);
   void refuse_append(const Message& m, Effects& out);
+  void refuse_message(NodeId from, std::string_view why);
+  static bool forget_lost_entries(Peer& peer, const Message& reject);
   void tell_past_leader(const Message& m, Effects& out);
   void send_append(Time now, NodeId to, Peer& peer, bool heartbeat, Effects& out);
   void send_chunk(Time now, NodeId to, Peer& peer, bool data, Effects& out);
@@ -261,11 +302,9 @@ class Raft {
   Time heartbeat_deadline_ = never;
   std::size_t uncommitted_bytes_ = 0;
 
-  // Follower: a snapshot that is arriving.
-  Snapshot incoming_;
-  std::uint64_t incoming_size_ = 0;
-  NodeId incoming_from_ = 0;
-  Term incoming_term_ = 0;
+  std::optional<Incoming> incoming_;  // follower
+
+  Refusals refusals_;
 };
 
 }  // namespace sd::raft

@@ -68,9 +68,8 @@ bool Raft::wants_compaction(Time now) const {
 }
 
 void Raft::compact(Time now, Index through, std::string state, Effects& out) {
-  if (!ready() || through <= snapshot_.index) return;
+  if (!ready() || through <= snapshot_.index || state.size() > max_snapshot) return;
   SD_ASSERT(through <= applied_, "only what was applied is compacted");
-  SD_ASSERT(state.size() <= max_snapshot, "a snapshot is within its limit");
   snapshot_.term = term_at(through);
   entries_.erase(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(through - snapshot_.index));
   while (configs_.size() > 1 && configs_[1].first <= through) configs_.pop_front();
@@ -88,6 +87,7 @@ std::optional<Index> Raft::propose(Time now, std::string command, Effects& out) 
     return std::nullopt;
   // the caller does not compact
   if (entries_.size() >= options_.snapshot_threshold + options_.max_uncommitted) return std::nullopt;
+  if (options_.readable_command && !options_.readable_command(command)) return std::nullopt;
   const Index index = last_index() + 1;
   append_entry({.term = term_, .index = index, .kind = Entry::Kind::command, .data = std::move(command)});
   broadcast(now, out);
@@ -245,7 +245,7 @@ void Raft::send_chunk(Time now, NodeId to, Peer& peer, bool data, Effects& out) 
   m.snapshot_offset = peer.snapshot_offset;
   m.snapshot_size = snapshot_.data.size();
   if (data) {
-    m.snapshot = snapshot_.data.substr(peer.snapshot_offset, max_snapshot_chunk);
+    m.snapshot = snapshot_.data.substr(peer.snapshot_offset, options_.snapshot_chunk);
     peer.chunk_sent = now;
   }
   out.messages.emplace_back(to, std::move(m));
@@ -258,8 +258,9 @@ void Raft::on_append_reply(Time now, const Message& m, Effects& out) {
   Peer& peer = it->second;
   peer.contact = std::max(peer.contact, m.sent);
   if (m.reject) {
+    if (peer.state == Peer::State::snapshot || m.index >= peer.next) return;
     // An old one says nothing about what matches by now.
-    if (peer.state == Peer::State::snapshot || m.index <= peer.match || m.index >= peer.next) return;
+    if (m.index <= peer.match && !forget_lost_entries(peer, m)) return;
     peer.state = Peer::State::probe;
     peer.probing = false;
     peer.inflight.clear();
@@ -267,6 +268,7 @@ void Raft::on_append_reply(Time now, const Message& m, Effects& out) {
     send_what_is_due(now, m.from, peer, out);
     return;
   }
+  peer.match_sent = std::max(peer.match_sent, m.sent);
   if (m.index > peer.match) {
     peer.match = m.index;
     std::erase_if(peer.inflight, [&](Index last) { return last <= m.index; });
@@ -288,6 +290,15 @@ void Raft::on_append_reply(Time now, const Message& m, Effects& out) {
   // advance_commit may have ended the leadership, and with it the peers.
   const auto still = peers_.find(m.from);
   if (still != peers_.end()) send_what_is_due(now, m.from, still->second, out);
+}
+
+// A peer that rejects what it acknowledged has lost the end of its log (another disk, an older copy of its files).
+// What it held counts no longer, or it would be asked for ever to go on from there. An answer that was overtaken looks
+// the same; then a few entries are sent twice.
+bool Raft::forget_lost_entries(Peer& peer, const Message& reject) {
+  if (reject.index == 0 || reject.sent <= peer.match_sent) return false;
+  peer.match = std::min({peer.match, reject.hint, reject.index - 1});
+  return true;
 }
 
 void Raft::on_snapshot_reply(Time now, const Message& m, Effects& out) {
@@ -342,24 +353,8 @@ void Raft::refuse_append(const Message& m, Effects& out) {
   out.messages.emplace_back(m.from, std::move(reply));
 }
 
-namespace {
-
-bool sane_entries(const Message& m) {
-  Term term = m.log_term;
-  Index index = m.index;
-  for (const Entry& e : m.entries) {
-    if (e.index != ++index || e.term < term || e.term > m.term) return false;
-    if (e.kind == Entry::Kind::config && !config_from(e.data)) return false;
-    term = e.term;
-  }
-  return true;
-}
-
-}  // namespace
-
 void Raft::on_append(Time now, Message&& m, Effects& out) {
   if (m.term < term_) return tell_past_leader(m, out);
-  if (role_ == Role::leader || !sane_entries(m)) return;
   become_follower(now, term_, m.from);
   heard_leader_ = now;
   reset_election_timer(now);
@@ -388,10 +383,6 @@ void Raft::on_append(Time now, Message&& m, Effects& out) {
 
 void Raft::on_snapshot(Time now, Message&& m, Effects& out) {
   if (m.term < term_) return tell_past_leader(m, out);
-  if (role_ == Role::leader || m.index == 0 || m.log_term == 0 || m.log_term > m.term || m.config.empty()) return;
-  if (m.snapshot_size > max_snapshot || m.snapshot_offset > m.snapshot_size ||
-      m.snapshot.size() > m.snapshot_size - m.snapshot_offset)
-    return;
   become_follower(now, term_, m.from);
   heard_leader_ = now;
   reset_election_timer(now);
@@ -402,26 +393,33 @@ void Raft::on_snapshot(Time now, Message&& m, Effects& out) {
     return acknowledge(m, m.index, out);
   }
 
-  if (incoming_.index != m.index || incoming_.term != m.log_term || incoming_from_ != m.from ||
-      incoming_term_ != m.term || incoming_size_ != m.snapshot_size) {
-    incoming_ = {.index = m.index, .term = m.log_term, .config = m.config, .data = {}};
-    incoming_from_ = m.from;
-    incoming_term_ = m.term;
-    incoming_size_ = m.snapshot_size;
-  }
-  if (m.snapshot_offset == incoming_.data.size()) incoming_.data.append(m.snapshot);
-  if (incoming_.data.size() < incoming_size_) {
+  if (!incoming_ || !incoming_->is_of(m)) incoming_ = Incoming(m);
+  if (incoming_->unreadable) return;  // an answer would ask for it again
+  std::string& arrived = incoming_->snapshot.data;
+  if (m.snapshot_offset == arrived.size()) arrived.append(m.snapshot);
+  if (arrived.size() < incoming_->size) {
     Message reply = make(Message::Type::snapshot_reply, term_);
     reply.index = m.index;
-    reply.hint = incoming_.data.size();
+    reply.hint = arrived.size();
     reply.sent = m.sent;
     out.messages.emplace_back(m.from, std::move(reply));
     return;
   }
+  if (options_.readable_snapshot && !options_.readable_snapshot(arrived)) {
+    incoming_->unreadable = true;
+    arrived = {};
+    return refuse_message(m.from, "its snapshot cannot be read");
+  }
+  install_snapshot(out);
+  acknowledge(m, m.index, out);
+}
 
+// The snapshot that has arrived replaces the log.
+void Raft::install_snapshot(Effects& out) {
   durable_index_ = std::min(durable_index_, commit_);  // the rest of this log may differ from the leader's
   unsynced_.clear();
-  snapshot_ = std::exchange(incoming_, {});
+  snapshot_ = std::move(incoming_->snapshot);
+  incoming_.reset();
   entries_.clear();
   configs_.clear();
   configs_.emplace_back(snapshot_.index, snapshot_.config);
@@ -430,7 +428,6 @@ void Raft::on_snapshot(Time now, Message&& m, Effects& out) {
   out.install_snapshot = snapshot_.data;
   out.committed.clear();  // the snapshot holds them
   rewrite_log();
-  acknowledge(m, m.index, out);
 }
 
 }  // namespace sd::raft
