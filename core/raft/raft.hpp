@@ -177,6 +177,8 @@ class Raft {
   Index match(NodeId peer) const;
 
  private:
+  friend struct Inspection;  // raft_invariants.cpp
+
   // What a leader knows of another member.
   struct Peer {
     enum class State : std::uint8_t {
@@ -185,7 +187,9 @@ class Raft {
       snapshot,   // needs entries that are gone
     };
     State state = State::probe;
-    bool probing = false;  // probe: an append is under way
+    bool probing = false;  // probe: an append is under way ...
+    Time probed = 0;       // ... sent then ...
+    Index probe_end = 0;   // ... whose last entry is this, or the one before it if it has none
     Index match = 0;
     Time match_sent = 0;  // when the latest append was sent that the peer accepted
     Index next = 1;

@@ -23,6 +23,7 @@ struct Observation {
   Index snapshot = 0;
   Term commit_term = 0;
   Term last_term = 0;
+  Index config = 0;  // where the configuration in effect stands
   friend bool operator==(const Observation&, const Observation&) = default;
 };
 

@@ -222,6 +222,10 @@ void Raft::send_append(Time now, NodeId to, Peer& peer, bool heartbeat, Effects&
     m.entries.push_back(e);
   }
   if (peer.state == Peer::State::probe) {
+    if (!peer.probing) {
+      peer.probed = now;
+      peer.probe_end = m.index + m.entries.size();
+    }
     peer.probing = true;
   } else if (!m.entries.empty()) {
     peer.next += m.entries.size();
@@ -258,8 +262,8 @@ void Raft::on_append_reply(Time now, const Message& m, Effects& out) {
   Peer& peer = it->second;
   peer.contact = std::max(peer.contact, m.sent);
   if (m.reject) {
-    if (peer.state == Peer::State::snapshot || m.index >= peer.next) return;
     // An old one says nothing about what matches by now.
+    if (peer.state == Peer::State::snapshot || m.index >= peer.next) return;
     if (m.index <= peer.match && !forget_lost_entries(peer, m)) return;
     peer.state = Peer::State::probe;
     peer.probing = false;
@@ -278,7 +282,10 @@ void Raft::on_append_reply(Time now, const Message& m, Effects& out) {
     if (peer.match < peer.snapshot_index) return;
     peer.state = Peer::State::probe;
   }
-  if (peer.state == Peer::State::probe) {
+  // A follower whose disk cannot keep up takes no entries, and says so by what it acknowledges. It is asked again after
+  // the next heartbeat: a window of appends at once would bring as many answers, and each of them the next window.
+  const bool probe_is_answered = m.sent > peer.probed || (m.sent == peer.probed && m.index >= peer.probe_end);
+  if (peer.state == Peer::State::probe && probe_is_answered) {
     // The follower's log goes on from what it matched: entries that it has not synced yet are sent again, which is
     // harmless.
     peer.state = Peer::State::replicate;
@@ -308,8 +315,10 @@ void Raft::on_snapshot_reply(Time now, const Message& m, Effects& out) {
   Peer& peer = it->second;
   peer.contact = std::max(peer.contact, m.sent);
   if (peer.state != Peer::State::snapshot || m.index != peer.snapshot_index || m.hint > snapshot_.data.size()) return;
-  // No progress is a repeated answer, or to a heartbeat sent after the part: then the part was lost.
-  if (m.hint == peer.snapshot_offset && m.sent <= peer.chunk_sent) return;
+  // An answer to what was sent before the part that is under way is old, or repeated. Were each answered by another
+  // part, answers and parts would beget each other. An answer to that part itself says nothing new if it tells of no
+  // progress; one to a heartbeat sent after it says that the part was lost.
+  if (m.sent < peer.chunk_sent || (m.sent == peer.chunk_sent && m.hint == peer.snapshot_offset)) return;
   peer.snapshot_offset = m.hint;
   send_chunk(now, m.from, peer, true, out);
 }

@@ -163,13 +163,13 @@ TEST(Raft, nobody_waits_for_a_leader_whose_process_is_gone) {
   const NodeId old = c.leader()->id();
   c.crash(old, false);
   for (auto& [id, n] : c.nodes)
-    if (n.raft) n.raft->leader_gone(c.local(n), old);
+    if (n.raft) c.leader_gone(id, old);
   ASSERT_TRUE(c.run_until([&] { return c.leader() != nullptr; }, milliseconds(300)));
   EXPECT_EQ(c.violation, "");
   // Of one that does not lead it is no news.
   Raft& leader = *c.leader();
   for (auto& [id, n] : c.nodes)
-    if (n.raft) n.raft->leader_gone(c.local(n), old);
+    if (n.raft) c.leader_gone(id, old);
   c.run_for(seconds(3));
   EXPECT_TRUE(leader.is_leader());
 }
@@ -332,6 +332,59 @@ TEST(Raft, proposals_are_bounded) {
   EXPECT_FALSE(c.propose(lead, std::string(max_entry_data + 1, 'x')));
 }
 
+// What one side says begets one thing of the other: however many appends are under way, and however often the network
+// repeats an answer, there are only so many for each heartbeat.
+TEST(Raft, a_follower_that_takes_no_entries_is_asked_with_each_heartbeat) {
+  TestCluster c(14);
+  c.limits = [](Options& o) {
+    o.max_append_entries = 1;
+    o.max_inflight = 3;
+    o.max_uncommitted_bytes = 1000;
+  };
+  form(c, 3, 3);
+  const NodeId slow = c.leader()->id() == 3 ? 2 : 3;
+  c.nodes.at(slow).disk_stands_still = true;
+  c.faults.repeat_percent = 50;
+  c.faults.delay_max = milliseconds(20);
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(c.propose(c.leader()->id(), "x"));
+    c.run_for(milliseconds(20));
+  }
+  c.run_for(milliseconds(300));
+  ASSERT_EQ(c.leader()->commit_index(), c.leader()->last_index());
+  const std::size_t before = c.delivered;
+  c.run_for(seconds(1));
+  EXPECT_LT(c.delivered - before, 250u) << "ten heartbeats";
+  const Time now = c.local(c.nodes.at(c.leader()->id()));
+  EXPECT_LT(now - c.leader()->contact(slow, now), milliseconds(250)) << "it is heard all the same";
+  c.nodes.at(slow).disk_stands_still = false;
+  c.crash(slow);
+  c.start(slow);
+  EXPECT_TRUE(c.run_until([&] { return c.settled(); }, seconds(5)));
+  EXPECT_EQ(c.violation, "");
+}
+
+TEST(Raft, parts_of_a_snapshot_are_not_begotten_by_repeated_answers) {
+  TestCluster c(15);
+  c.state_padding = 1000;
+  c.limits = [](Options& o) { o.snapshot_chunk = 10; };
+  form(c, 4, 3);
+  c.isolate(4);
+  for (int i = 0; i < 200; ++i) {
+    c.propose(c.leader()->id(), std::string(100, 'x'));
+    c.run_for(milliseconds(5));
+  }
+  ASSERT_GT(c.leader()->snapshot_index(), c.nodes.at(4).raft->last_index());
+  c.heal();
+  c.faults.repeat_percent = 60;
+  c.faults.delay_max = milliseconds(40);
+  const std::size_t before = c.delivered;
+  const std::size_t installed = c.snapshots_installed;
+  ASSERT_TRUE(c.run_until([&] { return c.snapshots_installed > installed; }));
+  EXPECT_LT(c.delivered - before, 2000u) << "a hundred parts and their answers";
+  EXPECT_EQ(c.violation, "");
+}
+
 TEST(Raft, a_damaged_log_is_refused_with_a_reason) {
   TestCluster c(12);
   form(c, 3, 3);
@@ -381,7 +434,14 @@ TEST(RaftMessage, survives_the_wire) {
 TEST(RaftMessage, rubbish_is_refused_or_harmless) {
   TestCluster c(13);
   form(c, 3, 3);
+  for (int i = 0; i < 6; ++i) {  // a log of several terms
+    ASSERT_TRUE(c.run_until([&] { return c.leader() && c.propose(c.leader()->id(), "x"); }));
+    ASSERT_TRUE(c.run_until([&] { return c.settled(); }));
+    ASSERT_TRUE(c.hand_over(c.leader()->id()));
+  }
+  ASSERT_TRUE(c.run_until([&] { return c.settled(); }));
   Raft& node = *c.nodes.at(2).raft;
+  ASSERT_GT(node.term(), 6u);
   Time now = c.local(c.nodes.at(2));
   Random random(99);
   Message m;
@@ -412,18 +472,25 @@ TEST(RaftMessage, rubbish_is_refused_or_harmless) {
     ASSERT_EQ(again, bytes) << "one encoding for each message";
     Effects out;
     now += random.below(milliseconds(100));
-    const Observation before = observe(node);
+    Observation before = observe(node);
+    const auto judge = [&] {
+      const Observation after = observe(node);
+      ASSERT_EQ(check_state(node), "");
+      ASSERT_EQ(check_change(before, after), "");
+      before = after;
+    };
     node.on_message(now, std::move(*got), out);
+    judge();
     node.tick(now, out);
+    judge();
     for (int round = 0; round < 4; ++round) {
       for (const DiskOp& op : std::exchange(out.disk, {})) node.on_disk(now, c.nodes.at(2).disk.perform(op), out);
     }
-    ASSERT_EQ(check_state(node), "");
-    const Observation after = observe(node);
-    ASSERT_GE(after.term, before.term);
-    ASSERT_GE(after.commit, before.commit);
+    judge();
   }
   EXPECT_GT(decoded, 10'000u);
+  EXPECT_GT(node.refusals().count, 1000u);
+  EXPECT_LT(node.refusals().count, decoded / 2) << "most of it is believed";
 }
 
 // --- Chaos ---
@@ -438,8 +505,9 @@ struct Outcome {
 Outcome chaos(std::uint64_t seed, NodeId voters, NodeId spare, Time duration) {
   TestCluster c(seed);
   Random& random = c.random;
-  c.small_windows = random.below(2) == 0;
+  c.small_limits = random.below(2) == 0;
   c.snapshot_threshold = 10 + random.below(100);
+  c.state_padding = random.below(120);
   const NodeId n = voters + spare;
   for (NodeId id = 1; id <= n; ++id) c.start(id);
   c.run_for(milliseconds(50));
@@ -483,7 +551,7 @@ Outcome chaos(std::uint64_t seed, NodeId voters, NodeId spare, Time duration) {
     if (node.raft && random.below(2000) < hand_over_rate) c.hand_over(any);
     // Some notice, sooner or later, that a leader's process is gone.
     if (node.raft && node.raft->leader() != 0 && !c.nodes.at(node.raft->leader()).raft && random.below(4) == 0)
-      node.raft->leader_gone(c.local(node), node.raft->leader());
+      c.leader_gone(any, node.raft->leader());
     for (auto& [id, other] : c.nodes) {
       if (!other.raft || !other.raft->is_leader()) continue;
       for (std::uint64_t k = random.below(4); k > 0; --k)

@@ -4,15 +4,18 @@
 //
 // Checked: each node's own invariants and steps, one leader per term, that a new leader holds everything committed
 // (leader completeness), that all nodes hand out the same entries in the same order, each once, that snapshots equal
-// the history they replace, and that no two nodes hold the leader's lease at once. Clocks run at the same speed, from
-// different starting points.
+// the history they replace, that no two nodes hold the leader's lease at once and no voter breaks it, that equal
+// indices and terms mean equal logs (log matching, at the moment of writing and of all nodes that ever lived), and that
+// the configuration in effect is the newest in the log. Clocks run at the same speed, from different starting points.
 #pragma once
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <memory>
 #include <queue>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "core/base/crc32c.hpp"
@@ -40,8 +43,10 @@ class TestCluster {
     std::uint64_t incarnation = 0;
     std::vector<DiskOp> under_way;
     Index applied = 0;
-    std::uint32_t hash = 0;  // of everything applied
-    Observation last;        // of this incarnation
+    std::uint32_t hash = 0;              // of everything applied
+    Observation last;                    // of this incarnation
+    std::map<Index, Term> log{};         // as of the last step, behind the snapshot
+    std::optional<Time> heard_leader{};  // by its own clock; none once it knows that the leader's process is gone
     bool observed = false;
     std::optional<Observation> before_crash;
   };
@@ -54,12 +59,15 @@ class TestCluster {
   std::map<NodeId, Node> nodes;
   std::set<std::pair<NodeId, NodeId>> cut;                  // from, to
   std::map<Index, std::pair<Term, std::uint32_t>> history;  // committed: term, and the hash up to here
+  // every entry that any log ever held: the term of the one before it, and its bytes
+  std::map<std::pair<Index, Term>, std::pair<Term, std::uint32_t>> written;
   std::map<Term, NodeId> leaders;
   std::size_t leader_changes = 0;
   std::size_t snapshots_installed = 0;
   std::size_t delivered = 0;
   std::uint64_t group = 9;
-  bool small_windows = false;
+  bool small_limits = false;             // every limit of Options is drawn, and may be as small as it can be
+  std::function<void(Options&)> limits;  // sets some by hand
   std::size_t snapshot_threshold = 50;
   std::size_t state_padding = 0;  // makes snapshots larger
 
@@ -80,12 +88,20 @@ class TestCluster {
     n.applied = 0;
     n.hash = 0;
     n.observed = false;
+    n.log.clear();
+    n.heard_leader.reset();
     Options options{.id = id, .group = group};
     options.snapshot_threshold = snapshot_threshold;
-    if (small_windows) {
+    if (small_limits) {
       options.max_append_entries = 1 + random.below(4);
+      options.max_append_bytes = 1 + random.below(500);
       options.max_inflight = 1 + random.below(3);
+      options.max_uncommitted = 1 + random.below(12);
+      options.max_uncommitted_bytes = 600 + random.below(8000);
+      options.snapshot_chunk = 1 + random.below(40);
+      options.snapshot_threshold = 1 + random.below(snapshot_threshold);
     }
+    if (limits) limits(options);
     n.raft = std::make_unique<Raft>(options, pool, random.next());
     Effects out;
     n.raft->open(local(n), out);
@@ -141,6 +157,11 @@ class TestCluster {
     const bool ok = n.raft->hand_over(local(n), 0, out);
     perform(n, out);
     return ok;
+  }
+  void leader_gone(NodeId id, NodeId leader) {
+    Node& n = nodes.at(id);
+    if (n.raft->leader() == leader && n.raft->role() == Role::follower) n.heard_leader.reset();
+    n.raft->leader_gone(local(n), leader);
   }
   // Hands a message to a node, whatever the network thinks.
   void tell(NodeId id, Message&& m) {
@@ -231,9 +252,49 @@ class TestCluster {
       auto m = decode(std::as_bytes(std::span(e.message.data(), e.message.size())));
       if (!m) return broken(n, "a message that was encoded can be decoded");
       ++delivered;
+      const auto [type, from, handed_over] = std::tuple(m->type, m->from, m->reject);
+      const NodeId vote = n.raft->vote();
       n.raft->on_message(local(n), std::move(*m), out);
+      keeps_faith(n, type, from, handed_over, vote);
     }
     perform(n, out);
+  }
+
+  // The leader's lease, seen from a voter: whoever follows a leader votes for no other until it has not heard from that
+  // leader for the smallest election timeout, unless the leader itself has handed over.
+  void keeps_faith(Node& n, Message::Type type, NodeId from, bool handed_over, NodeId vote_before) {
+    if (!n.raft->ready()) return;
+    if ((type == Message::Type::append || type == Message::Type::snapshot) && n.raft->leader() == from)
+      n.heard_leader = local(n);
+    if (type != Message::Type::vote || n.raft->vote() != from || vote_before == from || handed_over) return;
+    if (n.heard_leader && local(n) < *n.heard_leader + Options{}.election_timeout_min)
+      broken(n, "a voter keeps faith with the leader that it heard");
+  }
+
+  // Log matching. A step changes only the end of a log, so only what is new there is looked at.
+  void judge_log(Node& n) {
+    const Raft& r = *n.raft;
+    const auto same = [&](Index i) {
+      const auto known = n.log.find(i);
+      return known != n.log.end() && known->second == r.term_at(i);
+    };
+    Index i = r.last_index();
+    for (; i > r.snapshot_index() && !same(i); --i) {
+      const Entry& e = r.entry(i);
+      const std::uint32_t bytes = crc32c(e.data.data(), e.data.size(), static_cast<std::uint32_t>(e.kind));
+      const auto [at, first] = written.try_emplace({i, e.term}, r.term_at(i - 1), bytes);
+      if (!first && at->second != std::pair(r.term_at(i - 1), bytes))
+        return broken(n, "equal indices and terms mean equal entries, and equal logs before them");
+      n.log[i] = e.term;
+    }
+    n.log.erase(n.log.upper_bound(r.last_index()), n.log.end());
+    n.log.erase(n.log.begin(), n.log.upper_bound(r.snapshot_index()));
+
+    for (i = r.last_index(); i > r.snapshot_index() && r.entry(i).kind != Entry::Kind::config; --i) continue;
+    const bool in_log = i > r.snapshot_index();
+    if (in_log ? r.config_index() != i || r.config() != *config_from(r.entry(i).data)
+               : r.config_index() > r.snapshot_index())
+      broken(n, "the configuration in effect is the newest in the log");
   }
 
   void send(NodeId from, NodeId to, const Message& m) {
@@ -296,6 +357,7 @@ class TestCluster {
     else if (n.before_crash)
       what = check_restart(*n.before_crash, o);
     if (!what.empty()) return broken(n, what);
+    judge_log(n);
     if (o.role == Role::leader && (!n.observed || n.last.role != Role::leader)) new_leader(n);
     n.last = o;
     n.observed = true;
