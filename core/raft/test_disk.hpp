@@ -97,6 +97,18 @@ class TestDisk {
     }
   }
 
+  // The machine dies at a known moment: nothing under way happens, and what was not synced is kept or lost as a whole.
+  void stop(bool unsynced_kept) {
+    for (auto& [id, f] : files_) {
+      if (unsynced_kept ? !f.now : !f.entry_durable) {
+        f = {};
+        continue;
+      }
+      const std::string content = unsynced_kept ? *f.now : f.durable;
+      f = {.now = content, .durable = content, .entry_durable = true, .unsynced = {}};
+    }
+  }
+
   // The visible bytes of a Raft file, nullptr if there is none.
   std::string* bytes(std::uint64_t id) {
     File& f = files_[{FileKind::raft, 0, id}];
