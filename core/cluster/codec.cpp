@@ -318,6 +318,10 @@ std::optional<State> State::decode(std::string_view bytes) {
     s.proposers_[id] = std::move(p);
   }
   if (!r.complete()) return {};
+  // The first member begins the first epoch, and none is ever taken from behind.
+  if (s.epochs.empty() && (s.formatted || !s.members.empty() || !s.vdis.empty())) return {};
+  for (std::size_t i = 1; i < s.epochs.size(); ++i)
+    if (s.epochs[i].epoch <= s.epochs[i - 1].epoch || s.epochs[i].log_index < s.epochs[i - 1].log_index) return {};
   return s;
 }
 

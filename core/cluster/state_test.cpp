@@ -50,6 +50,24 @@ TEST_F(ClusterState, EachChangeOfTheRingIsOneEpoch) {
   EXPECT_EQ(state.epochs.back().members.size(), 2u);  // not formatted: it has no share that could be kept
 }
 
+// Bytes from outside may say anything; the code behind looks at the newest epoch of a cluster with members.
+TEST_F(ClusterState, AStateWhoseEpochsCannotBeIsNotDecoded) {
+  three_nodes();
+  EXPECT_TRUE(State::decode(bytes(State{})));
+  EXPECT_TRUE(State::decode(bytes(state)));
+  State none = state;
+  none.epochs.clear();
+  EXPECT_FALSE(State::decode(bytes(none)));
+  State twice = state;
+  twice.epochs.push_back(twice.epochs.back());
+  EXPECT_FALSE(State::decode(bytes(twice)));
+  State back = twice;
+  back.epochs.back().epoch += 1;
+  EXPECT_TRUE(State::decode(bytes(back)));
+  back.epochs.back().log_index -= 1;
+  EXPECT_FALSE(State::decode(bytes(back)));
+}
+
 TEST_F(ClusterState, FormatNeedsAZoneForEachCopy) {
   three_nodes();
   EXPECT_EQ(run(Format{99, 4, false}).status, Status::not_enough_nodes);

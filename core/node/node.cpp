@@ -162,6 +162,8 @@ void Node::Impl::open_machines(Time now, Effects& fx) {
   r.election_timeout_min = options.election_timeout_min;
   r.election_timeout_max = options.election_timeout_max;
   r.heartbeat = options.raft_heartbeat;
+  r.readable_command = [](std::string_view bytes) { return cluster::decode_command(bytes).has_value(); };
+  r.readable_snapshot = [](std::string_view bytes) { return cluster::State::decode(bytes).has_value(); };
   raft = std::make_unique<raft::Raft>(r, pool, rng.next());
   store = std::make_unique<Store>(store_options(options), pool, rng.next());
   if (space_total > 0) store->set_space(space_free, space_total);  // told before there was a store
@@ -241,6 +243,7 @@ void Node::Impl::tick(Time now, Effects& fx) {
   send_proposals(now);
   resolve_exports(now, fx);
   drop_stuck_links(now, fx);
+  tell_refusals(now, fx);
   recover(now);
   purge_deleted(now);
   recover_in_background(now);

@@ -160,6 +160,7 @@ struct Node::Impl final : client::Backend {
   void dial(Time now, const Endpoint& to, OutLink& link, Effects& fx);
   std::optional<Endpoint> address_of(NodeId id) const;
   void log_no_leader(Effects& fx);
+  void tell_refusals(Time now, Effects& fx);
   void on_dialed(Time now, StreamId stream, DialResult result, Effects& fx);
   void link_lost(Time now, OutLink& link);
   void probe(Time now, const Endpoint& peer, Effects& fx);
@@ -260,6 +261,10 @@ struct Node::Impl final : client::Backend {
     std::uint64_t term = 0;
   } last_leader;
   NodeId noted_leader = 0;
+  struct {
+    std::uint64_t told = 0;  // of raft->refusals().count
+    Time next = 0;
+  } refusals;
   Time missed_at = never;          // when the log is to say that there has been no leader since the start
   std::uint64_t applied_term = 0;  // of the last entry applied
   std::map<std::uint64_t, Proposal> proposals;

@@ -16,6 +16,16 @@ void Node::Impl::log_no_leader(Effects& fx) {
   log(fx, LogLine::Level::warning, std::move(text));
 }
 
+// One line in ten seconds, however many there are: whoever sends them must not fill the disk with it.
+void Node::Impl::tell_refusals(Time now, Effects& fx) {
+  const raft::Refusals& seen = raft->refusals();
+  if (seen.count == refusals.told || now < refusals.next) return;
+  log(fx, LogLine::Level::warning,
+      "refused " + std::to_string(seen.count - refusals.told) + " messages about the log, the last one from " +
+          name_of(seen.last_from) + ": " + std::string(seen.last_reason));
+  refusals = {seen.count, now + seconds(10)};
+}
+
 // Called whenever the log may have moved: a change of the leader is acted on at once.
 void Node::Impl::note_leader(Time now, Effects& fx) {
   const NodeId leader = raft->leader();
