@@ -1,636 +1,430 @@
-// Operations: checks, admission, batches, flushes, failure. See store_impl.hpp for why things happen in this order.
+// The store's public face: checks of arguments, the way that every input takes, and what becomes of the parts when
+// the disk fails or is full.
 #include "core/store/store.hpp"
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
+#include <optional>
 
 #include "core/base/assert.hpp"
-#include "core/base/crc32c.hpp"
-#include "core/base/sim_bug.hpp"
-#include "core/base/sim_probe.hpp"
-#include "core/store/store_impl.hpp"
+#include "core/base/codec.hpp"
+#include "core/store/opening.hpp"
+#include "core/store/operations.hpp"
 
 namespace sd {
 
 using limits::block_size;
-using store_detail::blocks_per_chunk;
+using store_detail::Context;
+using store_detail::Op;
+using store_detail::Opening;
+using store_detail::OpKind;
+using store_detail::Tag;
 
-Store::Impl::Impl(StoreOptions o, BufferPool& buffers, std::uint64_t seed)
-    : options(o), pool(buffers), random(seed), zeros(buffers.zeros(64u << 10)) {
+namespace {
+
+// What one incarnation of the store's memory consists of. Replaced whole when the store opens again.
+struct Parts {
+  explicit Parts(Context& context)
+      : cache(context),
+        journal(context),
+        changes(context),
+        write_back(context, cache, journal, changes),
+        reads(context),
+        placer(context, journal, write_back.directories()),
+        operations(context, cache, journal, changes, write_back, reads, placer) {}
+
+  store_detail::ObjectCache cache;
+  store_detail::JournalWriter journal;
+  store_detail::Changes changes;
+  store_detail::WriteBack write_back;
+  store_detail::Reads reads;
+  store_detail::Placer placer;
+  store_detail::Operations operations;
+};
+
+bool in_object(std::uint64_t offset, std::uint64_t length) {
+  return offset <= limits::object_size && length <= limits::object_size - offset;
+}
+
+}  // namespace
+
+struct Store::Impl {
+  // restarting: the journal's disk is full. What is in memory contains updates that will never be in the journal: it is
+  // forgotten and read again, once the disk is quiet. Batches before the one that failed may still complete and count.
+  enum class State : std::uint8_t { fresh, opening, running, restarting, failed };
+
+  Impl(const StoreOptions& options, BufferPool& pool, std::uint64_t seed)
+      : context(options, pool, seed), parts(std::make_unique<Parts>(context)) {}
+
+  // Every entry: remember the time and the outbox, do the work, then whatever it made possible.
+  template <typename F>
+  void enter(Time now, StoreEffects& effects, F&& work) {
+    SD_ASSERT(context.fx == nullptr, "the store is not entered from within");
+    context.now = now;
+    context.fx = &effects;
+    work();
+    pump();
+    context.fx = nullptr;
+  }
+
+  bool running() const { return state == State::running; }
+  Status not_now() const { return state == State::failed ? Status::io_error : Status::unavailable; }
+
+  void submit(Op&& op) {
+    if (running())
+      parts->operations.submit(std::move(op));
+    else
+      context.finish(op.ticket, not_now());
+  }
+  // A range that the journal can take in one batch, and that lies in an object.
+  bool may_be_written(std::uint64_t blocks) const {
+    return !running() || blocks * block_size <= parts->journal.max_payload();
+  }
+
+  void begin_open(std::uint64_t limit);
+  void pump();
+  void run_rounds();
+  void note_failure();
+  void drop_requests(Status status);
+  void on_batch(std::uint64_t sequence, Status status);
+  void on_read(std::uint32_t id, std::uint32_t piece, DiskDone&& done);
+  void on_disk(Tag tag, std::uint32_t low, std::uint32_t middle, DiskDone&& done);
+  void go_on_with(store_detail::Object& o);
+
+  Context context;
+  State state = State::fresh;
+  std::unique_ptr<Parts> parts;
+  std::optional<Opening> opening;
+};
+
+void Store::Impl::begin_open(std::uint64_t limit) {
+  const journal::Super earlier = parts->journal.super();
+  opening.reset();
+  parts = std::make_unique<Parts>(context);
+  context.counts.loaded_objects = 0;
+  state = State::opening;
+  opening.emplace(context, parts->cache, parts->journal, parts->changes, parts->write_back, earlier, limit);
+  opening->start();
+}
+
+// Does whatever the last input made possible.
+void Store::Impl::pump() {
+  note_failure();
+  if (state == State::restarting && context.disk_in_flight == 0) {
+    parts->journal.drop_flight(Status::no_space, Status::unavailable);
+    begin_open(parts->journal.completed() + 1);
+  }
+  if (opening) {
+    const bool scanning = opening->scanning();
+    opening->advance();
+    if (opening->done()) {
+      opening.reset();
+      state = State::running;
+    }
+    if (scanning) return;
+  }
+  run_rounds();
+}
+
+void Store::Impl::run_rounds() {
+  auto& [cache, journal, changes, write_back, reads, placer, operations] = *parts;
+  while (running()) {
+    write_back.advance();
+    operations.run_blocked();
+    if (!write_back.idle() || !write_back.round_wanted()) return;
+    journal.submit();
+    if (!journal.nothing_pending()) return;  // the next batch that completes makes room for it
+    write_back.begin(false);
+    if (write_back.idle()) return;
+  }
+}
+
+// --- failure, and a disk that is full
+
+// Answers everything that waits: updates with `status`, the rest with unavailable unless the store failed.
+void Store::Impl::drop_requests(Status status) {
+  const Status other = status == Status::io_error ? status : Status::unavailable;
+  parts->journal.drop_waiting(status, other);
+  parts->reads.drop(other);
+  parts->operations.drop(status, other);
+}
+
+void Store::Impl::note_failure() {
+  if (!context.failed() || state == State::failed) return;
+  context.notice("the object store has failed: " + context.failure);
+  state = State::failed;
+  opening.reset();
+  parts->journal.drop_flight(Status::io_error, Status::io_error);
+  drop_requests(Status::io_error);
+}
+
+void Store::Impl::on_batch(std::uint64_t sequence, Status status) {
+  const Status written = parts->journal.on_batch(sequence, status);
+  if (written == Status::no_space) {
+    if (!running()) return;
+    context.notice("the disk of the journal is full; writes fail until there is space");
+    state = State::restarting;
+    drop_requests(Status::no_space);
+  } else if (written != Status::ok) {
+    context.fail("cannot write the journal");
+  } else if (running()) {
+    parts->journal.submit();
+  }
+}
+
+// --- results of the disk
+
+void Store::Impl::go_on_with(store_detail::Object& o) {
+  parts->operations.run_queue(o);
+  parts->cache.settle(o);
+}
+
+void Store::Impl::on_read(std::uint32_t id, std::uint32_t piece, DiskDone&& done) {
+  const auto ended = parts->reads.on_read(id, piece, std::move(done));
+  if (!ended.object) return;
+  store_detail::Object& o = *ended.object;
+  if (ended.edges) parts->operations.run_queue(o);
+  parts->write_back.on_read_end(o);
+  if (o.entry) parts->cache.settle(o);
+}
+
+void Store::Impl::on_disk(Tag tag, std::uint32_t low, std::uint32_t middle, DiskDone&& done) {
+  const auto object = [&]() -> store_detail::Object& { return parts->cache.by_id(low); };
+  switch (tag) {
+    case Tag::batch: on_batch(low, done.status); return;
+    case Tag::sync: parts->journal.on_sync(done.status); return;
+    case Tag::read: on_read(low, middle, std::move(done)); return;
+    case Tag::load:
+      if (parts->cache.on_load(object(), std::move(done), !running())) go_on_with(object());
+      return;
+    case Tag::apply: parts->write_back.on_apply(object(), done); return;
+    case Tag::remove_files: parts->write_back.on_remove_files(object(), done.status); return;
+    case Tag::place:
+      if (parts->placer.on_place(object(), done.status)) go_on_with(object());
+      return;
+    case Tag::job: parts->write_back.on_job(low, done); return;
+    default: break;
+  }
+  SD_ASSERT(opening, "only an opening asks for these");
+  opening->on_disk(tag, std::move(done));
+}
+
+// --- the public face
+
+Store::Store(StoreOptions options, BufferPool& pool, std::uint64_t seed) {
   SD_ASSERT(options.journal_bytes >= min_journal_bytes && options.journal_bytes % block_size == 0,
             "the journal has a sane size");
   SD_ASSERT(options.max_batches_in_flight > 0 && options.max_apply_ops > 0 && options.max_dirty_objects > 1 &&
                 options.max_batch_records >= 4,
             "the store's bounds leave room for work");
+  impl_ = std::make_unique<Impl>(options, pool, seed);
+}
+Store::~Store() = default;
+
+bool Store::ready() const { return impl_->running(); }
+bool Store::failed() const { return impl_->state == Impl::State::failed; }
+void Store::set_space(std::uint64_t free_bytes, std::uint64_t) {
+  impl_->context.space = {free_bytes, impl_->parts->changes.bytes()};  // the latter are not in files yet
+}
+std::uint64_t Store::space_left() const { return impl_->context.space.left(); }
+
+void Store::open(Time now, StoreEffects& effects) {
+  SD_ASSERT(impl_->state == Impl::State::fresh, "a store is opened once");
+  impl_->enter(now, effects, [&] { impl_->begin_open(UINT64_MAX); });
 }
 
-void Store::Impl::finish(std::uint64_t ticket, Status status) {
-  StoreDone& d = fx->done.emplace_back();
-  d.ticket = ticket;
-  d.status = status;
+void Store::flush_batch(Time now, StoreEffects& effects) {
+  if (!impl_->running() || impl_->parts->journal.nothing_pending()) return;
+  impl_->enter(now, effects, [&] { impl_->parts->journal.submit(); });
 }
 
-void Store::Impl::finish(std::uint64_t ticket, Status status, const Object& o) {
-  finish(ticket, status);
-  fx->done.back().info = info_of(o);
-}
-
-// --- operations
-
-void Store::Impl::submit(Op&& op) {
-  if (state != State::running) {
-    finish(op.ticket, state == State::failed ? Status::io_error : Status::unavailable);
-    return;
-  }
-  auto at = entries.find(op.oid);
-  if (at == entries.end()) {
-    if (!op.changes() || op.kind == OpKind::remove) {
-      const bool needs_object = op.kind == OpKind::read || op.kind == OpKind::read_chunk;
-      finish(op.ticket, needs_object ? Status::not_found : Status::ok);
-      if (op.kind == OpKind::map) fx->done.back().bitmap.resize(limits::blocks_per_object / 64);
+void Store::write(Time now, std::uint64_t ticket, Oid oid, Version version, Version prev, std::uint32_t offset,
+                  Slice data, StoreEffects& effects) {
+  impl_->enter(now, effects, [&] {
+    const std::uint64_t length = data.size();
+    const std::uint64_t blocks =
+        length == 0 ? 0 : (offset + length + block_size - 1) / block_size - offset / block_size;
+    if (!in_object(offset, length) || !impl_->may_be_written(blocks)) {
+      impl_->context.finish(ticket, Status::invalid);
       return;
     }
-    at = entries.try_emplace(op.oid).first;
-  }
-  Object& o = activate(op.oid, at->second);
-  Executed result = Executed::waiting;
-  if (o.loaded && o.queue_empty()) {
-    result = execute(o, op);
-    if (result == Executed::done) {
-      settle(o);
-      return;
-    }
-  }
-  if (queued_ops >= options.max_queued_ops && o.loaded && o.queue_empty() && !o.busy) {
-    finish(op.ticket, Status::busy);
-    settle(o);
-    return;
-  }
-  if (queued_ops >= options.max_queued_ops && !o.queue_empty()) {
-    finish(op.ticket, Status::busy);
-    return;
-  }
-  ++queued_ops;
-  o.queue.push_back(std::move(op));
-  if (result == Executed::parked) {
-    o.blocked = true;
-    blocked.push_back(&o);
-  }
+    impl_->submit({OpKind::write, ticket, oid, version, prev, length == 0 ? 0 : offset,
+                   static_cast<std::uint32_t>(length), 0, std::move(data)});
+  });
 }
 
-void Store::Impl::run_queue(Object& o) {
-  while (o.loaded && !o.busy && !o.queue_empty()) {
-    // Executing may not touch the queue, so the reference stays good.
-    const Executed result = execute(o, o.queue[o.queue_head]);
-    if (result == Executed::waiting) return;
-    if (result == Executed::parked) {
-      if (!o.blocked) {
-        o.blocked = true;
-        blocked.push_back(&o);
-      }
-      return;
-    }
-    o.queue[o.queue_head++] = {};
-    --queued_ops;
-    if (o.queue_empty()) {
-      o.queue.clear();
-      o.queue_head = 0;
-    } else if (o.queue_head >= 64) {
-      o.queue.erase(o.queue.begin(), o.queue.begin() + static_cast<std::ptrdiff_t>(o.queue_head));
-      o.queue_head = 0;
-    }
-  }
-}
-
-void Store::Impl::run_blocked() {
-  if (running_blocked) return;
-  running_blocked = true;
-  while (!blocked.empty() && state == State::running) {
-    Object& o = *blocked.front();
-    run_queue(o);
-    if (!o.busy && !o.queue_empty()) break;  // still no room
-    o.blocked = false;
-    blocked.pop_front();
-    settle(o);
-  }
-  running_blocked = false;
-}
-
-Store::Impl::Executed Store::Impl::execute(Object& o, Op& op) {
-  if (o.load_status != Status::ok) {
-    finish(op.ticket, o.load_status);
-    return Executed::done;
-  }
-  switch (op.kind) {
-    case OpKind::read: return execute_read(o, op);
-    case OpKind::read_chunk: return execute_read_chunk(o, op);
-    case OpKind::query:
-      // Who asks takes what is told for as good as acknowledged, and what is flushed next for durable: it has to be in
-      // the journal.
-      SD_SOMETIMES(o.last_sequence > completed, query_waits_for_journal);
-      if (SD_BUG(tell_unwritten))
-        finish(op.ticket, Status::ok, o);
-      else
-        acknowledge(o, op.ticket, false);
-      return Executed::done;
-    case OpKind::map:
-      finish(op.ticket, Status::ok, o);
-      fx->done.back().bitmap.assign(o.meta.allocated.begin(), o.meta.allocated.end());
-      return Executed::done;
-    case OpKind::chunks_since:
-      finish(op.ticket, Status::ok, o);
-      for (std::uint32_t c = 0; c < limits::chunks_per_object; ++c)
-        if (o.meta.chunk_version[c] > op.version) fx->done.back().chunks |= 1ull << c;
-      return Executed::done;
-    default: break;
-  }
-  const Executed result = execute_update(o, op);
-  if (result == Executed::parked && disk_full) {
-    finish(op.ticket, Status::no_space, o);
-    o.edges.clear();
-    o.placing = Object::Placing::no;
-    return Executed::done;
-  }
-  if (result == Executed::done) o.edges.clear();
-  return result;
-}
-
-Store::Impl::Executed Store::Impl::execute_update(Object& o, Op& op) {
-  journal::Record record;
-  record.oid = op.oid;
-  record.version = op.version;
-  record.prev = op.prev;
-  switch (op.kind) {
-    case OpKind::write:
-    case OpKind::zero: {
-      if (o.edge_status != Status::ok) {
-        finish(op.ticket, std::exchange(o.edge_status, Status::ok), o);
-        return Executed::done;
-      }
-      if (o.exists && o.meta.incomplete) {
-        finish(op.ticket, Status::behind, o);
-        return Executed::done;
-      }
-      if (op.version <= o.meta.version) {
-        acknowledge(o, op.ticket);
-        return Executed::done;
-      }
-      if (op.prev != o.meta.version && !SD_BUG(accept_version_gap)) {
-        finish(op.ticket, Status::behind, o);
-        return Executed::done;
-      }
-      return op.kind == OpKind::write ? execute_write(o, op) : execute_zero(o, op);
-    }
-    case OpKind::remove:
-      if (!o.exists) break;
-      if (op.mask != 0 && o.meta.version != op.version) {
-        finish(op.ticket, Status::behind, o);
-        return Executed::done;
-      }
-      if (!admit(o, 1, 0)) return Executed::parked;
-      record.kind = journal::Kind::remove;
-      emit(o, record, {});
-      break;
-    case OpKind::begin_sync:
-      if (!o.exists || !o.meta.incomplete || o.meta.torn) {
-        if (!admit(o, 1, 0)) return Executed::parked;
-        record.kind = journal::Kind::begin_sync;
-        record.prev = o.meta.version;
-        record.creates = !o.exists;
-        emit(o, record, {});
-      }
-      forget_placed(o);
-      o.being_copied = true;
-      break;
-    case OpKind::end_sync: return execute_end_sync(o, op);
-    case OpKind::put_chunk: return execute_put_chunk(o, op);
-    case OpKind::repair: return execute_repair(o, op);
-    default: SD_ASSERT(false, "every update is handled");
-  }
-  acknowledge(o, op.ticket);
-  return Executed::done;
-}
-
-bool Store::Impl::refuse_for_space(const Object& o, std::uint32_t first, std::uint32_t count) const {
-  return (disk_full || space_left() < options.reserve_bytes) && count > 0 && !o.meta.all_allocated(first, count);
-}
-
-// Disks opened with O_DIRECT want memory on sector boundaries.
-Slice Store::Impl::aligned_for_disk(Slice data) const {
-  return reinterpret_cast<std::uintptr_t>(data.data()) % limits::sector_size == 0 ? data : pool.copy_of(data.bytes());
-}
-
-Store::Impl::Executed Store::Impl::execute_write(Object& o, Op& op) {
-  const auto length = static_cast<std::uint32_t>(op.data.size());
-  const std::uint32_t first = op.offset / block_size;
-  const std::uint32_t end = length == 0 ? first : (op.offset + length + block_size - 1) / block_size;
-  if (refuse_for_space(o, first, end - first)) {
-    finish(op.ticket, Status::no_space, o);
-    return Executed::done;
-  }
-  // bytes of the first block before the data
-  const std::uint32_t front = length == 0 ? 0 : op.offset % block_size;
-  // bytes of the last block behind it
-  const std::uint32_t back = length == 0 ? 0 : end * block_size - op.offset - length;
-  boost::container::small_vector<std::uint32_t, 2> edges;
-  if (front > 0) edges.push_back(first);
-  if (back > 0 && (front == 0 || end - 1 > first)) edges.push_back(end - 1);
-  if (!edges.empty() && !fetch_edges(o, edges)) return Executed::waiting;
-  if (!admit(o, 1, end - first)) return Executed::parked;
-
-  // At most an edge, the middle as it came, an edge.
-  boost::container::small_vector<Slice, 3> slices;
-  const auto merged = [&](std::uint32_t block) {
-    Slice whole = pool.allocate(block_size);
-    for (const auto& edge : o.edges)
-      if (edge.block == block) std::memcpy(whole.mutable_data(), edge.data.data(), block_size);
-    const std::uint64_t start = std::uint64_t{block} * block_size;
-    const std::uint64_t from = std::max<std::uint64_t>(start, op.offset);
-    const std::uint64_t to = std::min<std::uint64_t>(start + block_size, std::uint64_t{op.offset} + length);
-    std::memcpy(whole.mutable_data() + (from - start), op.data.data() + (from - op.offset), to - from);
-    return whole;
-  };
-  std::uint32_t middle = first;
-  std::uint32_t middle_end = end;
-  if (!edges.empty() && edges.front() == first) {
-    slices.push_back(merged(first));
-    ++middle;
-  }
-  const bool last_is_edge = !edges.empty() && edges.back() == end - 1 && end - 1 >= middle;
-  if (last_is_edge) --middle_end;
-  if (middle < middle_end)
-    slices.push_back(aligned_for_disk(
-        op.data.part(std::size_t{middle} * block_size - op.offset, std::size_t{middle_end - middle} * block_size)));
-  if (last_is_edge) slices.push_back(merged(end - 1));
-
-  journal::Record record;
-  record.kind = journal::Kind::write;
-  record.creates = !o.exists;
-  record.oid = op.oid;
-  record.version = op.version;
-  record.prev = op.prev;
-  record.first = static_cast<std::uint16_t>(first);
-  record.count = static_cast<std::uint16_t>(end - first);
-  if (!o.meta.all_allocated(first, end - first)) space_spent += std::uint64_t{end - first} * block_size;
-  emit(o, record, slices);
-  acknowledge(o, op.ticket);
-  return Executed::done;
-}
-
-Store::Impl::Executed Store::Impl::execute_zero(Object& o, Op& op) {
-  const std::uint32_t range_end = op.offset + op.length;
-  const std::uint32_t whole_first = (op.offset + block_size - 1) / block_size;
-  const std::uint32_t whole_end = std::max(whole_first, range_end / block_size);
-  // Blocks of which only a part is in the range; where there is nothing, there is nothing to do.
-  boost::container::small_vector<std::uint32_t, 2> edges;
-  if (op.length > 0) {
-    const std::uint32_t front = op.offset / block_size;
-    const std::uint32_t back = (range_end - 1) / block_size;
-    if (op.offset % block_size != 0 && o.meta.is_allocated(front)) edges.push_back(front);
-    if (range_end % block_size != 0 && (back != front || op.offset % block_size == 0) && o.meta.is_allocated(back))
-      edges.push_back(back);
-  }
-  if (!edges.empty() && !fetch_edges(o, edges)) return Executed::waiting;
-  if (!admit(o, 1 + edges.size(), edges.size())) return Executed::parked;
-
-  // One batch holds all the records, so they happen together.
-  journal::Record record;
-  record.oid = op.oid;
-  record.version = op.version;
-  record.prev = op.prev;
-  record.creates = !o.exists;
-  record.kind = journal::Kind::zero;
-  record.first = static_cast<std::uint16_t>(whole_first < limits::blocks_per_object ? whole_first : 0);
-  record.count = static_cast<std::uint16_t>(SD_BUG(trim_keeps_data) ? 0 : whole_end - whole_first);
-  emit(o, record, {});
-  record.creates = false;
-  record.kind = journal::Kind::write;
-  record.count = 1;
-  for (const auto block : edges) {
-    Slice whole = pool.allocate(block_size);
-    for (const auto& edge : o.edges)
-      if (edge.block == block) std::memcpy(whole.mutable_data(), edge.data.data(), block_size);
-    const std::uint64_t start = std::uint64_t{block} * block_size;
-    const std::uint64_t from = std::max<std::uint64_t>(start, op.offset);
-    const std::uint64_t to = std::min<std::uint64_t>(start + block_size, range_end);
-    if (!SD_BUG(trim_keeps_data)) std::memset(whole.mutable_data() + (from - start), 0, to - from);
-    record.first = static_cast<std::uint16_t>(block);
-    emit(o, record, {&whole, 1});
-  }
-  acknowledge(o, op.ticket);
-  return Executed::done;
-}
-
-Store::Impl::Executed Store::Impl::execute_put_chunk(Object& o, Op& op) {
-  if (!o.being_copied) {
-    finish(op.ticket, o.exists && o.meta.incomplete ? Status::unavailable : Status::invalid, o);
-    return Executed::done;
-  }
-  if (o.placing == Object::Placing::written) return place_chunk(o, op);
-  const std::uint32_t blocks = static_cast<std::uint32_t>(op.data.size() / block_size);
-  const std::uint32_t first = op.offset * blocks_per_chunk;
-  if (blocks > 0 && refuse_for_space(o, first, blocks_per_chunk)) {
-    finish(op.ticket, Status::no_space, o);
-    return Executed::done;
-  }
-  if (may_place(o, op)) return place_chunk(o, op);
-  if (!admit(o, 2, blocks + (op.lost != 0))) return Executed::parked;
-  o.placed_chunks &= ~(1ull << op.offset);
-  journal::Record record;
-  record.kind = journal::Kind::chunk;
-  record.oid = op.oid;
-  record.version = op.version;
-  record.first = static_cast<std::uint16_t>(first);
-  record.count = blocks_per_chunk;
-  record.mask = op.mask;
-  const Slice data = aligned_for_disk(op.data);
-  space_spent += data.size();
-  emit(o, record, {&data, data.empty() ? 0u : 1u});
-  if (op.lost != 0) {
-    record.kind = journal::Kind::lose;
-    record.mask = op.lost;
-    emit(o, record, {&op.lost_crcs, 1u});
-  }
-  acknowledge(o, op.ticket);
-  return Executed::done;
-}
-
-Store::Impl::Executed Store::Impl::execute_end_sync(Object& o, Op& op) {
-  if (!o.being_copied) {
-    finish(op.ticket, o.exists && o.meta.incomplete ? Status::unavailable : Status::invalid, o);
-    return Executed::done;
-  }
-  if (!sync_placed(o)) return Executed::waiting;
-  if (!admit(o, 1, meta_slot_bytes / block_size)) return Executed::parked;
-  journal::Record record;
-  record.kind = journal::Kind::end_sync;
-  record.oid = op.oid;
-  record.version = op.version;
-  const Slice meta = completed_meta(o, op.version, op.prev);
-  emit(o, record, {&meta, 1u});
-  forget_placed(o);
-  o.being_copied = false;
-  acknowledge(o, op.ticket);
-  return Executed::done;
-}
-
-Store::Impl::Executed Store::Impl::execute_repair(Object& o, Op& op) {
-  const std::uint32_t block = op.offset;
-  if (!o.exists || !o.meta.is_allocated(block) ||
-      (o.meta.block_crc[block] != crc32c(op.data.bytes()) && !SD_BUG(repair_unchecked))) {
-    finish(op.ticket, Status::behind, o);
-    return Executed::done;
-  }
-  if (!admit(o, 1, 1)) return Executed::parked;
-  journal::Record record;
-  record.kind = journal::Kind::repair;
-  record.oid = op.oid;
-  record.version = o.meta.version;
-  record.first = static_cast<std::uint16_t>(block);
-  record.count = 1;
-  const Slice data = aligned_for_disk(op.data);
-  emit(o, record, {&data, 1u});
-  acknowledge(o, op.ticket);
-  return Executed::done;
-}
-
-// --- admission and batches
-
-bool Store::Impl::admit(Object& o, std::size_t records, std::size_t blocks) {
-  if (!blocked.empty() && !running_blocked) return false;  // others came first
-  const std::uint64_t bytes = std::uint64_t{blocks} * block_size;
-  if (blocks > 0 && dirty_bytes > 0 && dirty_bytes + bytes > options.max_dirty_bytes) {
-    want_round = true;
-    return false;
-  }
-  if (!o.dirty && dirty.size() >= options.max_dirty_objects) {
-    want_checkpoint = true;
-    return false;
-  }
-  if (!pending.records.empty() && (pending.payload_bytes + bytes > max_batch_payload() ||
-                                   pending.records.size() + records > options.max_batch_records)) {
-    if (flight.size() >= options.max_batches_in_flight) return false;
-    submit_batch();
-  }
-  const std::uint64_t header =
-      journal::header_bytes_for(pending.records.size() + records, pending.crcs.size() + blocks);
-  if (!fits(header + pending.payload_bytes + bytes)) {
-    want_checkpoint = true;
-    return false;
-  }
-  return true;
-}
-
-void Store::Impl::emit(Object& o, journal::Record record, std::span<const Slice> slices) {
-  record.crc_at = static_cast<std::uint32_t>(pending.crcs.size());
-  for (const auto& slice : slices) {
-    for (std::size_t at = 0; at < slice.size(); at += block_size)
-      pending.crcs.push_back(crc32c(slice.bytes().subspan(at, block_size)));
-    pending.payload_bytes += slice.size();
-    pending.payload.push_back(slice);
-  }
-  record.crc_count = static_cast<std::uint32_t>(pending.crcs.size()) - record.crc_at;
-  pending.records.push_back(record);
-  note_sequence(o, record, next_sequence);
-  ++counts.records;
-  absorb(o, record, std::span(pending.crcs).subspan(record.crc_at, record.crc_count), slices);
-}
-
-// As soon as the object's last record is in the journal.
-void Store::Impl::acknowledge(Object& o, std::uint64_t ticket, bool update) {
-  if (o.last_sequence <= completed) {
-    finish(ticket, Status::ok, o);
-  } else if (o.last_sequence == next_sequence) {
-    pending_acks.push_back({ticket, info_of(o), update});
-  } else {
-    for (auto& b : flight)
-      if (b.sequence == o.last_sequence) b.acks.push_back({ticket, info_of(o), update});
-  }
-}
-
-void Store::Impl::submit_batch() {
-  if (pending.records.empty() || flight.size() >= options.max_batches_in_flight) return;
-  journal::Header header;
-  header.journal_id = super.journal_id;
-  header.sequence = next_sequence;
-  const std::uint64_t bytes =
-      journal::header_bytes_for(pending.records.size(), pending.crcs.size()) + pending.payload_bytes;
-  SD_ASSERT(fits(bytes), "admission promised room in the journal");
-  header.position = place(head, bytes);
-  header.salt = random.next();
-  header.previous_link = last_link;
-  header.durable_sequence = durable;
-  DiskOp op{DiskOp::Kind::write,
-            journal_file(),
-            make_tag(Tag::batch, next_sequence),
-            physical(header.position),
-            static_cast<std::uint32_t>(bytes),
-            {}};
-  op.slices.reserve(pending.payload.size() + 1);
-  op.slices.push_back(journal::encode_header(header, pending, pool, last_link));
-  for (auto& slice : pending.payload) op.slices.push_back(std::move(slice));
-  pending.clear();
-  disk(std::move(op));
-
-  auto& b = flight.emplace_back();
-  b.sequence = next_sequence;
-  if (!spare_acks.empty()) {
-    b.acks = std::move(spare_acks.back());
-    spare_acks.pop_back();
-  }
-  b.acks.swap(pending_acks);
-  head = header.position + bytes;
-  ++next_sequence;
-  ++counts.batches;
-}
-
-void Store::Impl::on_batch(std::uint64_t sequence, Status status) {
-  if (status == Status::no_space) {
-    if (state == State::running) notice("the disk of the journal is full; writes fail until there is space");
-    restart();
-    return;
-  }
-  if (status != Status::ok) {
-    fail("cannot write the journal");
-    return;
-  }
-  for (auto& b : flight)
-    if ((b.sequence & 0xffffffff) == sequence) b.complete = true;
-  acknowledge_batches();
-  if (state == State::running) submit_batch();
-}
-
-// In order, also where the disk is not.
-void Store::Impl::acknowledge_batches() {
-  while (!flight.empty() && flight.front().complete) {
-    auto& b = flight.front();
-    completed = b.sequence;
-    for (const auto& ack : b.acks) {
-      finish(ack.ticket, Status::ok);
-      fx->done.back().info = ack.info;
-    }
-    b.acks.clear();
-    spare_acks.push_back(std::move(b.acks));
-    flight.pop_front();
-  }
-}
-
-// --- flush and failure
-
-void Store::Impl::flush(std::uint64_t ticket) {
-  if (state != State::running) {
-    finish(ticket, state == State::failed ? Status::io_error : Status::unavailable);
-    return;
-  }
-  if (durable >= completed || SD_BUG(skip_flush)) {
-    finish(ticket, Status::ok);
-    return;
-  }
-  if (flush_waiters.size() >= options.max_queued_ops) {
-    finish(ticket, Status::busy);
-    return;
-  }
-  flush_waiters.push_back({ticket, completed});
-  start_sync();
-}
-
-void Store::Impl::start_sync() {
-  if (sync_in_flight || durable >= completed) return;
-  sync_in_flight = true;
-  sync_covers = completed;
-  ++counts.journal_syncs;
-  disk(DiskOp::Kind::sync, journal_file(), make_tag(Tag::sync, 0));
-}
-
-void Store::Impl::on_sync(Status status) {
-  sync_in_flight = false;
-  if (status != Status::ok) {
-    fail("cannot sync the journal");
-    return;
-  }
-  durable = std::max(durable, sync_covers);
-  std::size_t kept = 0;
-  for (const auto& waiter : flush_waiters) {
-    if (waiter.target <= durable)
-      finish(waiter.ticket, Status::ok);
+void Store::zero(Time now, std::uint64_t ticket, Oid oid, Version version, Version prev, std::uint32_t offset,
+                 std::uint32_t length, StoreEffects& effects) {
+  impl_->enter(now, effects, [&] {
+    if (!in_object(offset, length))
+      impl_->context.finish(ticket, Status::invalid);
     else
-      flush_waiters[kept++] = waiter;
-  }
-  flush_waiters.resize(kept);
-  if (kept > 0) start_sync();
+      impl_->submit({OpKind::zero, ticket, oid, version, prev, offset, length, 0, {}});
+  });
 }
 
-// Answers everything that waits: updates with `status`, the rest with unavailable unless the store failed.
-void Store::Impl::drop_requests(Status status) {
-  const Status other = status == Status::io_error ? status : Status::unavailable;
-  for (const auto& ack : pending_acks) finish(ack.ticket, ack.update ? status : other);
-  for (const auto& waiter : flush_waiters) finish(waiter.ticket, other);
-  for (auto& r : reads)
-    if (r->object && r->purpose != PendingRead::Purpose::edges) finish(r->ticket, other);
-  for (auto& item : entries) {
-    if (!item.second.object) continue;
-    Object& o = *item.second.object;
-    for (std::size_t i = o.queue_head; i < o.queue.size(); ++i)
-      finish(o.queue[i].ticket, o.queue[i].changes() ? status : other);
-    o.queue.clear();
-    o.queue_head = 0;
-  }
-  blocked.clear();
-  queued_ops = 0;
-  for (auto& r : reads) r->object = nullptr;
-  pending.clear();
-  pending_acks.clear();
-  flush_waiters.clear();
+void Store::remove(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects, std::optional<Version> only) {
+  impl_->enter(now, effects, [&] {
+    impl_->submit({OpKind::remove,
+                   ticket,
+                   oid,
+                   only.value_or(Version{}),
+                   {},
+                   0,
+                   0,
+                   only ? std::uint16_t{1} : std::uint16_t{0},
+                   {}});
+  });
 }
 
-void Store::Impl::drop_flight(Status status) {
-  const Status other = status == Status::io_error ? status : Status::unavailable;
-  for (auto& b : flight)
-    for (const auto& ack : b.acks) finish(ack.ticket, ack.update ? status : other);
-  flight.clear();
+void Store::flush(Time now, std::uint64_t ticket, StoreEffects& effects) {
+  impl_->enter(now, effects, [&] {
+    if (impl_->running())
+      impl_->parts->journal.flush(ticket);
+    else
+      impl_->context.finish(ticket, impl_->not_now());
+  });
 }
 
-void Store::Impl::fail(const std::string& why) {
-  if (state == State::failed) return;
-  notice("the object store has failed: " + why);
-  state = State::failed;
-  drop_flight(Status::io_error);
-  drop_requests(Status::io_error);
+void Store::read(Time now, std::uint64_t ticket, Oid oid, std::uint32_t offset, std::uint32_t length,
+                 StoreEffects& effects) {
+  impl_->enter(now, effects, [&] {
+    if (!in_object(offset, length))
+      impl_->context.finish(ticket, Status::invalid);
+    else
+      impl_->submit({OpKind::read, ticket, oid, {}, {}, offset, length, 0, {}});
+  });
 }
 
-// What is in memory contains updates that will never be in the journal: forget it all and open again, once the disk is
-// quiet. Batches before the one that failed may still complete and count.
-void Store::Impl::restart() {
-  if (state == State::restarting) return;
-  state = State::restarting;
-  drop_requests(Status::no_space);
+void Store::query(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects) {
+  impl_->enter(now, effects, [&] { impl_->submit({OpKind::query, ticket, oid, {}, {}, 0, 0, 0, {}}); });
 }
 
-void Store::Impl::pump() {
-  if (state == State::restarting && disk_in_flight == 0) {
-    drop_flight(Status::no_space);
-    scan_limit = completed + 1;
-    begin_open();
-  }
-  if (state == State::scanning) {
-    advance_round();
-    if (phase == Phase::idle && want_round) {
-      begin_round();
-      advance_round();
+void Store::map(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects) {
+  impl_->enter(now, effects, [&] { impl_->submit({OpKind::map, ticket, oid, {}, {}, 0, 0, 0, {}}); });
+}
+
+void Store::chunks_since(Time now, std::uint64_t ticket, Oid oid, Version since, StoreEffects& effects) {
+  impl_->enter(now, effects, [&] { impl_->submit({OpKind::chunks_since, ticket, oid, since, {}, 0, 0, 0, {}}); });
+}
+
+void Store::begin_sync(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects) {
+  impl_->enter(now, effects, [&] { impl_->submit({OpKind::begin_sync, ticket, oid, {}, {}, 0, 0, 0, {}}); });
+}
+
+void Store::put_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chunk, Version version,
+                      std::uint16_t allocated, Slice data, StoreEffects& effects, LostBlocks lost) {
+  impl_->enter(now, effects, [&] {
+    const std::size_t expected = std::size_t{block_size} * static_cast<std::size_t>(std::popcount(allocated));
+    if (chunk >= limits::chunks_per_object || data.size() != expected ||
+        !impl_->may_be_written(expected / block_size)) {
+      impl_->context.finish(ticket, Status::invalid);
+      return;
     }
-    if (phase == Phase::idle && state == State::scanning) scan();
-    return;
-  }
-  while (state == State::running) {
-    advance_round();
-    if (state != State::running) return;
-    run_blocked();
-    if (phase != Phase::idle || !round_wanted()) return;
-    submit_batch();
-    if (!pending.records.empty()) return;  // the next batch that completes makes room for it
-    begin_round();
-    if (phase == Phase::idle) return;
-  }
+    SD_ASSERT((lost.mask & allocated) == 0, "a lost block is not among those that are there");
+    Slice crcs;
+    if (lost.mask != 0) {
+      std::string text;
+      Writer w(text);
+      for (unsigned i = 0; i < lost.crc.size(); ++i)
+        if (lost.mask >> i & 1) w.u32(lost.crc[i]);
+      crcs = impl_->context.pool.zeros(block_size);
+      std::memcpy(crcs.mutable_data(), text.data(), text.size());
+    }
+    impl_->submit({OpKind::put_chunk,
+                   ticket,
+                   oid,
+                   version,
+                   {},
+                   chunk,
+                   0,
+                   allocated,
+                   std::move(data),
+                   lost.mask,
+                   std::move(crcs)});
+  });
+}
+
+void Store::repair(Time now, std::uint64_t ticket, Oid oid, std::uint32_t block, Slice data, StoreEffects& effects) {
+  impl_->enter(now, effects, [&] {
+    if (block >= limits::blocks_per_object || data.size() != block_size)
+      impl_->context.finish(ticket, Status::invalid);
+    else
+      impl_->submit({OpKind::repair, ticket, oid, {}, {}, block, 0, 0, std::move(data)});
+  });
+}
+
+void Store::end_sync(Time now, std::uint64_t ticket, Oid oid, Version version, Version base, StoreEffects& effects) {
+  impl_->enter(now, effects, [&] { impl_->submit({OpKind::end_sync, ticket, oid, version, base, 0, 0, 0, {}}); });
+}
+
+void Store::give_up_sync(Oid oid) {
+  store_detail::Entry* entry = impl_->parts->cache.find(oid);
+  if (!entry || !entry->object || !entry->object->queue.empty()) return;
+  store_detail::Object& o = *entry->object;
+  o.placing.forget();
+  o.being_copied = false;
+  impl_->parts->cache.settle(o);
+}
+
+void Store::read_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chunk, StoreEffects& effects) {
+  impl_->enter(now, effects, [&] {
+    if (chunk >= limits::chunks_per_object)
+      impl_->context.finish(ticket, Status::invalid);
+    else
+      impl_->submit({OpKind::read_chunk, ticket, oid, {}, {}, chunk, 0, 0, {}});
+  });
+}
+
+void Store::checkpoint(Time now, StoreEffects& effects) {
+  impl_->enter(now, effects, [&] { impl_->parts->write_back.want_checkpoint(); });
+}
+
+void Store::tick(Time now, StoreEffects& effects) {
+  impl_->enter(now, effects, [&] {
+    if (impl_->running() || impl_->opening) impl_->parts->write_back.tick();
+  });
+}
+
+Time Store::next_deadline() const {
+  const bool replaying = impl_->opening && impl_->opening->scanning();
+  return impl_->running() || replaying ? impl_->parts->write_back.next_deadline() : never;
+}
+
+void Store::on_disk(Time now, DiskDone&& done, StoreEffects& effects) {
+  impl_->enter(now, effects, [&] {
+    Context& context = impl_->context;
+    SD_ASSERT((done.tag & 0xffull << 56) == store_disk_tag && context.disk_in_flight > 0,
+              "the store gets its own results only");
+    --context.disk_in_flight;
+    const auto tag = static_cast<Tag>(done.tag >> 48 & 0xff);
+    if (failed() || (impl_->state == Impl::State::restarting && tag != Tag::batch)) return;
+    const auto middle = static_cast<std::uint32_t>(done.tag >> 32 & 0xffff);
+    const auto low = static_cast<std::uint32_t>(done.tag);
+    impl_->on_disk(tag, low, middle, std::move(done));
+  });
+}
+
+std::vector<Oid> Store::objects() const {
+  std::vector<Oid> out;
+  out.reserve(impl_->parts->cache.entries().size());
+  for (const auto& [oid, entry] : impl_->parts->cache.entries())
+    if (!entry.object || !entry.object->loaded || entry.object->exists) out.push_back(oid);
+  return out;
+}
+
+StoreStats Store::stats() const {
+  const Parts& parts = *impl_->parts;
+  StoreStats s = impl_->context.counts;
+  s.objects = parts.cache.entries().size();
+  s.dirty_bytes = parts.changes.bytes();
+  s.journal_used = parts.journal.used();
+  s.journal_capacity = parts.journal.super().capacity;
+  s.dirty_objects = static_cast<std::uint32_t>(parts.changes.dirty_objects() + parts.write_back.checkpointed_objects());
+  s.queued_ops = parts.operations.queued();
+  s.disk_in_flight = impl_->context.disk_in_flight;
+  return s;
 }
 
 }  // namespace sd

@@ -9,8 +9,17 @@
 // syncs the journal, and one sync serves any number of flushes. Only what is durable in the journal is written to
 // object files (`apply`); until then reads are answered from memory. Now and then a checkpoint syncs the object files,
 // writes each changed object's metadata (checksums, versions) and moves the journal's tail forward. After a crash the
-// journal is replayed from its tail. journal.hpp, object_meta.hpp and overlay.hpp describe the parts; docs on the order
-// of the steps are in store_impl.hpp.
+// journal is replayed from its tail.
+//
+// Parts, each with its promises in its own header:
+//   operations.hpp      calls: their order, checks, and the records that they become
+//   journal_writer.hpp  records become batches, batches become durable
+//   changes.hpp         what records do to objects in memory (object.hpp), live and in replay
+//   write_back.hpp      what is durable goes to the object files
+//   checkpoint.hpp      and then the journal's tail moves
+//   opening.hpp         a new journal, or the replay of one
+//   reads.hpp, placer.hpp, object_cache.hpp
+//   journal.hpp, object_meta.hpp, overlay.hpp: formats and containers, no decisions
 //
 // Promises:
 //  1. An acknowledged update survives the death of the process; one that was acknowledged before a successful flush was
@@ -191,7 +200,7 @@ class Store {
   // put_chunk replaces chunks, end_sync makes it complete at a version. A crash in between leaves the object incomplete
   // with its old version, so that the copying can begin again; of the chunks that were put any may be there. Chunks of
   // which nothing was here are written once, straight to the object's file and past the page cache, if begin_sync has
-  // been flushed (see Placing in store_impl.hpp); all else goes through the journal like writes.
+  // been flushed (see placer.hpp); all else goes through the journal like writes.
   void begin_sync(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects);
   // `allocated`: bit i = block i of the chunk is in `data`, which holds just those blocks, in order. `version` is the
   // chunk's last change at the source. unavailable unless begin_sync was called since the store was last ready; invalid
