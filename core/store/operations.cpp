@@ -118,6 +118,10 @@ Executed Operations::refuse(const Object& o, const Op& op, Status status) {
   return Executed::done;
 }
 
+Executed Operations::refuse_for_edges(Object& o, const Op& op) {
+  return refuse(o, op, std::exchange(o.edges.status, Status::ok));
+}
+
 // As soon as the object's last record is in the journal.
 Executed Operations::acknowledge(const Object& o, const Op& op, bool update) {
   journal_.acknowledge(o.last_sequence, op.ticket, info_of(o), update);
@@ -214,7 +218,7 @@ Executed Operations::execute_update(Object& o, Op& op) {
 // --- updates by clients
 
 Executed Operations::execute_change(Object& o, Op& op) {
-  if (o.edges.status != Status::ok) return refuse(o, op, std::exchange(o.edges.status, Status::ok));
+  if (o.edges.status != Status::ok) return refuse_for_edges(o, op);
   if (o.exists && o.meta.incomplete) return refuse(o, op, Status::behind);
   if (op.version <= o.meta.version) return acknowledge(o, op);
   if (op.prev != o.meta.version && !SD_BUG(accept_version_gap)) return refuse(o, op, Status::behind);
@@ -246,6 +250,7 @@ Executed Operations::execute_write(Object& o, Op& op) {
   if (front > 0) edges.push_back(first);
   if (back > 0 && (front == 0 || end - 1 > first)) edges.push_back(end - 1);
   if (!edges.empty() && !reads_.fetch_edges(o, edges)) return Executed::waiting;
+  if (o.edges.status != Status::ok) return refuse_for_edges(o, op);
   if (!admit(o, 1, end - first)) return Executed::parked;
 
   // At most an edge, the middle as it came, an edge.
@@ -287,6 +292,7 @@ Executed Operations::execute_zero(Object& o, Op& op) {
       edges.push_back(back);
   }
   if (!edges.empty() && !reads_.fetch_edges(o, edges)) return Executed::waiting;
+  if (o.edges.status != Status::ok) return refuse_for_edges(o, op);
   if (!admit(o, 1 + edges.size(), edges.size())) return Executed::parked;
 
   // One batch holds all the records, so they happen together.

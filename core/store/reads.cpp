@@ -47,12 +47,7 @@ Reads::Piece Reads::next_piece(Read& r, std::uint32_t first, std::uint32_t end) 
     const auto* e = extent_in(overlay, b);
     return e && !e->is_hole() ? e : nullptr;
   };
-  // An allocated block in a hole of the newest overlay that has it is lost; the disk, and the checksum, decide.
-  const auto on_disk = [&](std::uint32_t b) {
-    const auto* e = extent_in(o.current, b);
-    if (!e) e = extent_in(o.frozen.overlay, b);
-    return !e || e->is_hole();
-  };
+  const auto on_disk = [&](std::uint32_t b) { return !extent_in(o.current, b) && !extent_in(o.frozen.overlay, b); };
   Piece piece;
   piece.first = first;
   std::uint32_t n = 1;
@@ -61,10 +56,12 @@ Reads::Piece Reads::next_piece(Read& r, std::uint32_t first, std::uint32_t end) 
   } else if (const auto* e = data_in(o.current, first)) {
     n = std::min(end, e->end()) - first;
     piece.data = e->data.part(std::size_t{first - e->first} * block_size, std::size_t{n} * block_size);
-  } else if (const auto* f = data_in(o.frozen.overlay, first); f && !on_disk(first)) {
+  } else if (const auto* f = data_in(o.frozen.overlay, first); f && !extent_in(o.current, first)) {
     while (first + n < std::min(end, f->end()) && o.meta.is_allocated(first + n) && !extent_in(o.current, first + n))
       ++n;
     piece.data = f->data.part(std::size_t{first - f->first} * block_size, std::size_t{n} * block_size);
+  } else if (!on_disk(first)) {
+    take_lost_block(r, piece);
   } else {
     while (first + n < end && o.meta.is_allocated(first + n) && on_disk(first + n)) ++n;
     piece.from_disk = true;
@@ -73,6 +70,34 @@ Reads::Piece Reads::next_piece(Read& r, std::uint32_t first, std::uint32_t end) 
   }
   piece.count = n;
   return piece;
+}
+
+// An allocated block in a hole of the newest overlay that has it is lost: see LostBlocks. The file is not asked, since
+// it may be punched there just now.
+bool Reads::is_in_hole(const Object& o, std::uint32_t block) {
+  const auto* e = o.current.find(block);
+  if (!e) e = o.frozen.overlay.find(block);
+  return e && e->is_hole();
+}
+
+// If zeros are what it should hold, then nothing is missing.
+bool Reads::should_hold_zeros(const Object& o, std::uint32_t block) const {
+  return crc32c(context_.zeros.bytes().first(block_size)) == o.meta.block_crc[block];
+}
+
+void Reads::take_lost_block(Read& r, Piece& piece) {
+  const Object& o = *r.object;
+  piece.crc_at = static_cast<std::uint32_t>(r.crcs.size());
+  r.crcs.push_back(o.meta.block_crc[piece.first]);
+  if (should_hold_zeros(o, piece.first)) {
+    piece.data = context_.zeros.part(0, block_size);
+    return;
+  }
+  r.status = Status::damaged;
+  if (r.purpose == Purpose::read_chunk)
+    r.chunk.damaged |= static_cast<std::uint16_t>(1u << (piece.first % blocks_per_chunk));
+  ++context_.counts.damaged_blocks;
+  context_.notice("object " + to_string(o.oid) + ": block " + std::to_string(piece.first) + " is lost");
 }
 
 void Reads::start(Read& r) {
@@ -117,12 +142,17 @@ void Reads::read_chunk(Object& o, std::uint64_t ticket, std::uint32_t chunk) {
 }
 
 bool Reads::fetch_edges(Object& o, std::span<const std::uint32_t> blocks) {
+  for (const auto b : blocks)
+    if (o.meta.is_allocated(b) && is_in_hole(o, b) && !should_hold_zeros(o, b)) {
+      o.edges.status = Status::damaged;
+      return true;
+    }
   Read* r = nullptr;
   for (const auto b : blocks) {
     bool known = false;
     for (const auto& edge : o.edges.blocks) known = known || edge.block == b;
     if (known) continue;
-    if (!o.meta.is_allocated(b)) {
+    if (!o.meta.is_allocated(b) || is_in_hole(o, b)) {
       o.edges.blocks.push_back({b, context_.zeros.part(0, block_size)});
       continue;
     }

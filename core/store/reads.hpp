@@ -20,7 +20,8 @@ class Reads {
   // Each answers by itself. The object exists.
   void read(Object& o, std::uint64_t ticket, std::uint32_t offset, std::uint32_t length);
   void read_chunk(Object& o, std::uint64_t ticket, std::uint32_t chunk);
-  // The old contents of these blocks into o.edges; false if they must be read first (then the object is busy).
+  // The old contents of these blocks into o.edges; false if they must be read first (then the object is busy). If they
+  // are known to be lost, o.edges.status says so.
   bool fetch_edges(Object& o, std::span<const std::uint32_t> blocks);
 
   struct Ended {
@@ -64,8 +65,11 @@ class Reads {
   };
 
   Read& begin(Object& o, Purpose purpose);
-  static void add_pieces(Read& r, std::uint32_t first, std::uint32_t count);
-  static Piece next_piece(Read& r, std::uint32_t first, std::uint32_t end);
+  void add_pieces(Read& r, std::uint32_t first, std::uint32_t count);
+  Piece next_piece(Read& r, std::uint32_t first, std::uint32_t end);
+  static bool is_in_hole(const Object& o, std::uint32_t block);
+  bool should_hold_zeros(const Object& o, std::uint32_t block) const;
+  void take_lost_block(Read& r, Piece& piece);
   void start(Read& r);
   void start_piece(Read& r, std::size_t index);
   void read_one_by_one(Read& r, std::uint32_t index);

@@ -98,5 +98,33 @@ TEST(StoreRepair, LostBlocksAreDamagedUntilTheyAreOverwrittenOrRepaired) {
   EXPECT_EQ(StoreBench::text(t.read(a, 2 * block, 2 * block)), data.part(2 * block, 2 * block).text());
 }
 
+// The file is punched where a block is lost. Nobody may read there meanwhile: the disk stops the test if somebody does.
+TEST(StoreRepair, ALostBlockIsNotReadWhileItsFileIsPunched) {
+  StoreBench t(small_journal());
+  t.write(a, {1, 1}, {}, 0, t.pattern(2 * block, 1));
+  t.checkpoint();
+  LostBlocks lost;
+  lost.mask = 0b01;
+  lost.crc[0] = 12345;
+  t.store->begin_sync(t.now, ++t.ticket, a, t.fx);
+  t.store->put_chunk(t.now, ++t.ticket, a, 0, {1, 2}, 0b10, t.pattern(block, 2), t.fx, lost);
+  t.store->end_sync(t.now, ++t.ticket, a, {1, 2}, {}, t.fx);
+  EXPECT_EQ(t.wait(t.ticket).status, Status::ok);
+  const auto before = t.store->stats().checkpoints;
+  t.store->checkpoint(t.now, t.fx);
+  t.collect();
+  std::vector<std::uint64_t> reads;
+  while (t.store->stats().checkpoints == before) {
+    t.store->read(t.now, ++t.ticket, a, 0, block, t.fx);
+    reads.push_back(t.ticket);
+    t.store->read_chunk(t.now, ++t.ticket, a, 0, t.fx);
+    reads.push_back(t.ticket);
+    t.collect();
+    ASSERT_TRUE(t.step());
+  }
+  EXPECT_GT(reads.size(), 6u);
+  for (const std::uint64_t ticket : reads) EXPECT_EQ(t.wait(ticket).status, Status::damaged);
+}
+
 }  // namespace
 }  // namespace sd
