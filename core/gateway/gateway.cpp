@@ -336,7 +336,10 @@ SweepProgress Gateway::sweep() const {
 }
 
 void Gateway::check_invariants() const {
-  for (const auto& [vid, volume] : volumes_) volume->check_invariants();
+  for (const auto& [vid, volume] : volumes_) {
+    const std::string broken = volume->check_state();
+    SD_ASSERT(broken.empty(), broken.c_str());
+  }
 }
 
 }  // namespace sd

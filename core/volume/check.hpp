@@ -1,4 +1,4 @@
-// What a check of a disk has found, and done about it; see volume_check.cpp. CheckAnswer is the answer to
+// What a check of a disk has found, and done about it; see disk_check.hpp. CheckAnswer is the answer to
 // IoRequest::Kind::check.
 #pragma once
 #include <cstdint>
