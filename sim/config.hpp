@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/base/time.hpp"
+#include "core/node/node.hpp"
 #include "sim/disk.hpp"
 #include "sim/network.hpp"
 
@@ -143,6 +144,7 @@ struct Config {
   std::uint64_t journal_bytes = 4u << 20, apply_bytes = 256u << 10, max_dirty_bytes = 1u << 20;
   std::uint32_t meta_cache = 64;
   std::uint32_t remembered_writes = 256;
+  NodeLimits limits;
   std::size_t send_ahead = 128u << 10;
   std::uint32_t drift_ppm = 0;
   std::uint32_t check_every = 4;  // steps of a node between two checks of its invariants

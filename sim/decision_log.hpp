@@ -41,6 +41,7 @@ enum class Site : std::uint8_t {
   resume,
   check,
   narrow,
+  sizes,
   count
 };
 

@@ -300,6 +300,16 @@ bool parse_regions(std::string_view text, std::vector<Region>& regions) {
   return true;
 }
 
+// Each bound of a table or queue is small in some seeds.
+void draw_limits(Decisions& d, Config& config) {
+  if (!d.chance(Site::sizes, 1, 3)) return;
+  NodeLimits::fields(config.limits, [&](std::string_view, auto& limit) {
+    const std::uint64_t small = 2u << d.choose(Site::sizes, 4);
+    if (d.chance(Site::sizes, 1, 2)) limit = static_cast<std::remove_reference_t<decltype(limit)>>(small);
+  });
+  config.limits.batch_records = std::max(config.limits.batch_records, 4u);
+}
+
 // Calls `field` with the key and the place of every field that is a number and has no rule of its own.
 template <typename F>
 void each_number(Config& config, F field) {
@@ -347,6 +357,7 @@ void each_number(Config& config, F field) {
   field("ns_per_kilobyte", config.network.path.ns_per_kilobyte);
   field("window", config.network.window);
   field("split_per_thousand", config.network.split_per_thousand);
+  NodeLimits::fields(config.limits, field);
 }
 
 std::uint32_t mix_of(const Config& config) {
@@ -401,6 +412,7 @@ Config draw_config(Decisions& d) {
   config.remembered_writes =
       d.chance(Site::limits, 1, 2) ? 256 : static_cast<std::uint32_t>(2 << d.choose(Site::limits, 3));
   draw_rare_commands(d, config);
+  draw_limits(d, config);
   return config;
 }
 
@@ -412,6 +424,7 @@ bool apply_override(Config& config, std::string_view word) {
   if (key == "faults") {
     config.break_plan = config.network.late_resume = config.checks = false;  // unless a later word says so
     config.send_ahead = Config{}.send_ahead;
+    config.limits = {};
     return parse_names(value, fault_names, config.faults);
   }
   if (key == "mix") {

@@ -42,6 +42,7 @@ NodeOptions options_of(const Config& config, MachineId id) {
   options.meta_cache = config.meta_cache;
   options.remembered_writes = config.remembered_writes;
   options.send_ahead = config.send_ahead;
+  options.limits = config.limits;
   options.max_streams = std::max(256u, 4 * config.nodes);
   options.scrub_rate = 64u << 20;
   options.scrub_every =

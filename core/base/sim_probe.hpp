@@ -12,6 +12,7 @@
   X(peering_waits_for_members, "the answers may lack acknowledged writes: others are waited for")                 \
   X(peering_patience_over, "members that restarted are believed: the others stayed away too long")                \
   X(peering_fails_waiting, "requests fail, since the members that are needed stay away")                          \
+  X(object_forgotten, "an owner forgets an idle object, since it knows too many")                                 \
   X(peering_pulls, "a member is behind and pulls")                                                                \
   X(peering_only_damaged, "every copy of the newest version is damaged or was unreadable")                        \
   X(pull_without_space, "a pull fails for want of space")                                                         \

@@ -18,8 +18,13 @@ bool counts_objects(IoRequest::Kind kind) { return kind == IoRequest::Kind::map 
 }  // namespace
 
 Gateway::Gateway(NodeId self, Incarnation incarnation, BufferPool& pool, const cluster::State& state,
-                 const cluster::Placement& placement)
-    : self_(self), pool_(pool), state_(state), placement_(placement), next_number_(starts_of(incarnation) << 40 | 1) {}
+                 const cluster::Placement& placement, const replication::Limits& limits)
+    : self_(self),
+      pool_(pool),
+      state_(state),
+      placement_(placement),
+      limits_(limits),
+      next_number_(starts_of(incarnation) << 40 | 1) {}
 
 void Gateway::submit(Time now, std::uint64_t ticket, IoRequest&& request, GatewayEffects& out) {
   Pending pending;
@@ -33,7 +38,7 @@ void Gateway::submit(Time now, std::uint64_t ticket, IoRequest&& request, Gatewa
 Volume& Gateway::volume(Time now, Vid vid, GatewayEffects& out) {
   auto& slot = volumes_[vid];
   if (!slot) {
-    slot = std::make_unique<Volume>(now, self_, vid, pool_, state_, placement_);
+    slot = std::make_unique<Volume>(now, self_, vid, pool_, state_, placement_, limits_);
     slot->set_serving(now, serving_, out.volume);
   }
   return *slot;

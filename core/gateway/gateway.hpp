@@ -25,7 +25,7 @@ struct GatewayEffects {
 class Gateway {
  public:
   Gateway(NodeId self, Incarnation incarnation, BufferPool& pool, const cluster::State& state,
-          const cluster::Placement& placement);
+          const cluster::Placement& placement, const replication::Limits& limits = {});
 
   // done: ok, io_error, no_space, not_found (no such disk), invalid (outside the disk), unavailable (gave up).
   void submit(Time now, std::uint64_t ticket, IoRequest&& request, GatewayEffects& out);
@@ -82,6 +82,7 @@ class Gateway {
   BufferPool& pool_;
   const cluster::State& state_;
   const cluster::Placement& placement_;
+  replication::Limits limits_;
   bool serving_ = false;
   std::map<Vid, std::unique_ptr<Volume>> volumes_;
   SlotTable<Pending> pending_;

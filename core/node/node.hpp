@@ -55,6 +55,27 @@ struct Effects {
   void clear();
 };
 
+// Bounds of tables and queues. The simulator draws them small: then what happens at a bound happens all the time.
+struct NodeLimits {
+  std::size_t known_objects = 16384;    // of each disk, at its owner
+  std::size_t writes_per_object = 256;  // under way
+  std::uint32_t batch_records = 256;    // of the journal, at least 4
+  std::uint32_t batches_in_flight = 2;
+  std::uint32_t disk_ops = 32;            // in flight, of one write-back
+  std::uint32_t dirty_objects = 4096;     // changed since the last checkpoint, at least 2
+  std::size_t snapshot_threshold = 1000;  // entries of the cluster's log
+
+  static void fields(auto& l, auto&& f) {
+    f("known_objects", l.known_objects);
+    f("writes_per_object", l.writes_per_object);
+    f("batch_records", l.batch_records);
+    f("batches_in_flight", l.batches_in_flight);
+    f("disk_ops", l.disk_ops);
+    f("dirty_objects", l.dirty_objects);
+    f("snapshot_threshold", l.snapshot_threshold);
+  }
+};
+
 struct NodeOptions {
   Endpoint address;  // advertised client endpoint; the peer port is one above
   // client endpoints of other nodes; empty: a node with an empty directory starts a cluster of its own
@@ -77,6 +98,7 @@ struct NodeOptions {
   std::size_t remembered_writes = peer::max_recent;  // to each object, by whose they were
   std::size_t meta_cache = 2048;                     // objects whose checksums stay in memory
   std::size_t max_streams = 4096;
+  NodeLimits limits;
   // bytes of bulk committed to a peer's connection; what is more urgent waits behind them
   std::size_t send_ahead = 128u << 10;
   std::uint32_t nbd_preferred_block = 4096;

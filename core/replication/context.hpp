@@ -59,14 +59,20 @@ class OpOwner {
   ~OpOwner() = default;
 };
 
+struct Limits {
+  std::size_t objects = 16384;          // remembered; beyond it idle ones are forgotten
+  std::size_t writes_per_object = 256;  // sent and not yet acknowledged; others wait
+};
+
 struct Context {
   Context(NodeId self_id, Vid disk, BufferPool& buffers, const cluster::State& s, const cluster::Placement& p,
-          OpOwner& o)
+          const Limits& bounds, OpOwner& o)
       : self(self_id),
         vid(disk),
         pool(buffers),
         state(s),
         placement(p),
+        limits(bounds),
         owner(o),
         zero_block(buffers.zeros(64u << 10)) {}
 
@@ -109,6 +115,7 @@ struct Context {
   BufferPool& pool;
   const cluster::State& state;
   const cluster::Placement& placement;
+  const Limits limits;
   OpOwner& owner;
   std::uint64_t generation = 0;
   Time generation_since = 0;

@@ -14,9 +14,7 @@ using member_set::take;
 
 namespace {
 
-// remembered; beyond it idle ones are forgotten and peered again when touched
-constexpr std::size_t max_objects = 16384;
-constexpr std::size_t max_writes_per_object = 256;
+constexpr std::size_t trimmed_at_once = 64;
 constexpr Time resend_interval = milliseconds(20);
 constexpr Time repeat_after = seconds(1);  // a write without an answer is sent again
 constexpr Time retry_after = milliseconds(200);
@@ -34,18 +32,17 @@ Object& ObjectLog::get(Oid oid) {
   if (!slot) {
     slot = std::make_unique<Object>();
     slot->oid = oid;
-    if (objects_.size() > max_objects) forget_some(oid);
   }
   return *slot;
 }
 
-void ObjectLog::forget_some(Oid but_not) {
-  std::size_t looked_at = 0;
-  for (auto at = objects_.begin(); at != objects_.end() && looked_at < 64; ++looked_at) {
-    if (at->first != but_not && at->second->forgettable())
-      at = objects_.erase(at);
-    else
-      ++at;
+void ObjectLog::trim() {
+  auto at = objects_.upper_bound(trimmed_to_);
+  for (std::size_t i = 0; i < trimmed_at_once && objects_.size() > context_.limits.objects; ++i) {
+    if (at == objects_.end()) at = objects_.begin();
+    trimmed_to_ = at->first;
+    SD_SOMETIMES(at->second->forgettable(), object_forgotten);
+    at = at->second->forgettable() ? objects_.erase(at) : std::next(at);
   }
 }
 
@@ -89,7 +86,7 @@ void ObjectLog::pump_ready(Object& object) {
         start_read(object, id);
       continue;
     }
-    if (object.writes.size() >= max_writes_per_object) return;
+    if (object.writes.size() >= context_.limits.writes_per_object) return;
     object.waiting.pop_front();
     if (answered_without_members(object, id, op) || refused_for_space(object, id, op)) continue;
     start_write(object, id);
@@ -543,6 +540,8 @@ std::string ObjectLog::check_state() const {
       if (!op || op->object != object.get()) return "what waits is an operation of its object";
       if (!op->waiting_for.empty()) return "what waits has been sent to nobody";
     }
+    if (object->writes.size() > context_.limits.writes_per_object)
+      return "only so many writes of an object are under way";
     Version last;
     for (const std::uint64_t id : object->writes) {
       const Op* op = context_.ops.find(id);

@@ -78,9 +78,11 @@ class ObjectLog {
   explicit ObjectLog(Context& context) : context_(context) {}
 
   Object* find(Oid oid);
-  // Makes one that is unpeered, if there is none. May forget others that are idle: no reference to another object may
-  // be held across this.
+  // Makes one that is unpeered, if there is none. It stays until trim() or the next generation.
   Object& get(Oid oid);
+  // Forgets some that are idle, if there are too many; they are peered again when touched. Between inputs only: whoever
+  // handles one holds references.
+  void trim();
   // An object whose entry was set just now: it never was, so nobody has to be asked for it.
   void begin(Oid oid);
   // An operation of kind read, write or zero; it is finished through the context's owner.
@@ -113,7 +115,6 @@ class ObjectLog {
   using Request = peer::ObjectRequest;
   using Reply = peer::ObjectReply;
 
-  void forget_some(Oid but_not);
   void pump(Object& object);
   void pump_ready(Object& object);
   void pump_reads(Object& object);
@@ -144,6 +145,7 @@ class ObjectLog {
 
   Context& context_;
   std::map<Oid, std::unique_ptr<Object>> objects_;
+  Oid trimmed_to_;  // the last one that trim() looked at
   Time next_retry_ = never;
 };
 

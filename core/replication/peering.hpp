@@ -4,9 +4,10 @@
 //
 // Born when the members are asked, dead when the object is ready or when the attempt is given up; the next one is a new
 // object. The members of every epoch that may still matter are asked for their version, which also fences older
-// generations. The verdict (verdict.hpp) says which copy wins; the acting members that lack it pull it; and the decision
-// is written down, as a version of this generation, unless every member that could ever object has agreed: one that was
-// away may hold a history of its own with a version above the winner's, which must not win later over what was seen.
+// generations. The verdict (verdict.hpp) says which copy wins; the acting members that lack it pull it; and the
+// decision is written down, as a version of this generation, unless every member that could ever object has agreed: one
+// that was away may hold a history of its own with a version above the winner's, which must not win later over what was
+// seen.
 //
 // A member that has no room to be made equal keeps nobody from reading: once it has marked what it has as no copy, the
 // others are as good as all, until the next attempt succeeds. Only reads: what is acknowledged is held by all acting

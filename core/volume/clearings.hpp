@@ -23,8 +23,8 @@ class Clearings {
   // True if the clearing of op.cause.entry is done.
   bool on_reply(std::uint64_t id, replication::Op& op, NodeId from, const peer::ObjectReply& reply);
   void send(std::uint64_t id, replication::Op& op);
-  // A new generation: others may hold it, and some that were asked may be gone. All that were under way are stopped, and
-  // have to be started anew.
+  // A new generation: others may hold it, and some that were asked may be gone. All that were under way are stopped,
+  // and have to be started anew.
   std::vector<std::uint32_t> stop_all();
   void clear() { clearings_.clear(); }
 

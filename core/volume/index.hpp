@@ -1,8 +1,8 @@
-// The index of a disk at its owner: which of its objects exist. Reads and writes the blocks of which object_map.hpp keeps
-// what is known.
+// The index of a disk at its owner: which of its objects exist. Reads and writes the blocks of which object_map.hpp
+// keeps what is known.
 //
-// An entry is written on all members, and written before the first write of its object is sent: whoever takes over finds
-// whatever may have been seen.
+// An entry is written on all members, and written before the first write of its object is sent: whoever takes over
+// finds whatever may have been seen.
 #pragma once
 #include "core/replication/object_log.hpp"
 #include "core/volume/clearings.hpp"

@@ -23,8 +23,8 @@ constexpr Time repeat_slow_after = seconds(3);  // ... one that may take long
 }  // namespace
 
 Volume::Volume(Time now, NodeId self, Vid vid, BufferPool& pool, const cluster::State& state,
-               const cluster::Placement& placement)
-    : context_(self, vid, pool, state, placement, *this),
+               const cluster::Placement& placement, const replication::Limits& limits)
+    : context_(self, vid, pool, state, placement, limits, *this),
       objects_(context_),
       index_(context_, objects_, *this),
       flushes_(context_),
@@ -47,6 +47,7 @@ void Volume::enter(Time now, VolumeEffects& out, F&& work) {
   context_.notices = &out.notices;
   done_ = &out.done;
   work();
+  objects_.trim();
   next_tick_ = std::min(next_tick_, objects_.take_next_retry());
 }
 

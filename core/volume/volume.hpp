@@ -16,6 +16,8 @@
 #include <string>
 #include <vector>
 
+#include "core/cluster/placement.hpp"
+#include "core/peer/message.hpp"
 #include "core/replication/object_log.hpp"
 #include "core/volume/disk_check.hpp"
 #include "core/volume/flushes.hpp"
@@ -37,7 +39,7 @@ class Volume final : private replication::OpOwner, private volume_detail::Index:
  public:
   // state and placement are the node's, kept up to date by it; the volume must be told of each change by on_state.
   Volume(Time now, NodeId self, Vid vid, BufferPool& pool, const cluster::State& state,
-         const cluster::Placement& placement);
+         const cluster::Placement& placement, const replication::Limits& limits = {});
 
   // The request must lie inside the disk. Zero lengths are answered at once.
   void submit(Time now, std::uint64_t ticket, IoRequest&& request, VolumeEffects& out);
