@@ -147,7 +147,7 @@ struct Config {
   NodeLimits limits;
   std::size_t send_ahead = 128u << 10;
   std::uint32_t drift_ppm = 0;
-  std::uint32_t check_every = 4;  // steps of a node between two checks of its invariants
+  std::uint32_t check_every = 1;  // steps of a node between two checks of its invariants
   std::vector<Time> starts;       // of each node, after the beginning; nodes beyond these start at once
 };
 

@@ -252,4 +252,17 @@ void Collector::on_reply(Time now, NodeId from, peer::ObjectReply&& reply, Reque
   advance(now, out);
 }
 
+std::string Collector::check_state() const {
+  if (running_ && next_ > waiting_.size()) return "the collector looks at what it has found only";
+  if (candidates_.size() > max_candidates) return "only so many candidates are looked at";
+  if (!running_ && !candidates_.empty()) return "outside of a pass nothing is a candidate";
+  for (const auto& [id, candidate] : candidates_) {
+    if (!owns(id)) return "a candidate's request is known by its number";
+    if (candidate.step != Candidate::Step::look && candidate.why == Why::elsewhere &&
+        candidate.info.version == Version{})
+      return "what is verified was found here";
+  }
+  return {};
+}
+
 }  // namespace sd

@@ -50,6 +50,8 @@ class Collector {
            done_index_ == state_.epochs.back().log_index;
   }
   const CollectorStats& stats() const { return stats_; }
+  // Names an invariant that does not hold; empty if all do.
+  std::string check_state() const;
 
  private:
   // Low half of the ids of its requests; no slot of any table has this number.

@@ -340,11 +340,21 @@ SweepProgress Gateway::sweep() const {
   return sum;
 }
 
-void Gateway::check_invariants() const {
-  for (const auto& [vid, volume] : volumes_) {
-    const std::string broken = volume->check_state();
-    SD_ASSERT(broken.empty(), broken.c_str());
+std::string Gateway::check_state() const {
+  for (const auto& [vid, volume] : volumes_)
+    if (std::string broken = volume->check_state(); !broken.empty()) return broken;
+  if (waiting_.size() + forwarded_.size() > pending_.size()) return "a request is in one place";
+  for (const std::uint64_t id : waiting_) {
+    const Pending* pending = pending_.find(id);
+    if (!pending || pending->where != Pending::Where::waiting) return "what waits is a request that waits";
   }
+  for (const auto& [number, id] : forwarded_) {
+    const Pending* pending = pending_.find(id);
+    if (!pending || pending->where != Pending::Where::forwarded || pending->number != number)
+      return "what was forwarded is a request under that number";
+    if (number >= next_number_) return "a number is given out before it is used";
+  }
+  return {};
 }
 
 }  // namespace sd

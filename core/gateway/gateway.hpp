@@ -50,7 +50,8 @@ class Gateway {
 
   std::size_t under_way() const { return pending_.size(); }
   std::size_t volumes() const { return volumes_.size(); }
-  void check_invariants() const;
+  // Names an invariant that does not hold; empty if all do.
+  std::string check_state() const;
 
  private:
   struct Pending {

@@ -55,9 +55,7 @@ void Replica::admit(NodeId from, Request&& request, bool member) {
   switch (request.op) {
     case Request::Op::pull:
     case Request::Op::repair: start_copying(from, std::move(request)); return;
-    case Request::Op::lost:
-      context_.jobs.erase(context_.jobs.insert(member_detail::Ignored{}));
-      return;  // for an owner, not for a member
+    case Request::Op::lost: return;  // for an owner, not for a member
     default: server_.start(from, std::move(request), context_.copying.contains(request.oid)); return;
   }
 }

@@ -27,7 +27,6 @@ void Server::start(NodeId from, Request&& request, bool copying) {
   if (changes(request) && (refused(request) || waits_for_first(from, request))) return;
   if (changes(request) || op == Op::read) context_.throttle.on_foreground(context_.now);
   if (op == Op::collect && copying) {
-    context_.jobs.erase(context_.jobs.insert(Ignored{}));
     context_.answer(from, context_.reply_to(request, Status::busy, std::nullopt));
     return;
   }

@@ -5,13 +5,26 @@
 #include "core/base/assert.hpp"
 #include "core/node/node_impl.hpp"
 #include "core/raft/raft_invariants.hpp"
+#include "core/store/store_invariants.hpp"
 
 namespace sd {
 
 // What the machines were like after the step before, as far as a change is judged by it.
 struct NodeInvariants::Past {
   std::optional<raft::Observation> raft;
+  std::optional<StoreObservation> store;
+
+  void store_seen(const Node::Impl& n);
 };
+
+void NodeInvariants::Past::store_seen(const Node::Impl& n) {
+  const StoreObservation seen = observe(*n.store);
+  if (store) {
+    const std::string broken = check_change(*store, seen);
+    SD_ASSERT(broken.empty(), broken.c_str());
+  }
+  store = seen;
+}
 
 NodeInvariants::NodeInvariants() : past_(std::make_unique<Past>()) {}
 NodeInvariants::~NodeInvariants() = default;
@@ -31,7 +44,10 @@ void NodeInvariants::check(const Node& node) {
   past_->raft = seen;
   SD_ASSERT(!n.leadership || n.leads(), "a leadership ends with its term");
   SD_ASSERT(n.addresses.size() <= limits::max_members, "only so many addresses are remembered");
-  n.gateway->check_invariants();
+  past_->store_seen(n);
+  for (const std::string& broken :
+       {check_state(*n.store), n.replica->check_state(), n.gateway->check_state(), n.collector->check_state()})
+    SD_ASSERT(broken.empty(), broken.c_str());
   n.service.check_invariants();
 }
 

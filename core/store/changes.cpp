@@ -187,4 +187,13 @@ void Changes::applied(Object& o) {
   o.frozen.removed = o.frozen.in_round = false;
 }
 
+std::string Changes::check_state(std::uint64_t most) const {
+  if (current_bytes_ > bytes_) return "what no round has taken is part of what is in memory";
+  if (bytes_ > most) return "only so much that is not in files is in memory";
+  for (const auto* list : {&unapplied_, &dirty_})
+    if (!list->empty() && !(list == &dirty_ ? list->back()->dirty : list->back()->in_unapplied))
+      return "an object knows that it has changed";
+  return {};
+}
+
 }  // namespace sd::store_detail

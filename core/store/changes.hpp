@@ -42,6 +42,8 @@ class Changes {
   void list(std::vector<Object*>& checkpoint, std::uint64_t journal_id, std::uint64_t through);
   // The frozen overlay is in the object's file.
   void applied(Object& o);
+  // Names an invariant that does not hold; empty if all do. `most`: bytes that may be in memory.
+  std::string check_state(std::uint64_t most) const;
 
  private:
   void note(Object& o, const journal::Record& record, std::uint64_t sequence);

@@ -190,4 +190,22 @@ void JournalWriter::drop_waiting(Status update, Status other) {
   flush_waiters_.clear();
 }
 
+std::string JournalWriter::check_state() const {
+  const StoreOptions& options = context_.options;
+  if (durable_ > completed_ || completed_ >= next_sequence_) return "what is durable is in the journal, in order";
+  if (tail_ > head_ || used() > super_.capacity) return "the journal holds no more than it has room for";
+  if (tail_sequence_ > next_sequence_) return "the journal's tail is not behind its end";
+  if (flight_.size() > options.max_batches_in_flight) return "only so many batches are in flight";
+  std::uint64_t expected = completed_;
+  for (const Flight& b : flight_)
+    if (b.sequence != ++expected) return "batches in flight are a run that follows what is in the journal";
+  if (expected + 1 != next_sequence_) return "the pending batch follows those in flight";
+  if (pending_.records.size() > options.max_batch_records) return "a batch holds only so many records";
+  if (pending_.records.empty() && !pending_acks_.empty()) return "nobody waits for a batch of nothing";
+  if (sync_in_flight_ && sync_covers_ > completed_) return "a sync covers what is in the journal only";
+  for (const FlushWaiter& waiter : flush_waiters_)
+    if (waiter.target <= durable_ || waiter.target > completed_) return "who waits for a flush waits for its sync";
+  return {};
+}
+
 }  // namespace sd::store_detail

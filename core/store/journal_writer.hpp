@@ -79,6 +79,9 @@ class JournalWriter {
   void drop_flight(Status update, Status other);
   void drop_waiting(Status update, Status other);
 
+  // Names an invariant that does not hold; empty if all do.
+  std::string check_state() const;
+
  private:
   struct Ack {
     std::uint64_t ticket;

@@ -101,4 +101,15 @@ void ObjectCache::lru_remove(Object& o) {
   --idle_;
 }
 
+std::string ObjectCache::check_state() const {
+  if (idle_ > context_.options.meta_cache) return "only so many idle objects stay in memory";
+  if (context_.counts.loaded_objects + spare_.size() != objects_.size()) return "an object is in use or spare";
+  if (context_.counts.loaded_objects > entries_.size()) return "every object in memory has an entry";
+  if ((idle_ == 0) != (oldest_ == nullptr) || (oldest_ == nullptr) != (newest_ == nullptr))
+    return "idle objects are in line";
+  for (const Object* o : {oldest_, newest_})
+    if (o && (!o->lru.in || !o->idle() || !o->exists)) return "only idle objects may be forgotten";
+  return {};
+}
+
 }  // namespace sd::store_detail

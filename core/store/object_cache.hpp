@@ -29,6 +29,8 @@ class ObjectCache {
   bool on_load(Object& o, DiskDone&& done, bool replaying);
   // May forget the object: the last thing that is done with one.
   void settle(Object& o);
+  // Names an invariant that does not hold; empty if all do.
+  std::string check_state() const;
 
  private:
   Object& allocate();

@@ -46,14 +46,10 @@ void Operations::submit(Op&& op) {
       return;
     }
   }
-  const bool full = queued_ >= context_.options.max_queued_ops;
-  if (full && o.loaded && o.queue.empty() && !o.queue.busy) {
+  const bool begun = result == Executed::waiting && o.loaded && o.queue.empty();
+  if (queued_ >= context_.options.max_queued_ops && !begun) {
     context_.finish(op.ticket, Status::busy);
     cache_.settle(o);
-    return;
-  }
-  if (full && !o.queue.empty()) {
-    context_.finish(op.ticket, Status::busy);
     return;
   }
   ++queued_;
@@ -109,6 +105,16 @@ void Operations::drop(Status update, Status other) {
   }
   blocked_.clear();
   queued_ = 0;
+}
+
+std::string Operations::check_state() const {
+  // One more for each object that had begun with what it now queues.
+  if (queued_ > context_.options.max_queued_ops + context_.counts.loaded_objects) return "only so many calls wait";
+  if (queued_ == 0 && !blocked_.empty()) return "an object waits for room with a call that does";
+  if (blocked_.size() > context_.counts.loaded_objects) return "an object waits for room once";
+  if (!blocked_.empty() && (!blocked_.front()->queue.blocked || blocked_.front()->queue.empty()))
+    return "who waits for room has something to do";
+  return {};
 }
 
 // --- checks

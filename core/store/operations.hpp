@@ -36,6 +36,8 @@ class Operations {
   std::uint32_t queued() const { return queued_; }
   // Answers everything that waits: updates with `update`, the rest with `other`.
   void drop(Status update, Status other);
+  // Names an invariant that does not hold; empty if all do.
+  std::string check_state() const;
 
  private:
   Executed execute(Object& o, Op& op);

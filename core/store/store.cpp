@@ -11,6 +11,7 @@
 #include "core/base/codec.hpp"
 #include "core/store/opening.hpp"
 #include "core/store/operations.hpp"
+#include "core/store/store_invariants.hpp"
 
 namespace sd {
 
@@ -94,6 +95,7 @@ struct Store::Impl {
 
   Context context;
   State state = State::fresh;
+  std::uint64_t opened = 0;
   std::unique_ptr<Parts> parts;
   std::optional<Opening> opening;
 };
@@ -104,6 +106,7 @@ void Store::Impl::begin_open(std::uint64_t limit) {
   parts = std::make_unique<Parts>(context);
   context.counts.loaded_objects = 0;
   state = State::opening;
+  ++opened;
   opening.emplace(context, parts->cache, parts->journal, parts->changes, parts->write_back, earlier, limit);
   opening->start();
 }
@@ -425,6 +428,31 @@ StoreStats Store::stats() const {
   s.queued_ops = parts.operations.queued();
   s.disk_in_flight = impl_->context.disk_in_flight;
   return s;
+}
+
+// --- invariants
+
+StoreObservation observe(const Store& store) {
+  const Store::Impl& impl = *store.impl_;
+  const auto& journal = impl.parts->journal;
+  return {store.failed(),         impl.opened, journal.completed(), journal.durable(), journal.next_sequence(),
+          journal.tail_sequence()};
+}
+
+std::string check_state(const Store& store) {
+  const Store::Impl& impl = *store.impl_;
+  if (impl.state == Store::Impl::State::fresh || store.failed()) return {};
+  const Parts& parts = *impl.parts;
+  // Replay begins a round when it has gone beyond the bound, by a batch.
+  const std::uint64_t most = std::max(impl.context.options.max_dirty_bytes, impl.context.options.max_batch_bytes) +
+                             parts.journal.super().capacity;
+  if (impl.state == Store::Impl::State::opening) return parts.changes.check_state(most);
+  std::string broken = parts.changes.check_state(most);
+  if (broken.empty()) broken = parts.journal.check_state();
+  if (broken.empty()) broken = parts.write_back.check_state();
+  if (broken.empty()) broken = parts.cache.check_state();
+  if (broken.empty()) broken = parts.operations.check_state();
+  return broken;
 }
 
 }  // namespace sd

@@ -144,6 +144,8 @@ struct StoreStats {
   std::uint64_t unreadable = 0;  // reads of object files that the disk failed
 };
 
+struct StoreObservation;
+
 class Store {
  public:
   // `random_seed` must be another one at each start: it makes this incarnation's batches different from those of
@@ -228,6 +230,8 @@ class Store {
   StoreStats stats() const;
 
  private:
+  friend StoreObservation observe(const Store& store);
+  friend std::string check_state(const Store& store);
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

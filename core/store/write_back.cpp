@@ -233,4 +233,18 @@ void WriteBack::retry() {
   if (checkpoint_) checkpoint_->retry();
 }
 
+std::string WriteBack::check_state() const {
+  if (!round_) return checkpoint_ ? "a checkpoint belongs to a round" : "";
+  const Round& round = *round_;
+  if (round.with_checkpoint != checkpoint_.has_value()) return "a round ends with the checkpoint that it began with";
+  if (round.point.through >= journal_.next_sequence()) return "a round begins between batches";
+  if (round.applying && round.point.through > journal_.durable()) return "only what is durable is applied";
+  if (round.left > round.objects.size() || round.objects.size() - round.left > round.cursor)
+    return "what is applied was begun";
+  if (round.retry.size() > round.left) return "what is tried again is not applied yet";
+  for (const Object* o : round.retry)
+    if (!o->frozen.in_round || o->frozen.ops > 0) return "what is tried again waits for space";
+  return {};
+}
+
 }  // namespace sd::store_detail

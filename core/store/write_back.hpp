@@ -47,6 +47,8 @@ class WriteBack {
   void on_apply(Object& o, const DiskDone& done);
   void on_remove_files(Object& o, Status status);
   void on_job(std::uint32_t index, const DiskDone& done);
+  // Names an invariant that does not hold; empty if all do.
+  std::string check_state() const;
 
  private:
   struct Wants {
