@@ -143,7 +143,7 @@ struct Config {
   std::uint32_t grace_ms = 0;  // how long a node that is down keeps its share of the data
   std::uint64_t journal_bytes = 4u << 20, apply_bytes = 256u << 10, max_dirty_bytes = 1u << 20;
   std::uint32_t meta_cache = 64;
-  std::uint32_t remembered_writes = 256;
+  std::uint32_t remembered_writes = max_recent;
   NodeLimits limits;
   std::size_t send_ahead = 128u << 10;
   std::uint32_t drift_ppm = 0;

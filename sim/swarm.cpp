@@ -409,8 +409,8 @@ Config draw_config(Decisions& d) {
   draw_checks(d, config);
   draw_narrow(d, config);
   for (std::uint32_t i = 0; i < config.nodes; ++i) config.starts.push_back(d.choose(Site::config, milliseconds(500)));
-  config.remembered_writes =
-      d.chance(Site::limits, 1, 2) ? 256 : static_cast<std::uint32_t>(2 << d.choose(Site::limits, 3));
+  config.remembered_writes = d.chance(Site::limits, 1, 2) ? std::uint32_t{max_recent}
+                                                          : static_cast<std::uint32_t>(2 << d.choose(Site::limits, 3));
   draw_rare_commands(d, config);
   draw_limits(d, config);
   return config;

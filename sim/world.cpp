@@ -40,7 +40,7 @@ NodeOptions options_of(const Config& config, MachineId id) {
   options.max_dirty_bytes = config.max_dirty_bytes;
   options.reserve_bytes = 1u << 20;
   options.meta_cache = config.meta_cache;
-  options.remembered_writes = config.remembered_writes;
+  options.remembered_writes = std::min<std::size_t>(config.remembered_writes, max_recent);
   options.send_ahead = config.send_ahead;
   options.limits = config.limits;
   options.max_streams = std::max(256u, 4 * config.nodes);

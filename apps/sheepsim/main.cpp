@@ -218,7 +218,7 @@ constexpr SimBug of_scenarios[] = {
 // These take hundreds of seeds or more: --common leaves them out.
 constexpr SimBug rare_bugs[] = {SimBug::apply_before_sync,  SimBug::repair_unchecked,  SimBug::raft_learner_counts,
                                 SimBug::repeat_writes,      SimBug::remove_one_by_one, SimBug::old_disk_joins,
-                                SimBug::place_under_replay, SimBug::adopt_unwritten};
+                                SimBug::place_under_replay, SimBug::adopt_unwritten,   SimBug::forget_origins};
 
 int try_bug(std::uint64_t first, std::uint64_t last, const BatchOptions& options, const SimBugInfo& bug) {
   if (try_script(bug)) return 0;

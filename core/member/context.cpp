@@ -6,16 +6,12 @@
 
 namespace sd::member_detail {
 
-Context::Context(NodeId self_id, BufferPool& buffers, Store& objects, const cluster::State& s, std::size_t remembered,
-                 std::size_t remembered_objects)
-    : self(self_id), pool(buffers), store(objects), state(s), writes(remembered, remembered_objects) {}
+Context::Context(NodeId self_id, BufferPool& buffers, Store& objects, const cluster::State& s)
+    : self(self_id), pool(buffers), store(objects), state(s) {}
 
 Context::~Context() = default;
 
-void Context::forget(Oid oid) {
-  writes.remove(oid);
-  store.remove(now, jobs.insert(Ignored{}), oid, out->store);
-}
+void Context::forget(Oid oid) { store.remove(now, jobs.insert(Ignored{}), oid, out->store); }
 
 void Context::look(const Look& look, Oid oid) { store.read_chunk(now, jobs.insert(look), oid, look.chunk, out->store); }
 

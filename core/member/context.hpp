@@ -13,7 +13,6 @@
 #include "core/base/time.hpp"
 #include "core/cluster/state.hpp"
 #include "core/member/throttle.hpp"
-#include "core/member/write_memory.hpp"
 #include "core/peer/message.hpp"
 #include "core/store/store.hpp"
 
@@ -68,8 +67,7 @@ struct Served {
 using Job = std::variant<Ignored, Look, Served, std::unique_ptr<Copying>>;
 
 struct Context {
-  Context(NodeId self_id, BufferPool& buffers, Store& objects, const cluster::State& s, std::size_t remembered,
-          std::size_t remembered_objects);
+  Context(NodeId self_id, BufferPool& buffers, Store& objects, const cluster::State& s);
   ~Context();
 
   // Whether this is the object of a deleted disk that had the same number.
@@ -112,7 +110,6 @@ struct Context {
   Store& store;
   const cluster::State& state;
   bool full = false;  // this member is short of space
-  WriteMemory writes;
   Throttle throttle;
   ReplicaStats stats;
   std::set<Oid> unreadable;  // with blocks that no member had, as they were last read from end to end

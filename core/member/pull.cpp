@@ -82,7 +82,6 @@ Next Pull::on_marked(Status status) {
 
 Next Pull::on_ended(const StoreDone& done) {
   if (done.status == Status::ok) {
-    if (recent_ != peer::RecentWrites{}) context_.writes.replace(request_.oid, std::move(recent_));
     ++context_.stats.pulled_objects;
   } else {
     context_.store.give_up_sync(request_.oid);
@@ -197,10 +196,10 @@ std::uint32_t Pull::fetching() const {
 }
 
 Next Pull::more() {
+  throttled_ = false;
   // A newer generation ends this pull: its owner decides anew what this member should hold.
   if (context_.state.generation(request_.vid) != request_.generation) fail(Status::busy);
   if (failure_ != Status::ok) return storing_ == 0 ? failed() : Next{};
-  throttled_ = false;
   for (auto& place : asked_) {
     if (place != 0 || chunks_left_ == 0) continue;
     if (request_.background &&
@@ -222,7 +221,8 @@ Next Pull::more() {
   }
   if (fetching() > 0 || storing_ > 0 || chunks_left_ != 0 || !search_.idle()) return {};
   step_ = Step::ending;
-  context_.store.end_sync(context_.now, id_, request_.oid, request_.version, base_, context_.out->store);
+  context_.store.end_sync(context_.now, id_, request_.oid, request_.version, base_, context_.out->store,
+                          std::move(recent_));
   return {};
 }
 

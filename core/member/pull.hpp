@@ -50,7 +50,7 @@ class Pull final : public Copying {
   std::uint64_t chunks_left_ = 0;             // yet to ask for
   std::uint64_t asked_[chunks_at_once] = {};  // chunk + 1 of each fetch under way, by place
   Version base_;
-  peer::RecentWrites recent_;
+  RecentWrites recent_;
   bool with_delta_ = false;  // what is held already is worth a look
   DeltaChunks held_;         // of chunks asked for
 };

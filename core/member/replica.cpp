@@ -19,13 +19,12 @@ namespace {
 
 constexpr std::size_t max_parked = 4096;
 constexpr std::size_t max_parked_bytes = 64u << 20;
-constexpr std::size_t max_recent_objects = 16384;
 constexpr Time tick_interval = milliseconds(100);
 
 }  // namespace
 
-Replica::Replica(NodeId self, BufferPool& pool, Store& store, const cluster::State& state, std::size_t remembered)
-    : context_(self, pool, store, state, remembered, max_recent_objects), server_(context_) {}
+Replica::Replica(NodeId self, BufferPool& pool, Store& store, const cluster::State& state)
+    : context_(self, pool, store, state), server_(context_) {}
 
 void Replica::enter(Time now, ReplicaEffects& out) {
   context_.now = now;

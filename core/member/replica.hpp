@@ -29,9 +29,7 @@ class Replica {
  public:
   static constexpr std::uint64_t own_request_bit = member_detail::own_request_bit;
 
-  // `remembered`: of how many writes to an object it is remembered whose they were, at most peer::max_recent.
-  Replica(NodeId self, BufferPool& pool, Store& store, const cluster::State& state,
-          std::size_t remembered = peer::max_recent);
+  Replica(NodeId self, BufferPool& pool, Store& store, const cluster::State& state);
 
   // `member`: this node is up in the cluster state, in this incarnation.
   void on_request(Time now, NodeId from, peer::ObjectRequest&& request, bool member, ReplicaEffects& out);

@@ -92,7 +92,6 @@ void Server::begin(std::uint64_t id, Served& served) {
     case Op::fetch: store.read_chunk(now, id, r.oid, r.offset / limits::chunk_size, out); return;
     case Op::collect:
     case Op::remove:
-      context_.writes.remove(r.oid);
       context_.unreadable.erase(r.oid);
       store.remove(now, id, r.oid, out, r.op == Op::collect ? std::optional(r.version) : std::nullopt);
       return;
@@ -109,13 +108,13 @@ void Server::write(std::uint64_t id, Served& served) {
   served.step = r.fua ? Step::then_flush : Step::done;
   if (r.op == Request::Op::zero) {
     const std::uint32_t length = SD_BUG(trim_keeps_data) ? 0 : r.length;
-    context_.store.zero(context_.now, id, r.oid, r.version, r.previous, r.offset, length, out);
+    context_.store.zero(context_.now, id, r.oid, r.version, r.previous, r.offset, length, out, r.origin);
     return;
   }
   SD_ASSERT(r.payload.size() <= 1, "a write carries one slice");
   Slice data = r.payload.empty() ? Slice{} : std::move(r.payload.front());
   r.payload.clear();
-  context_.store.write(context_.now, id, r.oid, r.version, r.previous, r.offset, std::move(data), out);
+  context_.store.write(context_.now, id, r.oid, r.version, r.previous, r.offset, std::move(data), out, r.origin);
 }
 
 bool Server::on_store(std::uint64_t id, Served& served, StoreDone&& done) {
@@ -183,8 +182,7 @@ void Server::answer(Served& served, Status status, const StoreDone& done) {
   const Request& r = served.request;
   Reply reply = context_.reply_to(r, status, done.info);
   reply.chunks = done.chunks;
-  if (status == Status::ok && changes(r)) context_.writes.remember(r.oid, r.origin);
-  if (status == Status::ok && (r.op == Op::query || r.op == Op::fetch_info)) reply.recent = context_.writes.of(r.oid);
+  if (status == Status::ok && (r.op == Op::query || r.op == Op::fetch_info)) reply.recent = done.recent;
   if (status == Status::ok || (r.op == Op::fetch && status == Status::damaged)) {
     reply.payload.assign(done.data.begin(), done.data.end());
     if (r.op == Op::fetch) answer_fetch(r, done, reply);

@@ -44,6 +44,7 @@ StoreOptions store_options(const NodeOptions& options) {
   s.max_dirty_bytes = options.max_dirty_bytes;
   s.meta_cache = static_cast<std::uint32_t>(options.meta_cache);
   s.reserve_bytes = options.reserve_bytes / 4;  // the owner stops at the whole of it; see Replica::set_full
+  s.remembered_writes = options.remembered_writes;
   s.max_batch_records = options.limits.batch_records;
   s.max_batches_in_flight = options.limits.batches_in_flight;
   s.max_apply_ops = options.limits.disk_ops;
@@ -172,7 +173,7 @@ void Node::Impl::open_machines(Time now, Effects& fx) {
   raft = std::make_unique<raft::Raft>(r, pool, rng.next());
   store = std::make_unique<Store>(store_options(options), pool, rng.next());
   if (space_total > 0) store->set_space(space_free, space_total);  // told before there was a store
-  replica = std::make_unique<Replica>(id, pool, *store, cluster_state, options.remembered_writes);
+  replica = std::make_unique<Replica>(id, pool, *store, cluster_state);
   gateway =
       std::make_unique<Gateway>(id, own_incarnation, pool, cluster_state, placement,
                                 replication::Limits{options.limits.known_objects, options.limits.writes_per_object});

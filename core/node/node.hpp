@@ -57,9 +57,9 @@ struct Effects {
 
 // Bounds of tables and queues. The simulator draws them small: then what happens at a bound happens all the time.
 struct NodeLimits {
-  std::size_t known_objects = 16384;    // of each disk, at its owner
-  std::size_t writes_per_object = 256;  // under way
-  std::uint32_t batch_records = 256;    // of the journal, at least 4
+  std::size_t known_objects = 16384;           // of each disk, at its owner
+  std::size_t writes_per_object = max_recent;  // under way; more could not be remembered
+  std::uint32_t batch_records = 256;           // of the journal, at least 4
   std::uint32_t batches_in_flight = 2;
   std::uint32_t disk_ops = 32;            // in flight, of one write-back
   std::uint32_t dirty_objects = 4096;     // changed since the last checkpoint, at least 2
@@ -92,11 +92,11 @@ struct NodeOptions {
   Time raft_heartbeat = milliseconds(100);
   Time election_timeout_min = milliseconds(500), election_timeout_max = milliseconds(1000);
   std::uint64_t journal_bytes = 256u << 20;
-  std::uint64_t apply_bytes = 32u << 20;             // unapplied journal data that starts a write-back
-  std::uint64_t max_dirty_bytes = 96u << 20;         // bound of memory held by unapplied writes
-  std::uint64_t reserve_bytes = 64u << 20;           // free space below which writes that allocate are refused
-  std::size_t remembered_writes = peer::max_recent;  // to each object, by whose they were
-  std::size_t meta_cache = 2048;                     // objects whose checksums stay in memory
+  std::uint64_t apply_bytes = 32u << 20;       // unapplied journal data that starts a write-back
+  std::uint64_t max_dirty_bytes = 96u << 20;   // bound of memory held by unapplied writes
+  std::uint64_t reserve_bytes = 64u << 20;     // free space below which writes that allocate are refused
+  std::size_t remembered_writes = max_recent;  // to each object, by whose they were
+  std::size_t meta_cache = 2048;               // objects whose checksums stay in memory
   std::size_t max_streams = 4096;
   NodeLimits limits;
   // bytes of bulk committed to a peer's connection; what is more urgent waits behind them

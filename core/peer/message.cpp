@@ -263,24 +263,6 @@ Payload* mutable_payload(Message& message) { return const_cast<Payload*>(payload
 
 }  // namespace
 
-void forget(std::vector<Origin>& forgotten, const Origin& origin) {
-  const auto at = std::ranges::find(forgotten, origin.gateway, &Origin::gateway);
-  if (at != forgotten.end())
-    at->number = std::max(at->number, origin.number);
-  else if (may_be_forgotten(forgotten, origin))
-    return;
-  else if (forgotten.size() < max_forgotten)
-    forgotten.push_back(origin);
-  else
-    forgotten.assign(1, Origin{});
-}
-
-bool may_be_forgotten(const std::vector<Origin>& forgotten, const Origin& origin) {
-  return origin.gateway != 0 && std::ranges::any_of(forgotten, [&](const Origin& o) {
-           return o.gateway == 0 || (o.gateway == origin.gateway && origin.number <= o.number);
-         });
-}
-
 const Payload* payload_of(const Message& message) {
   return std::visit(
       []<typename M>(const M& m) -> const Payload* {

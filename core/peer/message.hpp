@@ -23,6 +23,7 @@
 #include "core/base/ids.hpp"
 #include "core/base/limits.hpp"
 #include "core/base/payload.hpp"
+#include "core/base/recent_writes.hpp"
 #include "core/base/status.hpp"
 #include "core/base/time.hpp"
 
@@ -93,21 +94,6 @@ struct Propose {
 
 inline constexpr std::size_t max_helpers = 32;
 inline constexpr std::size_t max_have = 2 * limits::blocks_per_chunk;
-// What a member remembers of the writes to one object, by whose they were: so that an owner does not carry one out
-// again that an earlier owner had carried out.
-inline constexpr std::size_t max_recent = 256;  // as many as an owner has under way on one object
-inline constexpr std::size_t max_forgotten = 64;
-struct RecentWrites {
-  std::vector<Origin> last;  // oldest first, at most max_recent
-  // for each gateway the highest number that `last` once held, at most max_forgotten; {0, 0}: any number of any
-  std::vector<Origin> forgotten;
-  friend bool operator==(const RecentWrites&, const RecentWrites&) = default;
-};
-// Afterwards `forgotten` says that this write, and any of that gateway before it, may have been carried out.
-void forget(std::vector<Origin>& forgotten, const Origin& origin);
-// Whether it is among them.
-bool may_be_forgotten(const std::vector<Origin>& forgotten, const Origin& origin);
-
 // An owner's (or a re-synchronising member's) request about one object, and its answer. `generation` fences: see
 // cluster::State.
 struct ObjectRequest {

@@ -60,8 +60,8 @@ class OpOwner {
 };
 
 struct Limits {
-  std::size_t objects = 16384;          // remembered; beyond it idle ones are forgotten
-  std::size_t writes_per_object = 256;  // sent and not yet acknowledged; others wait
+  std::size_t objects = 16384;                 // remembered; beyond it idle ones are forgotten
+  std::size_t writes_per_object = max_recent;  // sent and not yet acknowledged; others wait
 };
 
 struct Context {

@@ -41,8 +41,13 @@ void ObjectLog::trim() {
   for (std::size_t i = 0; i < trimmed_at_once && objects_.size() > context_.limits.objects; ++i) {
     if (at == objects_.end()) at = objects_.begin();
     trimmed_to_ = at->first;
-    SD_SOMETIMES(at->second->forgettable(), object_forgotten);
-    at = at->second->forgettable() ? objects_.erase(at) : std::next(at);
+    const Object& object = *at->second;
+    SD_SOMETIMES(object.forgettable(), object_forgotten);
+    if (!object.forgettable()) {
+      ++at;
+      continue;
+    }
+    at = objects_.erase(at);
   }
 }
 
@@ -123,7 +128,7 @@ bool ObjectLog::answered_without_members(Object& object, std::uint64_t id, const
     context_.finish(id, Status::ok);
     return true;
   }
-  if (peer::may_be_forgotten(object.forgotten, op.origin)) {
+  if (may_be_forgotten(object.forgotten, op.origin)) {
     // So late that nobody can say whether it was. An error leaves that open, as it is; carrying it out could undo what
     // was written since.
     context_.notice("object " + to_string(object.oid) +

@@ -70,7 +70,7 @@ void Peering::take_known(std::vector<Origin>& known, std::vector<Origin>& forgot
     // others may hold writes that were discarded
     if (answer.reply.incomplete || answer.reply.version != winner_) continue;
     known.insert(known.end(), answer.reply.recent.last.begin(), answer.reply.recent.last.end());
-    for (const Origin& origin : answer.reply.recent.forgotten) peer::forget(forgotten, origin);
+    for (const Origin& origin : answer.reply.recent.forgotten) sd::forget(forgotten, origin);
   }
   std::ranges::sort(known);
   known.erase(std::ranges::unique(known).begin(), known.end());

@@ -90,6 +90,7 @@ void Changes::absorb(Object& o, const journal::Record& record, std::uint64_t seq
   switch (record.kind) {
     case Kind::write: absorb_write(o, record, crcs, slices); break;
     case Kind::zero:
+      o.meta.recent.remember(record.origin, context_.options.remembered_writes);
       set_version(o, record);
       drop_blocks(o, record.first, record.count);
       o.meta.touch_chunks(record.first, record.count, record.version);
@@ -105,6 +106,7 @@ void Changes::absorb(Object& o, const journal::Record& record, std::uint64_t seq
 
 void Changes::absorb_write(Object& o, const journal::Record& record, std::span<const std::uint32_t> crcs,
                            std::span<const Slice> slices) {
+  o.meta.recent.remember(record.origin, context_.options.remembered_writes);
   set_version(o, record);
   std::uint32_t at = 0;
   for (const Slice& slice : slices) {

@@ -12,10 +12,10 @@ namespace sd::journal {
 
 namespace {
 
-constexpr std::uint64_t super_magic = 0x3152505553534453ull;  // "SDSSUPR1"
+constexpr std::uint64_t super_magic = 0x3252505553534453ull;  // "SDSSUPR2"
 constexpr std::uint64_t batch_magic = 0x31484354414253ull << 8 | 0x44;
 constexpr std::size_t fixed_bytes = 8 + 4 + 4 * 4 + 6 * 8 + 4;
-constexpr std::size_t record_bytes = 4 * 2 + 4 + 4 + 8 + 2 * 16;
+constexpr std::size_t record_bytes = 4 * 2 + 4 + 4 + 8 + 3 * 16;
 constexpr std::size_t crc_offset = 8;
 constexpr std::size_t super_content = 8 + 4 + 4 + 6 * 8;
 static_assert(super_content <= limits::sector_size, "a superblock is written as a whole or not at all");
@@ -130,6 +130,8 @@ Slice encode_header(Header& header, const Batch& batch, BufferPool& pool, std::u
     w.u64(r.oid.value);
     put(w, r.version);
     put(w, r.prev);
+    w.u64(r.origin.gateway);
+    w.u64(r.origin.number);
   }
   for (const auto crc : batch.crcs) w.u32(crc);
   Slice out = pool.allocate(header.header_bytes);
@@ -186,6 +188,8 @@ bool decode_header(std::span<const std::byte> bytes, const Header& header, Batch
     record.oid.value = r.u64();
     get(r, record.version);
     get(r, record.prev);
+    record.origin.gateway = r.u64();
+    record.origin.number = r.u64();
     if (r.failed() || record.crc_count > header.crc_count - crc_at || !shape_is_sane(record)) return false;
     crc_at += record.crc_count;
     batch.records.push_back(record);

@@ -62,6 +62,7 @@ struct Record {
   Oid oid;
   Version version;
   Version prev;                 // write, zero, begin_sync: the object's version before
+  Origin origin;                // write, zero: whose it is
   std::uint32_t crc_at = 0;     // index in the batch's list of block checksums
   std::uint32_t crc_count = 0;  // the record's payload blocks
 

@@ -103,22 +103,36 @@ void JournalWriter::acknowledge_batches() {
   while (!flight_.empty() && flight_.front().complete) {
     Flight& b = flight_.front();
     completed_ = b.sequence;
-    for (const Ack& ack : b.acks) context_.finish(ack.ticket, Status::ok, ack.info);
+    for (Ack& ack : b.acks) answer(std::move(ack));
     b.acks.clear();
     spare_acks_.push_back(std::move(b.acks));
     flight_.pop_front();
   }
 }
 
-void JournalWriter::acknowledge(std::uint64_t sequence, std::uint64_t ticket, const ObjectInfo& info, bool update) {
+void JournalWriter::answer(Ack&& ack) {
+  context_.finish(ack.ticket, Status::ok, ack.info);
+  if (ack.recent) context_.fx->done.back().recent = std::move(*ack.recent);
+}
+
+void JournalWriter::wait(std::uint64_t sequence, Ack&& ack) {
   if (sequence <= completed_) {
-    context_.finish(ticket, Status::ok, info);
+    answer(std::move(ack));
   } else if (sequence == next_sequence_) {
-    pending_acks_.push_back({ticket, info, update});
+    pending_acks_.push_back(std::move(ack));
   } else {
     for (Flight& b : flight_)
-      if (b.sequence == sequence) b.acks.push_back({ticket, info, update});
+      if (b.sequence == sequence) b.acks.push_back(std::move(ack));
   }
+}
+
+void JournalWriter::acknowledge(std::uint64_t sequence, std::uint64_t ticket, const ObjectInfo& info) {
+  wait(sequence, {ticket, info, std::nullopt});
+}
+
+void JournalWriter::tell(std::uint64_t sequence, std::uint64_t ticket, const ObjectInfo& info,
+                         const RecentWrites& recent) {
+  wait(sequence, {ticket, info, recent});
 }
 
 void JournalWriter::flush(std::uint64_t ticket) {
@@ -178,12 +192,12 @@ void JournalWriter::move_tail(const JournalPoint& tail) {
 
 void JournalWriter::drop_flight(Status update, Status other) {
   for (const Flight& b : flight_)
-    for (const Ack& ack : b.acks) context_.finish(ack.ticket, ack.update ? update : other);
+    for (const Ack& ack : b.acks) context_.finish(ack.ticket, ack.recent ? other : update);
   flight_.clear();
 }
 
 void JournalWriter::drop_waiting(Status update, Status other) {
-  for (const Ack& ack : pending_acks_) context_.finish(ack.ticket, ack.update ? update : other);
+  for (const Ack& ack : pending_acks_) context_.finish(ack.ticket, ack.recent ? other : update);
   for (const FlushWaiter& waiter : flush_waiters_) context_.finish(waiter.ticket, other);
   pending_.clear();
   pending_acks_.clear();

@@ -9,6 +9,7 @@
 // One object for each incarnation of the store's memory.
 #pragma once
 #include <deque>
+#include <optional>
 #include <vector>
 
 #include "core/store/context.hpp"
@@ -61,8 +62,10 @@ class JournalWriter {
   // Whatever is not ok has been told to nobody yet.
   Status on_batch(std::uint64_t sequence, Status status);
 
-  // Answers as soon as this batch is in the journal.
-  void acknowledge(std::uint64_t sequence, std::uint64_t ticket, const ObjectInfo& info, bool update);
+  // Answers an update as soon as this batch is in the journal ...
+  void acknowledge(std::uint64_t sequence, std::uint64_t ticket, const ObjectInfo& info);
+  // ... and a query.
+  void tell(std::uint64_t sequence, std::uint64_t ticket, const ObjectInfo& info, const RecentWrites& recent);
   // Answers as soon as all that is acknowledged now is durable.
   void flush(std::uint64_t ticket);
   // Begins to make durable what is acknowledged.
@@ -86,7 +89,7 @@ class JournalWriter {
   struct Ack {
     std::uint64_t ticket;
     ObjectInfo info;
-    bool update;  // not a query
+    std::optional<RecentWrites> recent;  // of a query; all others are updates
   };
   struct Flight {
     std::uint64_t sequence = 0;
@@ -102,6 +105,8 @@ class JournalWriter {
   std::uint64_t place(std::uint64_t position, std::uint64_t bytes) const;
   bool fits(std::uint64_t bytes) const { return place(head_, bytes) + bytes - tail_ <= super_.capacity; }
   void acknowledge_batches();
+  void answer(Ack&& ack);
+  void wait(std::uint64_t sequence, Ack&& ack);
 
   Context& context_;
   journal::Super super_;

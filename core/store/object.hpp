@@ -41,6 +41,8 @@ struct Op {
   Slice data;
   std::uint16_t lost = 0;  // put_chunk ...
   Slice lost_crcs{};       // ... one block, see journal::Kind::lose
+  Origin origin{};         // write, zero
+  RecentWrites recent{};   // end_sync
 
   bool changes() const {
     return kind == OpKind::write || kind == OpKind::zero || kind == OpKind::remove || kind == OpKind::begin_sync ||

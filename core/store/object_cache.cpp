@@ -1,6 +1,7 @@
 #include "core/store/object_cache.hpp"
 
 #include "core/base/assert.hpp"
+#include "core/base/sim_bug.hpp"
 
 namespace sd::store_detail {
 
@@ -45,6 +46,7 @@ bool ObjectCache::on_load(Object& o, DiskDone&& done, bool replaying) {
   if (done.status == Status::ok || done.status == Status::not_found) {
     const auto slot = decode_meta_file(done.data.bytes(), o.oid, o.meta);
     o.exists = true;
+    if (SD_BUG(forget_origins)) o.meta.recent = {};
     o.slots = {slot.value_or(MetaSlot{}), slot.has_value(), replaying};
     // A slot torn by a crash belongs to an object that replay has already brought up to date; elsewhere it is damage.
     if (!slot || (slot->other_lost && !replaying)) {

@@ -11,14 +11,15 @@ namespace sd {
 
 namespace {
 
-constexpr std::uint64_t slot_magic = 0x31544f4c534d4453ull;  // "SDMSLOT1"
+constexpr std::uint64_t slot_magic = 0x32544f4c534d4453ull;  // "SDMSLOT2"
 constexpr std::uint8_t flag_incomplete = 1;
 constexpr std::uint8_t flag_torn = 2;
 constexpr std::uint8_t flag_lossy = 4;
 constexpr std::size_t crc_offset = 8;  // after the magic; covers all that follows it
 
 constexpr std::size_t encoded_bytes = 8 + 4 + 4 + 4 * 8 + 2 * 16 + limits::blocks_per_object / 8 +
-                                      limits::blocks_per_object * 4 + limits::chunks_per_object * 16;
+                                      limits::blocks_per_object * 4 + limits::chunks_per_object * 16 + 2 * 2 +
+                                      (max_recent + max_forgotten) * 16;
 static_assert(encoded_bytes <= meta_slot_bytes);
 
 // The bits of [first, first + count) that lie in word w.
@@ -27,6 +28,24 @@ std::uint64_t mask_in_word(std::uint32_t w, std::uint32_t first, std::uint32_t e
   const std::uint32_t high = end < w * 64 + 64 ? end - w * 64 : 64;
   const std::uint64_t below_high = high == 64 ? ~0ull : (1ull << high) - 1;
   return below_high & ~((1ull << low) - 1);
+}
+
+void put_origins(Writer& w, const std::vector<Origin>& origins) {
+  w.u16(static_cast<std::uint16_t>(origins.size()));
+  for (const Origin& origin : origins) {
+    w.u64(origin.gateway);
+    w.u64(origin.number);
+  }
+}
+
+void get_origins(Reader& r, std::vector<Origin>& origins, std::size_t most) {
+  origins.clear();
+  const std::size_t count = r.u16();
+  if (count > most) r.fail();
+  for (std::size_t i = 0; i < count && !r.failed(); ++i) {
+    const auto gateway = r.u64();
+    origins.push_back({gateway, r.u64()});
+  }
 }
 
 }  // namespace
@@ -88,6 +107,8 @@ void encode_meta_slot(Oid oid, const MetaSlot& slot, const ObjectMeta& meta,
   for (const auto word : meta.allocated) w.u64(word);
   for (const auto crc : meta.block_crc) w.u32(crc);
   for (const auto& v : meta.chunk_version) put(w, v);
+  put_origins(w, meta.recent.last);
+  put_origins(w, meta.recent.forgotten);
   std::memcpy(out.data(), text.data(), text.size());
   std::memset(out.data() + text.size(), 0, out.size() - text.size());
   const std::uint32_t crc = crc32c(out.subspan(crc_offset + 4));
@@ -116,6 +137,8 @@ std::optional<MetaSlot> decode_meta_slot(std::span<const std::byte> bytes, Oid o
   for (auto& word : meta.allocated) word = r.u64();
   for (auto& crc : meta.block_crc) crc = r.u32();
   for (auto& v : meta.chunk_version) get(r, v);
+  get_origins(r, meta.recent.last, max_recent);
+  get_origins(r, meta.recent.forgotten, max_forgotten);
   if (r.failed()) return {};
   return slot;
 }

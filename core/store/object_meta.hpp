@@ -11,6 +11,7 @@
 
 #include "core/base/ids.hpp"
 #include "core/base/limits.hpp"
+#include "core/base/recent_writes.hpp"
 
 namespace sd {
 
@@ -25,6 +26,7 @@ struct ObjectMeta {
   // CRC-32C; means something for allocated blocks only
   std::array<std::uint32_t, limits::blocks_per_object> block_crc{};
   std::array<Version, limits::chunks_per_object> chunk_version{};  // of the last change of each chunk
+  RecentWrites recent;                                             // whose writes it contains
 
   bool is_allocated(std::uint32_t block) const { return (allocated[block / 64] >> (block % 64) & 1) != 0; }
   bool any_allocated(std::uint32_t first, std::uint32_t count) const;

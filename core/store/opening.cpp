@@ -293,6 +293,7 @@ void Opening::replay_record(const journal::Record& record, const Slice& data) {
   changes_.absorb(o, record, sequence, std::span(found_.batch.crcs).subspan(record.crc_at, record.crc_count),
                   {&data, data.empty() ? 0u : 1u});
   if (o.lost_changes) o.meta.torn = o.meta.incomplete = true;
+  if (SD_BUG(forget_origins)) o.meta.recent = {};
 }
 
 // Each change names the version that it was made to, and chunks are put into incomplete objects only. Anything else

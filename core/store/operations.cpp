@@ -21,6 +21,7 @@ journal::Record record_of(journal::Kind kind, const Op& op) {
   record.oid = op.oid;
   record.version = op.version;
   record.prev = op.prev;
+  record.origin = op.origin;
   return record;
 }
 
@@ -129,8 +130,8 @@ Executed Operations::refuse_for_edges(Object& o, const Op& op) {
 }
 
 // As soon as the object's last record is in the journal.
-Executed Operations::acknowledge(const Object& o, const Op& op, bool update) {
-  journal_.acknowledge(o.last_sequence, op.ticket, info_of(o), update);
+Executed Operations::acknowledge(const Object& o, const Op& op) {
+  journal_.acknowledge(o.last_sequence, op.ticket, info_of(o));
   return Executed::done;
 }
 
@@ -172,7 +173,13 @@ Executed Operations::execute(Object& o, Op& op) {
       // Who asks takes what is told for as good as acknowledged, and what is flushed next for durable: it has to be in
       // the journal.
       SD_SOMETIMES(o.last_sequence > journal_.completed(), query_waits_for_journal);
-      return SD_BUG(tell_unwritten) ? refuse(o, op, Status::ok) : acknowledge(o, op, false);
+      if (SD_BUG(tell_unwritten)) {
+        context_.finish(op.ticket, Status::ok, info_of(o));
+        context_.fx->done.back().recent = o.meta.recent;
+      } else {
+        journal_.tell(o.last_sequence, op.ticket, info_of(o), o.meta.recent);
+      }
+      return Executed::done;
     case OpKind::map:
       context_.finish(op.ticket, Status::ok, info_of(o));
       context_.fx->done.back().bitmap.assign(o.meta.allocated.begin(), o.meta.allocated.end());
@@ -194,6 +201,7 @@ void Operations::answer_chunks_since(const Object& o, const Op& op) {
   context_.finish(op.ticket, Status::ok, info_of(o));
   for (std::uint32_t c = 0; c < limits::chunks_per_object; ++c)
     if (o.meta.chunk_version[c] > op.version) context_.fx->done.back().chunks |= 1ull << c;
+  context_.fx->done.back().recent = o.meta.recent;
 }
 
 Executed Operations::execute_read(Object& o, const Op& op) {
@@ -372,7 +380,7 @@ Executed Operations::execute_end_sync(Object& o, Op& op) {
   record.kind = journal::Kind::end_sync;
   record.oid = op.oid;
   record.version = op.version;
-  const Slice meta = placer_.completed_meta(o, op.version, op.prev);
+  const Slice meta = placer_.completed_meta(o, op.version, op.prev, op.recent);
   emit(o, record, {&meta, 1u});
   o.placing.forget();
   o.being_copied = false;

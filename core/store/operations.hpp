@@ -55,7 +55,7 @@ class Operations {
   Executed execute_repair(Object& o, Op& op);
   Executed refuse(const Object& o, const Op& op, Status status);
   Executed refuse_for_edges(Object& o, const Op& op);
-  Executed acknowledge(const Object& o, const Op& op, bool update = true);
+  Executed acknowledge(const Object& o, const Op& op);
   bool admit(const Object& o, std::size_t records, std::size_t blocks);
   bool refuse_for_space(const Object& o, std::uint32_t first, std::uint32_t count) const;
   void park(Object& o);

@@ -110,13 +110,14 @@ bool Placer::on_place(Object& o, Status status) {
   return true;
 }
 
-Slice Placer::completed_meta(const Object& o, Version version, Version base) const {
+Slice Placer::completed_meta(const Object& o, Version version, Version base, const RecentWrites& recent) const {
   ObjectMeta meta = o.meta;
   for (std::uint32_t c = 0; c < limits::chunks_per_object; ++c)
     if ((o.placing.chunks >> c & 1) != 0) meta.take_chunk(c, *o.placing.meta);
   meta.incomplete = meta.torn = false;
   meta.version = version;
   meta.base = base;
+  meta.recent = recent;
   Slice out = context_.pool.allocate(meta_slot_bytes);
   encode_meta_slot(o.oid, {}, meta, std::span<std::byte, meta_slot_bytes>(out.mutable_data(), meta_slot_bytes));
   return out;

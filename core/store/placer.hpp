@@ -24,7 +24,7 @@ class Placer {
   // True when all that was placed is durable; false if the object is busy with that.
   bool sync(Object& o);
   // The metadata slot of the object as it is once it is complete.
-  Slice completed_meta(const Object& o, Version version, Version base) const;
+  Slice completed_meta(const Object& o, Version version, Version base, const RecentWrites& recent) const;
   // True if the object is not busy any more.
   bool on_place(Object& o, Status status);
 

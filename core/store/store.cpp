@@ -221,6 +221,8 @@ Store::Store(StoreOptions options, BufferPool& pool, std::uint64_t seed) {
   SD_ASSERT(options.max_batches_in_flight > 0 && options.max_apply_ops > 0 && options.max_dirty_objects > 1 &&
                 options.max_batch_records >= 4,
             "the store's bounds leave room for work");
+  SD_ASSERT(options.remembered_writes > 0 && options.remembered_writes <= max_recent,
+            "a metadata slot has room for what is remembered");
   impl_ = std::make_unique<Impl>(options, pool, seed);
 }
 Store::~Store() = default;
@@ -243,7 +245,7 @@ void Store::flush_batch(Time now, StoreEffects& effects) {
 }
 
 void Store::write(Time now, std::uint64_t ticket, Oid oid, Version version, Version prev, std::uint32_t offset,
-                  Slice data, StoreEffects& effects) {
+                  Slice data, StoreEffects& effects, Origin origin) {
   impl_->enter(now, effects, [&] {
     const std::uint64_t length = data.size();
     const std::uint64_t blocks =
@@ -252,18 +254,28 @@ void Store::write(Time now, std::uint64_t ticket, Oid oid, Version version, Vers
       impl_->context.finish(ticket, Status::invalid);
       return;
     }
-    impl_->submit({OpKind::write, ticket, oid, version, prev, length == 0 ? 0 : offset,
-                   static_cast<std::uint32_t>(length), 0, std::move(data)});
+    impl_->submit({OpKind::write,
+                   ticket,
+                   oid,
+                   version,
+                   prev,
+                   length == 0 ? 0 : offset,
+                   static_cast<std::uint32_t>(length),
+                   0,
+                   std::move(data),
+                   0,
+                   {},
+                   origin});
   });
 }
 
 void Store::zero(Time now, std::uint64_t ticket, Oid oid, Version version, Version prev, std::uint32_t offset,
-                 std::uint32_t length, StoreEffects& effects) {
+                 std::uint32_t length, StoreEffects& effects, Origin origin) {
   impl_->enter(now, effects, [&] {
     if (!in_object(offset, length))
       impl_->context.finish(ticket, Status::invalid);
     else
-      impl_->submit({OpKind::zero, ticket, oid, version, prev, offset, length, 0, {}});
+      impl_->submit({OpKind::zero, ticket, oid, version, prev, offset, length, 0, {}, 0, {}, origin});
   });
 }
 
@@ -358,8 +370,11 @@ void Store::repair(Time now, std::uint64_t ticket, Oid oid, std::uint32_t block,
   });
 }
 
-void Store::end_sync(Time now, std::uint64_t ticket, Oid oid, Version version, Version base, StoreEffects& effects) {
-  impl_->enter(now, effects, [&] { impl_->submit({OpKind::end_sync, ticket, oid, version, base, 0, 0, 0, {}}); });
+void Store::end_sync(Time now, std::uint64_t ticket, Oid oid, Version version, Version base, StoreEffects& effects,
+                     RecentWrites recent) {
+  impl_->enter(now, effects, [&] {
+    impl_->submit({OpKind::end_sync, ticket, oid, version, base, 0, 0, 0, {}, 0, {}, {}, std::move(recent)});
+  });
 }
 
 void Store::give_up_sync(Oid oid) {

@@ -49,6 +49,7 @@
 
 #include "core/base/ids.hpp"
 #include "core/base/limits.hpp"
+#include "core/base/recent_writes.hpp"
 #include "core/base/slice.hpp"
 #include "core/base/status.hpp"
 #include "core/base/time.hpp"
@@ -68,12 +69,13 @@ struct StoreOptions {
   std::uint64_t max_batch_bytes = 8u << 20;   // payload of one batch; never more than a quarter of the journal
   std::uint32_t max_batch_records = 256;
   std::uint32_t max_batches_in_flight = 2;
-  std::uint32_t max_apply_ops = 32;        // disk operations of one apply or checkpoint in flight
-  Time checkpoint_delay = seconds(5);      // after the first change since the last checkpoint
-  std::uint32_t max_dirty_objects = 4096;  // changed since the last checkpoint; half of it starts one
-  std::uint32_t meta_cache = 2048;         // unchanged objects whose metadata stays in memory (5.5 KB each)
-  std::uint32_t max_queued_ops = 16384;    // waiting operations; beyond it Status::busy
-  std::uint64_t reserve_bytes = 0;         // writes that need new blocks are refused while less than this is free
+  std::uint32_t max_apply_ops = 32;            // disk operations of one apply or checkpoint in flight
+  Time checkpoint_delay = seconds(5);          // after the first change since the last checkpoint
+  std::uint32_t max_dirty_objects = 4096;      // changed since the last checkpoint; half of it starts one
+  std::uint32_t meta_cache = 2048;             // unchanged objects whose metadata stays in memory (5.5 KB each)
+  std::size_t remembered_writes = max_recent;  // to each object, by whose they were; at most max_recent
+  std::uint32_t max_queued_ops = 16384;        // waiting operations; beyond it Status::busy
+  std::uint64_t reserve_bytes = 0;             // writes that need new blocks are refused while less than this is free
   // write the whole journal at creation, so that it can hardly run out of space later
   bool preallocate_journal = true;
 };
@@ -110,6 +112,7 @@ struct StoreDone {
   std::uint16_t damaged_blocks = 0;
   std::vector<std::uint32_t> damaged_crcs;  // ... and the checksums that those should have, in order
   std::vector<std::uint64_t> bitmap;        // map: 16 words; bit b % 64 of word b / 64 = block b is allocated
+  RecentWrites recent;                      // query, chunks_since
 };
 
 // Blocks of a chunk whose contents nobody has any more. Reads of them answer damaged, until they are overwritten whole
@@ -177,11 +180,12 @@ class Store {
   //  busy, io_error, unavailable
   // An empty range changes the version only. Any byte range will do; multiples of 4096 are quick: such data is never
   // copied.
+  // `origin`: whose write it is; remembered with the object.
   void write(Time now, std::uint64_t ticket, Oid oid, Version version, Version prev, std::uint32_t offset, Slice data,
-             StoreEffects& effects);
+             StoreEffects& effects, Origin origin = {});
   // Makes a range read as zeros; whole blocks give their space back.
   void zero(Time now, std::uint64_t ticket, Oid oid, Version version, Version prev, std::uint32_t offset,
-            std::uint32_t length, StoreEffects& effects);
+            std::uint32_t length, StoreEffects& effects, Origin origin = {});
   // Forgets the object; ok if there is none. With `only`: behind, and nothing happens, if its version is another one.
   void remove(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects, std::optional<Version> only = {});
   // ok: all that was acknowledged before this call survives a loss of power.
@@ -210,7 +214,9 @@ class Store {
   // besides those.
   void put_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chunk, Version version, std::uint16_t allocated,
                  Slice data, StoreEffects& effects, LostBlocks lost = {});
-  void end_sync(Time now, std::uint64_t ticket, Oid oid, Version version, Version base, StoreEffects& effects);
+  // `recent`: whose writes the copy contains, as the source said.
+  void end_sync(Time now, std::uint64_t ticket, Oid oid, Version version, Version base, StoreEffects& effects,
+                RecentWrites recent = {});
   // The copying ends here; the object stays incomplete. Not while one of these calls is under way.
   void give_up_sync(Oid oid);
   // Also works on incomplete objects. not_found, invalid, io_error; damaged: some blocks are, the answer holds the

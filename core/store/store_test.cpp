@@ -444,6 +444,40 @@ TEST(Store, ABatchThatWasNotTakenNeverBecomesWholeLater) {
   EXPECT_NE(left, old_header);
 }
 
+// An owner that asks after a crash has to know whose writes the data contain, however they came here.
+TEST(Store, WhoseWritesItHoldsIsKnownAfterACrash) {
+  for (const bool checkpointed : {false, true})
+    for (const bool power : {false, true}) {
+      StoreOptions options = small_journal();
+      options.remembered_writes = 2;
+      StoreBench t(options);
+      for (std::uint64_t i = 1; i <= 3; ++i) {
+        t.store->write(t.now, ++t.ticket, a, {1, i}, {i == 1 ? 0u : 1u, i - 1}, 0, t.pattern(block, i), t.fx, {7, i});
+        EXPECT_EQ(t.wait(t.ticket).status, Status::ok);
+      }
+      t.store->zero(t.now, ++t.ticket, a, {1, 4}, {1, 3}, 10, 5000, t.fx, {8, 1});
+      EXPECT_EQ(t.wait(t.ticket).status, Status::ok);
+      const RecentWrites held{{{7, 3}, {8, 1}}, {{7, 2}}};
+      EXPECT_EQ(t.query(a).recent, held);
+      if (checkpointed) t.checkpoint();
+      EXPECT_EQ(t.flush().status, Status::ok);
+      t.restart(power);
+      EXPECT_EQ(t.query(a).recent, held) << checkpointed << power;
+      // A copy is worth what its source remembers.
+      t.store->begin_sync(t.now, ++t.ticket, a, t.fx);
+      t.store->end_sync(t.now, ++t.ticket, a, {2, 9}, {1, 4}, t.fx, {{{9, 9}}, {{7, 3}}});
+      EXPECT_EQ(t.wait(t.ticket).status, Status::ok);
+      EXPECT_EQ(t.flush().status, Status::ok);
+      t.restart(power);
+      EXPECT_EQ(t.query(a).recent, (RecentWrites{{{9, 9}}, {{7, 3}}}));
+      t.store->remove(t.now, ++t.ticket, a, t.fx);
+      t.wait(t.ticket);
+      t.store->write(t.now, ++t.ticket, a, {3, 1}, {}, 0, t.pattern(block, 5), t.fx, {5, 5});
+      t.wait(t.ticket);
+      EXPECT_EQ(t.query(a).recent, (RecentWrites{{{5, 5}}, {}}));
+    }
+}
+
 TEST(Store, QueuesAndMemoryAreBounded) {
   StoreOptions o = small_journal();
   o.max_dirty_bytes = 16 * block;
