@@ -32,6 +32,7 @@ Object& ObjectLog::get(Oid oid) {
   if (!slot) {
     slot = std::make_unique<Object>();
     slot->oid = oid;
+    slot->round = forgotten_round_;
   }
   return *slot;
 }
@@ -47,6 +48,7 @@ void ObjectLog::trim() {
       ++at;
       continue;
     }
+    forgotten_round_ = std::max(forgotten_round_, object.round);
     at = objects_.erase(at);
   }
 }
@@ -495,6 +497,7 @@ void ObjectLog::on_generation() {
     op.failures.tried.clear();
     put_back(id, op);
   }
+  forgotten_round_ = 0;
   std::vector<Object*> busy;
   for (auto at = objects_.begin(); at != objects_.end();) {
     Object& object = *at->second;

@@ -146,6 +146,9 @@ class ObjectLog {
   Context& context_;
   std::map<Oid, std::unique_ptr<Object>> objects_;
   Oid trimmed_to_;  // the last one that trim() looked at
+  // The newest round of an object that was forgotten in this generation: members refuse writes of earlier rounds, so
+  // one that is met again begins there.
+  std::uint32_t forgotten_round_ = 0;
   Time next_retry_ = never;
 };
 

@@ -90,5 +90,13 @@ TEST_F(ObjectLogTest, IdleObjectsAreForgottenWhenThereAreTooMany) {
   EXPECT_EQ(left, 2u);
 }
 
+// Members have promised to refuse writes of earlier rounds: an object that is met again may not fall back behind them.
+TEST_F(ObjectLogTest, AnObjectThatIsMetAgainKeepsItsRound) {
+  for (std::uint32_t i = 0; i < 5; ++i) ready_object(i).round = i == 1 ? 3 : 0;
+  log.trim();
+  ASSERT_EQ(log.find(Oid::data(1, 1)), nullptr);
+  EXPECT_EQ(log.get(Oid::data(1, 1)).round, 3u);
+}
+
 }  // namespace
 }  // namespace sd::replication
