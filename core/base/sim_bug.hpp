@@ -40,6 +40,7 @@
   X(believe_old_reads, "an owner does not ask whether the copy that answers a read is as new as it must be")          \
   X(lost_copy_untold, "a member keeps to itself that it lost an object's metadata")                                   \
   X(forget_origins, "a member that starts again has forgotten whose writes it holds")                                 \
+  X(deny_before_log, "a node that has yet to read its log says that a disk does not exist")                           \
   X(forget_silently, "a write that comes late is carried out though nobody remembers if it was before")               \
   X(collect_unread,                                                                                                   \
     "a member removes a copy that belongs elsewhere although what was lost of it there has not been looked for here") \

@@ -23,6 +23,7 @@
   X(write_sent_again, "a write under way was lost with its generation, and is sent again")                        \
   X(repeated_write_known, "a forwarded write was carried out by an earlier owner")                                \
   X(forward_repeated, "a forwarded request arrives twice")                                                        \
+  X(forward_before_log, "a node that has just started is asked for a disk that it does not know yet")             \
   X(forward_behind_end, "an owner is asked for what lies behind the end of the disk that it knows")               \
   X(index_page_shared, "two first writes of one object wait for one index entry")                                 \
   X(orphan_cleared, "an object begins anew, and members give up one of its name that no index named")             \

@@ -49,7 +49,10 @@ void Gateway::route(Time now, std::uint64_t id, GatewayEffects& out) {
   const IoRequest& r = p.request;
   const auto* vdi = state_.find(r.vid);
   if (!vdi || vdi->deleting) {
-    finish(now, id, Status::not_found, {}, out);
+    // A gateway that sends a request on knows the disk. This node may have started a moment ago, and have yet to learn
+    // what its log says: the gateway asks again, and finds out by itself if the disk is gone.
+    SD_SOMETIMES(p.from != 0, forward_before_log);
+    finish(now, id, p.from == 0 || SD_BUG(deny_before_log) ? Status::not_found : Status::stale, {}, out);
     return;
   }
   const std::uint64_t span = counts_objects(r.kind) ? 0 : r.length;
