@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "sim/guest_errors.hpp"
 #include "sim/world.hpp"
 
 namespace sd::sim {
@@ -304,9 +305,10 @@ void Guest::complete(nbd::Completion& completion) {
   ++errors_;
   model_->unknown(op.id);
   if (op.asked != no_ask) answers_[op.asked] = Answer::error;
-  const bool too_slow = op.kind == OpClass::fast_zeroes && completion.status == Status::not_supported;
-  if (completion.status == Status::invalid || (completion.status == Status::not_supported && !too_slow))
-    world_.fail(Violation::Class::safety, name_ + " was told that a good request is invalid");
+  if (op.asked == no_ask)  // scenarios judge for themselves
+    if (const auto why = judge_guest_error(world_.config, op.kind, completion.status, world_.now - op.began);
+        !why.empty())
+      world_.fail(Violation::Class::safety, name_ + ": " + why);
   if (op.scripted && !world_.config.break_plan) {
     script_.push_back({op.kind, op.first, op.count});
     retry_at_ = world_.now + retry_pause;
