@@ -10,13 +10,11 @@ constexpr Time patience = seconds(25);
 constexpr FaultSet damage = bit(FaultClass::read_error) | bit(FaultClass::rot) | bit(FaultClass::sync_error) |
                             bit(FaultClass::lying_sync) | bit(FaultClass::lost_write) | bit(FaultClass::lone_rot) |
                             bit(FaultClass::wipe) | bit(FaultClass::old_image) | bit(FaultClass::lose_majority);
-constexpr FaultSet stops = bit(FaultClass::stop) | bit(FaultClass::replace) | bit(FaultClass::drain);
 
 bool may_fail(const Config& config, OpClass kind, Status status, Time waited) {
   if (config.break_plan) return true;
   switch (status) {
     case Status::no_space: return (config.faults & bit(FaultClass::full)) != 0;
-    case Status::shutting_down: return (config.faults & stops) != 0;
     case Status::io_error:
       return (config.faults & damage) != 0 || waited >= patience || config.remembered_writes < max_recent;
     case Status::not_supported: return kind == OpClass::fast_zeroes;  // not quick

@@ -1,11 +1,10 @@
 // Which errors a guest may be told of in a run, by the classes of faults that it knows.
 //
 // - No space: only where disks get full.
-// - "The server is shutting down": only where nodes are stopped in good order.
 // - An I/O error: only where disks damage or forget what they hold, where more is lost than the copies allow for, where
 //   members remember few writes (one that is asked for again late may then not be carried out), or to a request that
 //   waited for members that stay away.
-// - Nothing else, ever.
+// - Nothing else, ever. A node that is stopped closes its connections, and tells no request.
 #pragma once
 #include <string>
 

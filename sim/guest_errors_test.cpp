@@ -23,7 +23,7 @@ TEST(GuestErrors, AnErrorNeedsAReasonAmongTheFaultsOfTheRun) {
   EXPECT_TRUE(allowed(Status::io_error));
   EXPECT_FALSE(allowed(Status::shutting_down));
   config.faults |= bit(FaultClass::stop);
-  EXPECT_TRUE(allowed(Status::shutting_down));
+  EXPECT_FALSE(allowed(Status::shutting_down));
   config.faults = bit(FaultClass::kill);
   config.remembered_writes = 2;
   EXPECT_TRUE(allowed(Status::io_error));

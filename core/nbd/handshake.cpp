@@ -56,13 +56,6 @@ bool Session::on_option(Effects& effects) {
   staging_.consume(option_header_size + length);
   pending_option_ = option;
 
-  if (shutting_down_ && option != Option::abort) {
-    if (option == Option::export_name)
-      close("shutting down", effects);
-    else
-      refuse_option(OptionReply::error_shutdown, "shutting down");
-    return true;
-  }
   switch (option) {
     case Option::export_name:
       if (is_name(text_of(data))) {

@@ -278,13 +278,6 @@ TEST_F(HandshakeTest, options_wait_while_long_replies_are_unsent) {
   EXPECT_TRUE(server.effects.list_exports);
 }
 
-TEST_F(HandshakeTest, a_server_that_shuts_down_says_so) {
-  server.session.shutdown();
-  EXPECT_BYTES(ask(option(Option::go, go_data("disk"))), option_reply(7, OptionReply::error_shutdown, "shutting down"));
-  EXPECT_BYTES(ask(option(Option::abort)), option_reply(2, OptionReply::ack));
-  EXPECT_TRUE(server.effects.close);
-}
-
 TEST(Splitting, options_may_arrive_byte_by_byte) {
   Server server;
   server.sent();

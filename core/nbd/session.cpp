@@ -72,7 +72,7 @@ std::span<std::byte> Session::receive_buffer() {
 }
 
 void Session::on_received(std::size_t n, Effects& effects) {
-  if (state_ == State::closed) return;
+  if (state_ == State::closed || state_ == State::disconnecting) return;
   if (receiving_payload_) {
     SD_ASSERT(state_ == State::payload && n <= pending_write_.length - payload_filled_,
               "a read fills no more than it was offered");
@@ -226,7 +226,6 @@ Error Session::check(std::uint16_t flags, std::uint16_t type, std::uint64_t offs
   if (command == Command::write_zeroes) allowed |= command_flag::no_hole | command_flag::fast_zero;
   if (command == Command::block_status) allowed |= command_flag::req_one;
   if (flags & ~allowed) return Error::einval;
-  if (shutting_down_) return Error::eshutdown;
   if (changes_data(command) && export_.read_only) return Error::eperm;
   if (command == Command::flush) return offset == 0 && length == 0 ? Error::ok : Error::einval;
   if (command == Command::block_status && (!allocation_selected_ || length == 0)) return Error::einval;
@@ -271,9 +270,20 @@ std::optional<Session::Slot> Session::finish(std::uint64_t id) {
   return slot;
 }
 
+void Session::shutdown(Effects& effects) {
+  if (state_ == State::closed) return;
+  const bool transmission = in_transmission();
+  state_ = State::disconnecting;
+  paused_ = false;
+  if (transmission)
+    after_reply(effects);
+  else
+    close("the server stops", effects);
+}
+
 void Session::after_reply(Effects& effects) {
   if (state_ == State::disconnecting && slots_.size() == 0)
-    close("the client disconnected", effects);
+    close("nothing is in flight, and the client disconnected or the server stops", effects);
   else
     resume(effects);
 }

@@ -132,9 +132,10 @@ class Session {
   // New requests are checked against the new size. Clients learn it when they connect again; the standard has no
   // message for it.
   void on_resized(std::uint64_t size) { export_.size = size; }
-  // Requests in flight are finished, new ones answered with ESHUTDOWN, until the client or the driver closes the
-  // connection.
-  void shutdown() { shutting_down_ = true; }
+  // Requests in flight are finished, and the connection is closed; what the client sends from now on is not looked at.
+  // Clients that reconnect (QEMU's reconnect-delay, nbd-client -persist) then ask elsewhere, or here again. The
+  // standard allows ESHUTDOWN as an answer to new requests; clients pass that on to whoever asked, as an I/O error.
+  void shutdown(Effects& effects);
 
   // Requests the driver has not yet answered.
   std::size_t in_flight() const { return slots_.size(); }
@@ -152,7 +153,7 @@ class Session {
     request,        // a request header is awaited
     payload,        // the rest of a WRITE's payload is awaited
     drain,          // the rest of a refused WRITE's payload is awaited, to be dropped
-    disconnecting,  // the client said DISC; requests in flight are finished
+    disconnecting,  // the client said DISC, or the server stops; requests in flight are finished
     closed,
   };
 
@@ -212,8 +213,7 @@ class Session {
   State state_ = State::client_flags;
   bool paused_ = false;             // a whole request is staged, but there is no room for it
   bool receiving_payload_ = false;  // the span last handed out lies in payload_
-  bool shutting_down_ = false;
-  std::string scratch_;  // replies' headers are built here
+  std::string scratch_;             // replies' headers are built here
 
   // Handshake.
   bool no_zeroes_ = false;

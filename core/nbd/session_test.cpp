@@ -339,15 +339,29 @@ TEST(Order, disconnect_of_an_idle_session_closes) {
   EXPECT_FALSE(s.effects.misbehaved);
 }
 
-TEST(Order, shutdown_finishes_what_is_in_flight_and_refuses_the_rest) {
+// No request is told of the shutdown: a client repairs a lost connection, and passes an error on.
+TEST(Order, shutdown_finishes_what_is_in_flight_and_closes) {
   Server s;
   s.serve(disk(), false);
-  s.feed(command(Command::flush, 1, 0, 0));
-  s.session.shutdown();
-  s.feed(command(Command::write, 2, 0, 3) + "abc" + command(Command::read, 3, 0, 512));
+  s.feed(command(Command::flush, 1, 0, 0) + command(Command::write, 2, 0, 3) + "a");
+  s.session.shutdown(s.effects);
+  EXPECT_FALSE(s.effects.close);
+  s.feed("bc" + command(Command::read, 3, 0, 512));
   EXPECT_EQ(s.effects.requests.size(), 1u);
   s.session.reply(s.effects.requests[0].id, Status::ok, s.effects);
-  EXPECT_BYTES(s.sent(), simple(Error::eshutdown, 2) + simple(Error::eshutdown, 3) + simple(Error::ok, 1));
+  EXPECT_BYTES(s.sent(), simple(Error::ok, 1));
+  EXPECT_TRUE(s.effects.close);
+  EXPECT_FALSE(s.effects.misbehaved);
+}
+
+TEST(Order, shutdown_of_an_idle_connection_closes_it) {
+  Server s;
+  s.serve(disk(), false);
+  s.session.shutdown(s.effects);
+  EXPECT_TRUE(s.effects.close);
+  Server fresh;
+  fresh.session.shutdown(fresh.effects);
+  EXPECT_TRUE(fresh.effects.close);
 }
 
 TEST(Order, a_new_size_counts_for_new_requests) {

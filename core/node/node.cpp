@@ -365,8 +365,7 @@ void Node::Impl::stop(Time now, Effects& fx) {
   log(fx, LogLine::Level::info, "stopping");
   phase = Phase::leaving;
   leave_deadline = now + seconds(3);
-  for (auto& [stream, s] : streams)
-    if (s.nbd) s.nbd->shutdown();
+  close_disks(now, fx);
   advance_stop(now);
 }
 

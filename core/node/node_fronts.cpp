@@ -20,6 +20,7 @@ StreamId Node::on_accept(Time now, Service service, Effects& effects) {
     n.log(effects, LogLine::Level::warning, "too many connections; one was refused");
     return 0;
   }
+  if (service == Service::nbd && n.phase > Impl::Phase::running) return 0;  // it stops: clients go elsewhere
   const StreamId id = n.next_stream++;
   Impl::Stream stream;
   switch (service) {
@@ -196,6 +197,19 @@ void Node::Impl::on_nbd_effects(Time now, StreamId stream_id, Stream& stream, nb
     more.clear();
   }
   after_front(stream_id, fx);
+}
+
+// This node stops: clients go elsewhere as soon as what they have in flight is answered.
+void Node::Impl::close_disks(Time now, Effects& fx) {
+  std::vector<StreamId> sessions;
+  for (auto& [stream_id, stream] : streams)
+    if (stream.nbd) sessions.push_back(stream_id);
+  for (const StreamId stream_id : sessions) {
+    Stream& stream = streams.at(stream_id);
+    nbd::Effects nfx;
+    stream.nbd->shutdown(nfx);
+    on_nbd_effects(now, stream_id, stream, nfx, fx);
+  }
 }
 
 // Answers a client that waits for its disk, if the cluster can tell by now.

@@ -176,6 +176,7 @@ struct Node::Impl final : client::Backend {
   void flush_outbox(Time now, Effects& fx);
 
   // --- node_fronts.cpp
+  void close_disks(Time now, Effects& fx);
   void on_nbd_effects(Time now, StreamId id, Stream& stream, nbd::Effects& nfx, Effects& fx);
   void resolve_export(Time now, StreamId id, Stream& stream, Effects& fx);
   void resolve_exports(Time now, Effects& fx);
