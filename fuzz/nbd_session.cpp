@@ -75,7 +75,7 @@ class Driver {
       session_.on_sent(1 + random_.below(session_.output().size()), effects_);
     } else {
       SD_ASSERT(!must || session_.closed(), "a session that does not receive waits for something");
-      if (random_.below(1000) == 0) session_.shutdown();
+      if (random_.below(1000) == 0) session_.shutdown(effects_);
     }
     check();
   }

@@ -66,6 +66,9 @@ void Checkers::after_step(const NodeMachine& machine, std::uint32_t step) {
   const NodeStatus status = machine.node()->status(machine.local_time());
   if (status.term < seen.term || status.commit_index < seen.commit)
     world_.fail(Violation::Class::safety, machine.name() + "'s term or commit index goes back");
+  // No fault of the run damages what is stored: then nothing may count as damaged, and nothing be replaced.
+  if ((world_.config.faults & damaging_faults) == 0 && status.recovery.repaired_blocks + status.recovery.lost_blocks > 0)
+    world_.fail(Violation::Class::safety, machine.name() + " took blocks for damaged that nobody has damaged");
   seen.term = status.term;
   seen.commit = status.commit_index;
   check_one_server(machine, status);
@@ -79,9 +82,7 @@ void Checkers::after_step(const NodeMachine& machine, std::uint32_t step) {
 void Checkers::on_fatal(const NodeMachine& machine) {
   world_.trace(machine.name(), "gives up: " + machine.node()->fatal());
   // A full disk is none: a full node starts, and runs.
-  const FaultSet excuses = bit(FaultClass::read_error) | bit(FaultClass::rot) | bit(FaultClass::sync_error) |
-                           bit(FaultClass::lying_sync) | bit(FaultClass::lost_write);
-  if ((world_.config.faults & excuses) == 0 && machine.disk.stats().injected_errors == 0)
+  if ((world_.config.faults & damaging_faults) == 0 && machine.disk.stats().injected_errors == 0)
     world_.fail(Violation::Class::safety,
                 machine.name() + " gives up although its disk has no faults: " + machine.node()->fatal());
 }

@@ -76,6 +76,11 @@ static_assert(std::size(fault_names) == static_cast<std::size_t>(FaultClass::cou
 using FaultSet = std::uint64_t;
 constexpr FaultSet bit(FaultClass fault) { return FaultSet{1} << static_cast<unsigned>(fault); }
 
+// Those after which a disk does not hold, or does not give back, what was written to it.
+constexpr FaultSet damaging_faults = bit(FaultClass::read_error) | bit(FaultClass::rot) | bit(FaultClass::lone_rot) |
+                                     bit(FaultClass::sync_error) | bit(FaultClass::lying_sync) |
+                                     bit(FaultClass::lost_write);
+
 enum class OpClass : std::uint8_t {
   read,
   write,

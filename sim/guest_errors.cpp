@@ -7,9 +7,8 @@ namespace {
 // A little less than that of an owner with members that may hold what others have lost.
 constexpr Time patience = seconds(25);
 
-constexpr FaultSet damage = bit(FaultClass::read_error) | bit(FaultClass::rot) | bit(FaultClass::sync_error) |
-                            bit(FaultClass::lying_sync) | bit(FaultClass::lost_write) | bit(FaultClass::lone_rot) |
-                            bit(FaultClass::wipe) | bit(FaultClass::old_image) | bit(FaultClass::lose_majority);
+constexpr FaultSet damage =
+    damaging_faults | bit(FaultClass::wipe) | bit(FaultClass::old_image) | bit(FaultClass::lose_majority);
 
 bool may_fail(const Config& config, OpClass kind, Status status, Time waited) {
   if (config.break_plan) return true;
