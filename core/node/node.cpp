@@ -69,6 +69,7 @@ Node::Impl::Impl(NodeOptions options_, BufferPool& pool_, std::uint64_t seed)
       rng(seed),
       incarnation_drawn(Random(~seed).next()),
       service(pool_),
+      links(pool_, transport, options.send_ahead, options.lease),
       scrubbing(options.scrub_rate, options.scrub_every) {}
 
 // --- Start
@@ -250,7 +251,7 @@ void Node::Impl::tick(Time now, Effects& fx) {
   lead(now, fx);
   send_proposals(now);
   resolve_exports(now, fx);
-  drop_stuck_links(now, fx);
+  links_for(fx).drop_stuck(now);
   tell_refusals(now, fx);
   recover(now);
   purge_deleted(now);

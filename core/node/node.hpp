@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/dial_result.hpp"
 #include "core/base/ids.hpp"
 #include "core/base/out_queue.hpp"
 #include "core/base/time.hpp"
@@ -29,12 +30,6 @@
 namespace sd {
 
 enum class Service : std::uint8_t { peer, nbd, client };
-
-enum class DialResult : std::uint8_t {
-  connected,
-  refused,  // the address answered that nobody listens: the process there is gone
-  failed,   // anything else (no route, time-out): says nothing about the process
-};
 
 struct LogLine {
   enum class Level : std::uint8_t { debug, info, warning, error } level = Level::info;

@@ -145,9 +145,8 @@ void Node::Impl::note_election(Time now, Effects& fx) {
   if (!raft->is_leader()) return;
   leadership.emplace(control::Leadership::Timing{options.lease, options.lease_margin, options.election_timeout_min},
                      elected());
-  for (auto& [to, link] : links)
-    // what a follower noticed long ago says nothing about now
-    if (now - link.refused_at > refusal_counts) link.refused = false;
+  // What a follower noticed long ago says nothing about now.
+  links.forget_refusals_before(now - std::min(now, refusal_counts));
   log(fx, LogLine::Level::info, "leading, term " + std::to_string(raft->term()));
 }
 

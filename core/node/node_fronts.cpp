@@ -98,12 +98,7 @@ OutQueue* Node::output(StreamId id) {
   if (at == impl_->streams.end()) return nullptr;
   Impl::Stream& stream = at->second;
   switch (stream.kind) {
-    case Impl::Stream::Kind::out_link: {
-      const auto link = impl_->links.find(stream.to);
-      if (link == impl_->links.end() || link->second.stream != id) return nullptr;
-      link->second.fill(impl_->options.send_ahead);
-      return &link->second.queue;
-    }
+    case Impl::Stream::Kind::out_link: return impl_->links.output(stream.to, id);
     case Impl::Stream::Kind::in_link: return nullptr;
     case Impl::Stream::Kind::nbd: return &stream.nbd->output();
     case Impl::Stream::Kind::client: return impl_->service.output(id);
@@ -135,16 +130,11 @@ void Node::on_closed(Time now, StreamId id, Effects& effects) {
   n.refresh(now, effects);
   const auto at = n.streams.find(id);
   if (at == n.streams.end()) return;
-  if (at->second.kind == Impl::Stream::Kind::out_link) {
-    const auto link = n.links.find(at->second.to);
-    if (link != n.links.end() && link->second.stream == id) {
-      n.link_lost(now, link->second);
-      link->second.retry_at = now;  // find out at once whether the process is gone
-      n.probe(now, link->first, effects);
-    }
-  }
+  const bool running = n.phase == Impl::Phase::running;
+  if (at->second.kind == Impl::Stream::Kind::out_link) n.links_for(effects).on_closed(now, at->second.to, id, running);
   if (at->second.kind == Impl::Stream::Kind::in_link && at->second.in->hello) {
-    if (const auto address = n.address_of(at->second.in->hello->node)) n.probe(now, *address, effects);
+    const auto address = n.address_of(at->second.in->hello->node);
+    if (address && running) n.links_for(effects).probe(now, *address);
   }
   if (at->second.kind == Impl::Stream::Kind::client) n.service.on_closed(id, n.service_fx);
   if (at->second.kind == Impl::Stream::Kind::nbd && at->second.nbd->in_flight() > 0) {

@@ -20,8 +20,8 @@
 #include "core/gateway/gateway.hpp"
 #include "core/member/replica.hpp"
 #include "core/nbd/session.hpp"
-#include "core/node/links.hpp"
 #include "core/node/node.hpp"
+#include "core/peer/links.hpp"
 #include "core/raft/raft.hpp"
 #include "core/store/store.hpp"
 
@@ -53,6 +53,18 @@ struct Node::Impl final : client::Backend {
     std::unique_ptr<nbd::Session> nbd;
     std::string wanted_export;  // nbd: being looked up ...
     Time export_deadline = 0;   // ... until then; 0: not
+  };
+
+  // Carries the links to other nodes on the driver's streams.
+  struct LinkTransport final : Links::Transport {
+    explicit LinkTransport(Impl& n) : node(n) {}
+    StreamId dial(const Endpoint& to) override;
+    void close(StreamId stream) override;
+    void output(StreamId stream) override;
+    void hello(Incarnation asked_for, std::string& out) const override;
+    void log(std::string text) override;
+    Impl& node;
+    Effects* fx = nullptr;  // of the call under way
   };
 
   // Counts each kind, since there may be many and somebody always asks.
@@ -157,18 +169,14 @@ struct Node::Impl final : client::Backend {
   // --- node_peers.cpp
   void send(Time now, NodeId to, const peer::Message& message, Effects& fx);
   void send_to(Time now, const Endpoint& to, const peer::Message& message, Effects& fx);
-  void dial(Time now, const Endpoint& to, OutLink& link, Effects& fx);
   std::optional<Endpoint> address_of(NodeId id) const;
   void log_no_leader(Effects& fx);
   void tell_refusals(Time now, Effects& fx);
+  Links& links_for(Effects& fx);
   void on_dialed(Time now, StreamId stream, DialResult result, Effects& fx);
-  void link_lost(Time now, OutLink& link);
-  void probe(Time now, const Endpoint& peer, Effects& fx);
-  void drop_stuck_links(Time now, Effects& fx);
   Incarnation known_incarnation(NodeId node) const;
   void turn_away(Time now, InLink& in, const peer::Hello& hello);
   void turn_away_old_disks(Time now);
-  void introduce_anew(Time now, OutLink& link, Effects& fx);
   std::vector<Incarnation> shown_incarnations(Incarnation asked_for) const;
   void on_known_incarnation(Time now, Incarnation incarnation, const Endpoint& from, Effects& fx);
   void on_peer_bytes(Time now, StreamId id, Stream& stream, std::size_t n, Effects& fx);
@@ -232,13 +240,13 @@ struct Node::Impl final : client::Backend {
   std::vector<std::pair<NodeId, peer::Message>> outbox;
   std::vector<std::pair<Endpoint, peer::Message>> outbox_by_address;
   Collector::Requests collector_fx;
-  std::string encoded;
 
   // --- Streams
   StreamId next_stream = 1;
   Streams streams;
-  std::vector<StreamId> resolving;                               // those whose export is being looked up
-  std::map<Endpoint, OutLink> links;                             // by peer endpoint
+  std::vector<StreamId> resolving;  // those whose export is being looked up
+  LinkTransport transport{*this};
+  Links links;                                                   // by peer endpoint
   std::map<NodeId, std::vector<Incarnation>> past_incarnations;  // of each node, as it says itself
   // Incarnations of members in entries of the log that were there at the start and may not be committed, up to this
   // index.
@@ -252,7 +260,6 @@ struct Node::Impl final : client::Backend {
   bool serving = false;
   Time lease_until = 0;
   Time lease_asked = 0, join_asked = 0, housekeeping_at = 0;
-  Time links_looked_at = 0;
   std::size_t next_asked = 0;                     // of those that may know who leads
   std::optional<control::Leadership> leadership;  // while this node leads
   // The leader that this node followed last, since when, and in which term.

@@ -45,8 +45,8 @@ void NodeInvariants::check(const Node& node) {
   SD_ASSERT(!n.leadership || n.leads(), "a leadership ends with its term");
   SD_ASSERT(n.addresses.size() <= limits::max_members, "only so many addresses are remembered");
   past_->store_seen(n);
-  for (const std::string& broken :
-       {check_state(*n.store), n.replica->check_state(), n.gateway->check_state(), n.collector->check_state()})
+  for (const std::string& broken : {check_state(*n.store), n.replica->check_state(), n.gateway->check_state(),
+                                    n.collector->check_state(), n.links.check_state()})
     SD_ASSERT(broken.empty(), broken.c_str());
   n.service.check_invariants();
 }

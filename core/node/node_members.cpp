@@ -67,8 +67,7 @@ void Node::Impl::remove_silent(Time now, Effects& fx) {
   // Nobody listens where it listened: the process is gone, and its lease with it.
   const auto is_gone = [&](Endpoint address) {
     ++address.port;
-    const auto link = links.find(address);
-    return link != links.end() && link->second.refused;
+    return links.refused(address);
   };
   cluster::Remove remove;
   for (const auto& member : leadership->silent(now, cluster_state, id, is_gone)) {
@@ -210,7 +209,7 @@ void Node::Impl::found_anew(Time now, Effects& fx) {
   lease_until = 0;
   state_changed(now, fx);
   // No connection that introduced itself as one of the old log goes on, and none that is about to.
-  for (auto& [to, link] : links) introduce_anew(now, link, fx);
+  links_for(fx).introduce_anew(now);
 }
 
 // --- For operators
@@ -231,8 +230,7 @@ std::vector<NodeId> Node::Impl::unreachable_voters() const {
   for (const NodeId node : raft->config().voters) {
     if (node == id) continue;
     const auto address = address_of(node);
-    const auto link = address ? links.find(*address) : links.end();
-    if (link == links.end() || link->second.state != OutLink::State::up) missing.push_back(node);
+    if (!address || !links.up(*address)) missing.push_back(node);
   }
   return missing;
 }

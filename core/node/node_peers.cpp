@@ -10,12 +10,7 @@
 namespace sd {
 
 namespace {
-constexpr Time probe_interval = milliseconds(500);
-constexpr Time first_backoff = milliseconds(50), last_backoff = seconds(1);
 constexpr Time ignored_for = milliseconds(500);
-constexpr std::size_t max_queue = 128u << 20;         // to one node; beyond it messages are dropped and repeated later
-constexpr std::size_t max_queue_control = 16u << 20;  // ... that carry no payload
-constexpr std::size_t max_queue_dialing = 4u << 20;
 }  // namespace
 
 std::optional<Endpoint> Node::Impl::address_of(NodeId node) const {
@@ -34,47 +29,43 @@ void Node::Impl::send(Time now, NodeId to, const peer::Message& message, Effects
   if (const auto address = address_of(to)) send_to(now, *address, message, fx);
 }
 
-void Node::Impl::dial(Time now, const Endpoint& to, OutLink& link, Effects& fx) {
-  link.state = OutLink::State::dialing;
-  link.stream = next_stream++;
-  link.clear();
+void Node::Impl::send_to(Time now, const Endpoint& to, const peer::Message& message, Effects& fx) {
+  links_for(fx).send(now, to, message);
+}
+
+// --- Links::Transport
+
+StreamId Node::Impl::LinkTransport::dial(const Endpoint& to) {
+  const StreamId number = node.next_stream++;
   Stream stream;
   stream.kind = Stream::Kind::out_link;
   stream.to = to;
-  streams.emplace(link.stream, std::move(stream));
-  encoded.clear();
-  peer::encode(peer::Hello{raft ? raft->group() : 0, cluster_state.replaced_group, id, own_incarnation, options.address,
-                           shown_incarnations(link.incarnation_asked_for != 0 ? link.incarnation_asked_for
-                                                                              : incarnation_asked_for)},
-               encoded);
-  link.queue.append_copy(encoded);
-  link.appended = encoded.size();
-  link.sent = 0;
-  link.progress_at = now;
-  link.refused = false;
-  fx.dial.push_back({link.stream, to});
+  node.streams.emplace(number, std::move(stream));
+  fx->dial.push_back({number, to});
+  return number;
 }
 
-void Node::Impl::send_to(Time now, const Endpoint& to, const peer::Message& message, Effects& fx) {
-  auto at = links.find(to);
-  if (at == links.end()) at = links.try_emplace(to, pool).first;
-  OutLink& link = at->second;
-  if (link.state == OutLink::State::idle) {
-    if (now < link.retry_at) return;
-    dial(now, to, link, fx);
-  }
-  const Payload* payload = peer::payload_of(message);
-  const bool bulk = payload || SD_BUG(beats_behind_bulk);
-  const bool full = link.state != OutLink::State::up ? link.waiting() > max_queue_dialing
-                    : bulk                           ? link.waiting() + (payload ? total_size(*payload) : 0) > max_queue
-                                                     : link.queue.size() > max_queue_control;
-  if (full) return;
-  encoded.clear();
-  peer::encode(message, encoded);
-  link.put(encoded, payload, bulk, options.send_ahead);
-  if (link.state == OutLink::State::up) {
-    if (fx.output.empty() || fx.output.back() != link.stream) fx.output.push_back(link.stream);
-  }
+void Node::Impl::LinkTransport::close(StreamId stream) {
+  fx->close.push_back(stream);
+  node.streams.erase(stream);
+}
+
+void Node::Impl::LinkTransport::output(StreamId stream) {
+  if (fx->output.empty() || fx->output.back() != stream) fx->output.push_back(stream);
+}
+
+void Node::Impl::LinkTransport::hello(Incarnation asked_for, std::string& out) const {
+  peer::encode(peer::Hello{node.raft ? node.raft->group() : 0, node.cluster_state.replaced_group, node.id,
+                           node.own_incarnation, node.options.address,
+                           node.shown_incarnations(asked_for != 0 ? asked_for : node.incarnation_asked_for)},
+               out);
+}
+
+void Node::Impl::LinkTransport::log(std::string text) { node.log(*fx, LogLine::Level::debug, std::move(text)); }
+
+Links& Node::Impl::links_for(Effects& fx) {
+  transport.fx = &fx;
+  return links;
 }
 
 void Node::Impl::flush_outbox(Time now, Effects& fx) {
@@ -84,73 +75,13 @@ void Node::Impl::flush_outbox(Time now, Effects& fx) {
   outbox_by_address.clear();
 }
 
-// A connection that takes nothing for longer than a lease is as good as none, whatever its other end is (half-open,
-// stopped, cut off): a new one may get through, and what is queued is too old to matter.
-void Node::Impl::drop_stuck_links(Time now, Effects& fx) {
-  if (now < links_looked_at + options.lease / 8) return;
-  links_looked_at = now;
-  for (auto& [to, link] : links) {
-    if (link.state != OutLink::State::up) continue;
-    const std::uint64_t sent = link.appended - link.waiting();
-    if (link.waiting() == 0 || sent != link.sent) {
-      link.sent = sent;
-      link.progress_at = now;
-    } else if (now - link.progress_at > options.lease) {
-      log(fx, LogLine::Level::debug, "the connection to " + to_string(to) + " is stuck; dropped");
-      fx.close.push_back(link.stream);
-      streams.erase(link.stream);
-      link_lost(now, link);
-    }
-  }
-}
-
-void Node::Impl::link_lost(Time now, OutLink& link) {
-  link.state = OutLink::State::idle;
-  link.stream = 0;
-  link.clear();
-  link.backoff = link.backoff == 0 ? first_backoff : std::min(2 * link.backoff, last_backoff);
-  link.retry_at = now + link.backoff;
-}
-
-// The connection begins again with an introduction.
-void Node::Impl::introduce_anew(Time now, OutLink& link, Effects& fx) {
-  if (link.state == OutLink::State::idle) return;
-  fx.close.push_back(link.stream);
-  streams.erase(link.stream);
-  link_lost(now, link);
-}
-
-// Finds out at once whether the process at an address, of which a connection has just ended, is gone. Not too often:
-// connections may also end because the other side does not want them.
-void Node::Impl::probe(Time now, const Endpoint& peer, Effects& fx) {
-  if (phase != Phase::running) return;
-  const auto at = links.find(peer);
-  if (at == links.end() || at->second.state != OutLink::State::idle || now - at->second.probed_at < probe_interval)
-    return;
-  at->second.probed_at = now;
-  dial(now, peer, at->second, fx);
-}
-
 void Node::Impl::on_dialed(Time now, StreamId stream, DialResult result, Effects& fx) {
   const auto at = streams.find(stream);
   if (at == streams.end() || at->second.kind != Stream::Kind::out_link) return;
-  OutLink& link = links.at(at->second.to);
-  if (link.stream != stream) return;
-  link.refused = result == DialResult::refused;
-  if (link.refused) link.refused_at = now;
-  if (result == DialResult::connected) {
-    link.state = OutLink::State::up;
-    link.backoff = 0;
-    fx.output.push_back(stream);
-    return;
-  }
-  link_lost(now, link);
-  // A process that is gone stays quickly noticed, and one that comes back quickly found.
   const Endpoint to = at->second.to;
-  streams.erase(at);
-  if (!link.refused) return;
-  link.retry_at = now + first_backoff;
-  note_gone(now, to);
+  const bool gone = links_for(fx).on_dialed(now, to, stream, result);
+  if (result != DialResult::connected) streams.erase(stream);
+  if (gone) note_gone(now, to);
 }
 
 void Node::Impl::on_peer_bytes(Time now, StreamId stream_id, Stream& stream, std::size_t n, Effects& fx) {
@@ -305,18 +236,11 @@ void Node::Impl::on_known_incarnation(Time now, Incarnation incarnation, const E
                       starts_of(incarnation) < starts_of(earlier_incarnations.back());
   if (beyond || std::ranges::find(earlier_incarnations, incarnation) != earlier_incarnations.end()) {
     incarnation_asked_for = incarnation;
-    const auto link = links.find({from.address, static_cast<std::uint16_t>(from.port + 1)});
-    if (link == links.end() || link->second.incarnation_asked_for == incarnation) return;
-    SD_SOMETIMES(true, old_incarnation_shown);
-    if (SD_BUG(one_incarnation_for_all)) {
-      for (auto& [to, each] : links) {
-        each.incarnation_asked_for = incarnation;
-        introduce_anew(now, each, fx);
-      }
-      return;
-    }
-    link->second.incarnation_asked_for = incarnation;
-    introduce_anew(now, link->second, fx);
+    Endpoint peer_port = from;
+    ++peer_port.port;
+    const bool shown = links_for(fx).show(now, peer_port, incarnation);
+    SD_SOMETIMES(shown, old_incarnation_shown);
+    if (shown && SD_BUG(one_incarnation_for_all)) links_for(fx).introduce_anew(now, incarnation);
     return;
   }
   fail("this node's disk is older than what the cluster knows of it: " + to_string(from) +

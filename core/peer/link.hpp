@@ -1,5 +1,5 @@
-// Connections to other nodes. Each node dials those it has something to say to; what it hears comes over connections
-// that they dialled.
+// One connection to another node, and one from it. Each node dials those it has something to say to (links.hpp); what
+// it hears comes over connections that they dialled.
 #pragma once
 #include <deque>
 #include <map>
@@ -8,7 +8,6 @@
 
 #include "core/base/out_queue.hpp"
 #include "core/base/time.hpp"
-#include "core/node/node.hpp"
 #include "core/peer/message.hpp"
 #include "core/peer/receiver.hpp"
 
@@ -48,6 +47,7 @@ struct OutLink {
   // Commits more bulk; before the driver looks at the queue.
   void fill(std::size_t ahead);
 
+  Time used_at = 0;   // a message was to be sent there
   Time retry_at = 0;  // no dialling before
   Time backoff = 0;
   std::uint64_t appended = 0, sent = 0;  // bytes of this connection; `sent` as of `progress_at`

@@ -1,4 +1,4 @@
-#include "core/node/links.hpp"
+#include "core/peer/link.hpp"
 
 #include "core/base/assert.hpp"
 

@@ -1,5 +1,5 @@
 // What leaves first on a connection to another node.
-#include "core/node/links.hpp"
+#include "core/peer/link.hpp"
 
 #include <gtest/gtest.h>
 
