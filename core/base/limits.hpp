@@ -23,9 +23,14 @@ inline constexpr std::uint32_t index_entries_per_object = object_size / 4;
 // 16 PiB: 2^32 objects, all that the 32-bit object index can name.
 inline constexpr std::uint64_t max_vdi_size = (1ull << 32) * object_size;
 inline constexpr std::size_t max_vdi_name = 255;   // the reference's 256 bytes hold a closing zero
-inline constexpr std::size_t max_vdis = 1u << 20;  // keeps the replicated table below about 100 MB
-inline constexpr std::uint32_t max_copies = 31;    // the on-disk format's
+inline constexpr std::size_t max_vdis = 1u << 19;  // keeps the replicated table below about 160 MB
+// Epochs that may still matter; and their members, all together, which keeps them below about 40 MB.
+inline constexpr std::size_t max_epochs = 1u << 16;
+inline constexpr std::size_t max_epoch_members = 1u << 20;
+inline constexpr std::uint32_t max_copies = 31;  // the on-disk format's
 inline constexpr std::size_t max_members = 1024;
+// Nodes whose last commands are remembered: members, and those that were or are to be.
+inline constexpr std::size_t max_proposers = 4 * max_members;
 
 inline constexpr std::size_t max_nbd_payload = 32u << 20;   // the largest request that NBD clients may expect to work
 inline constexpr std::size_t max_client_frame = 64u << 20;  // the reference's

@@ -7,7 +7,6 @@ namespace sd::cluster {
 namespace {
 
 constexpr std::uint8_t state_format = 3;
-constexpr std::size_t max_epochs = 1u << 16;
 constexpr std::size_t max_outcomes = 64;
 
 void put(Writer& w, const Member& m) {
@@ -276,7 +275,7 @@ std::optional<State> State::decode(std::string_view bytes) {
     Member m = read_member(r);
     s.members[m.id] = m;
   }
-  for (auto n = r.count(max_epochs); n > 0 && !r.failed(); --n) {
+  for (auto n = r.count(limits::max_epochs); n > 0 && !r.failed(); --n) {
     EpochRecord e;
     e.epoch = r.u32();
     e.log_index = r.u64();
@@ -304,7 +303,7 @@ std::optional<State> State::decode(std::string_view bytes) {
     v.deleting = r.boolean();
     s.vdis[v.vid] = std::move(v);
   }
-  for (auto n = r.count(1u << 16); n > 0 && !r.failed(); --n) {
+  for (auto n = r.count(limits::max_proposers); n > 0 && !r.failed(); --n) {
     const auto id = r.u64();
     Proposer p;
     p.incarnation = r.u64();

@@ -36,6 +36,8 @@ bool size_is_valid(std::uint64_t size) {
 Result State::apply(std::uint64_t index, const Command& command) {
   SD_ASSERT(index > applied, "commands are applied in the order of the log");
   applied = index;
+  if (command.number != 0 && proposers_.size() >= limits::max_proposers && !proposers_.contains(command.proposer))
+    return {Status::busy};
   if (command.number != 0) {
     auto& proposer = proposers_[command.proposer];
     if (command.proposer_incarnation < proposer.incarnation) return {Status::stale};
@@ -91,6 +93,16 @@ bool State::is_up(NodeId id, Incarnation incarnation) const {
   return m && m->up && m->incarnation == incarnation;
 }
 
+// While history stays open every epoch is kept, and what is kept must fit into a snapshot. So changes that can wait are
+// refused first, then those who want to join; those who are gone are taken out for as long as there is any room.
+bool State::has_room_for_epoch(EpochReason reason) const {
+  constexpr std::size_t kept_back[] = {limits::max_epochs / 2, limits::max_epochs / 4, 1};
+  const std::size_t back = kept_back[static_cast<std::size_t>(reason)];
+  const std::size_t most =
+      std::min(limits::max_epochs, limits::max_epoch_members / std::max<std::size_t>(members.size(), 1));
+  return !formatted || epochs.size() + back * most / limits::max_epochs < most;
+}
+
 void State::begin_epoch(std::uint64_t index) {
   EpochRecord record;
   record.epoch = epoch() + 1;
@@ -129,6 +141,7 @@ Result State::perform(std::uint64_t index, const Join& join) {
     if (wanted.incarnation != found->second.incarnation && join.follows != found->second.incarnation)
       return {Status::stale};
   }
+  if (!has_room_for_epoch(EpochReason::join)) return {Status::busy};
   Member joined = wanted;
   joined.up = joined.placed = true;
   joined.left = false;
@@ -146,6 +159,7 @@ Result State::perform(std::uint64_t index, const Join& join) {
 }
 
 Result State::perform(std::uint64_t index, const Remove& remove) {
+  if (!has_room_for_epoch(EpochReason::loss)) return {Status::busy};
   const auto take_down = [&](NodeId id, Incarnation incarnation, bool leave) {
     const auto found = members.find(id);
     if (found == members.end()) return Status::not_found;
@@ -287,6 +301,7 @@ Result State::perform(std::uint64_t index, const Expel& expel) {
   if (found == members.end()) return {Status::not_found};
   Member& member = found->second;
   if (member.up || !member.placed || member.incarnation != expel.incarnation) return {Status::stale};
+  if (!has_room_for_epoch(EpochReason::join)) return {Status::busy};
   member.placed = false;
   if (member.vnodes > 0 && !member.draining) begin_epoch(index);
   return {};
@@ -297,6 +312,7 @@ Result State::perform(std::uint64_t index, const Drain& drain) {
   if (found == members.end()) return {Status::not_found};
   Member& member = found->second;
   if (member.draining == drain.on) return {};
+  if (!has_room_for_epoch(EpochReason::choice)) return {Status::busy};
   if (drain.on && formatted && member.vnodes > 0 && member.placed) {
     // Its data must have somewhere to go.
     std::set<std::uint32_t> zones;
@@ -322,6 +338,7 @@ Result State::perform(std::uint64_t, const Forget& forget) {
 }
 
 Result State::perform(std::uint64_t index, const GiveUp&) {
+  if (!has_room_for_epoch(EpochReason::loss)) return {Status::busy};
   for (EpochRecord& record : epochs)
     for (RingMember& m : record.members)
       if (const Member* now = member(m.id); !now || !now->up) m.given_up = true;
@@ -337,6 +354,7 @@ void State::found_anew(std::uint64_t index, NodeId survivor, std::uint64_t old_g
   replaced_group = old_group;
   for (auto& [id, member] : members)
     if (id != survivor) member.up = member.placed = false;
+  if (!has_room_for_epoch(EpochReason::loss)) epochs.erase(epochs.begin());
   begin_epoch(index);
 }
 

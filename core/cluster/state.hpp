@@ -234,6 +234,9 @@ class State {
   };
   std::map<NodeId, Proposer> proposers_;
 
+  // choice: an operator's, which can wait; join: somebody wants in, or a share goes to others; loss: somebody is gone.
+  enum class EpochReason : std::uint8_t { choice, join, loss };
+  bool has_room_for_epoch(EpochReason reason) const;
   void begin_epoch(std::uint64_t index);
   Result perform(std::uint64_t index, const Format&);
   Result perform(std::uint64_t index, const Join&);

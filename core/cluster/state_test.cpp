@@ -68,6 +68,41 @@ TEST_F(ClusterState, AStateWhoseEpochsCannotBeIsNotDecoded) {
   EXPECT_FALSE(State::decode(bytes(back)));
 }
 
+// What is applied has to be readable at the next start, or no node ever starts again.
+TEST_F(ClusterState, WhateverIsAppliedCanBeDecodedAtTheLimitsToo) {
+  three_nodes();
+  run(Format{1, 1, false});
+  std::size_t refused = 0;
+  for (std::size_t i = 0; i < limits::max_epochs; ++i) refused += run(Drain{3, i % 2 == 0}).status == Status::busy;
+  EXPECT_GT(refused, 0u);
+  EXPECT_LE(state.epochs.size(), limits::max_epochs);
+  // A member that flaps is let in for longer; then only losses count, until nothing does.
+  Incarnation incarnation = 1;
+  Status joined = Status::ok, removed = Status::ok;
+  while (joined == Status::ok) {
+    removed = run(Remove{2, incarnation, false}).status;
+    EXPECT_EQ(removed, Status::ok);
+    joined = run(Join{node(2, incarnation + 1), incarnation}).status;
+    ++incarnation;
+  }
+  EXPECT_EQ(joined, Status::busy);
+  EXPECT_EQ(run(Remove{1, 1, false}).status, Status::ok);
+  EXPECT_LE(state.epochs.size(), limits::max_epochs);
+  const auto copy = State::decode(bytes(state));
+  ASSERT_TRUE(copy);
+  EXPECT_EQ(bytes(*copy), bytes(state));
+  EXPECT_EQ(run(MarkClean{state.epoch()}).status, Status::ok);
+  EXPECT_EQ(run(Drain{3, !state.member(3)->draining}).status, Status::ok);
+}
+
+TEST_F(ClusterState, OnlySoManyProposersAreRemembered) {
+  three_nodes();
+  for (NodeId proposer = 1; proposer < 2 * limits::max_proposers; ++proposer)
+    run(SetGrace{static_cast<std::uint32_t>(proposer)}, proposer, 1);
+  EXPECT_EQ(state.grace_ms, limits::max_proposers);  // the others were refused
+  EXPECT_TRUE(State::decode(bytes(state)));
+}
+
 TEST_F(ClusterState, FormatNeedsAZoneForEachCopy) {
   three_nodes();
   EXPECT_EQ(run(Format{99, 4, false}).status, Status::not_enough_nodes);

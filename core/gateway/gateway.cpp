@@ -185,8 +185,11 @@ void Gateway::on_reply(Time now, NodeId from, peer::GatewayReply&& reply, Gatewa
     p.sent = now - repeat_after + tick_interval;
     return;
   }
-  if (p.request.kind == IoRequest::Kind::read && reply.status == Status::ok &&
-      total_size(reply.payload) != p.request.length)
+  // What is shorter or longer than asked for is no answer.
+  const bool is_map = p.request.kind == IoRequest::Kind::map;
+  const std::uint64_t expected = is_map ? (p.request.length + 7) / 8 : p.request.length;
+  if ((is_map || p.request.kind == IoRequest::Kind::read) && reply.status == Status::ok &&
+      total_size(reply.payload) != expected)
     return;
   finish(now, id, reply.status, std::move(reply.payload), out);
 }

@@ -270,5 +270,25 @@ TEST(Repairing, ThatNobodyWaitsForKeepsToTheRateOfRecovery) {
   EXPECT_GE(m.now() - before, seconds(3));
 }
 
+// Taken, it would make every honest write that follows look like one that is there already.
+TEST(Member, AWriteThatNoOwnerCanHaveNumberedIsRefused) {
+  Members members(1);
+  ObjectRequest request;
+  request.op = ObjectRequest::Op::write;
+  request.length = block;
+  const auto write = [&](Version version, Version previous) {
+    request.version = version;
+    request.previous = previous;
+    request.payload = {members.at(1).pattern(block, 1)};
+    return members.ask(1, request).status;
+  };
+  const std::uint64_t now = Version::generation_of(5, 0);
+  EXPECT_EQ(write({now, ~0ull}, {}), Status::invalid);
+  EXPECT_EQ(write({Version::generation_of(6, 0), 1}, {}), Status::invalid);  // of a generation to come
+  EXPECT_EQ(write({now, 1}, {}), Status::ok);
+  EXPECT_EQ(write({now, 3}, {now, 1}), Status::invalid);
+  EXPECT_EQ(write({now, 2}, {now, 1}), Status::ok);
+}
+
 }  // namespace
 }  // namespace sd

@@ -16,6 +16,13 @@ namespace {
 
 constexpr std::size_t max_fences = 65536;  // swept beyond this
 
+// An owner numbers the writes of its generation one by one. Any other version would make what honest owners write later
+// look like something that is there already.
+bool is_numbered_by_owner(const Request& request) {
+  return request.version.log_index() == request.generation &&
+         request.version.sequence == request.previous.sequence + 1 && request.previous < request.version;
+}
+
 bool changes(const Request& request) { return request.op == Request::Op::write || request.op == Request::Op::zero; }
 
 }  // namespace
@@ -24,6 +31,10 @@ void Server::start(NodeId from, Request&& request, bool copying) {
   using Op = Request::Op;
   const Op op = request.op;
   if (op == Op::query && request.version.round() > 0) fence(request.oid, request.version.generation);
+  if (changes(request) && !is_numbered_by_owner(request)) {
+    context_.answer(from, context_.reply_to(request, Status::invalid));
+    return;
+  }
   if (changes(request) && (refused(request) || waits_for_first(from, request))) return;
   if (changes(request) || op == Op::read) context_.throttle.on_foreground(context_.now);
   if (op == Op::collect && copying) {
