@@ -18,6 +18,12 @@ std::string id_text(std::uint64_t id) { return id == 0 ? "-" : sixteen_digits(id
 
 std::string to_string(Oid oid) { return sixteen_digits(oid.value); }
 
+std::string to_string(ObjectKey key) {
+  if (key.strip == 0) return to_string(key.oid);
+  constexpr const char* digits = "0123456789abcdef";
+  return to_string(key.oid) + '_' + digits[key.strip >> 4] + digits[key.strip & 15];
+}
+
 Endpoint Endpoint::v4(std::uint8_t a, std::uint8_t b, std::uint8_t c, std::uint8_t d, std::uint16_t port) {
   Endpoint endpoint;
   endpoint.address = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d};

@@ -61,6 +61,18 @@ struct Oid {
 // Sixteen lowercase hexadecimal digits, as object files are named.
 std::string to_string(Oid oid);
 
+// What one member holds of an object: strip 0 is a whole copy; the strips of an erasure-coded object count from 1.
+struct ObjectKey {
+  constexpr ObjectKey() = default;
+  constexpr ObjectKey(Oid object, std::uint8_t number = 0) : oid(object), strip(number) {}
+  Oid oid;
+  std::uint8_t strip = 0;
+  friend constexpr auto operator<=>(const ObjectKey&, const ObjectKey&) = default;
+};
+
+// As above; of a strip with `_` and its number, two hexadecimal digits.
+std::string to_string(ObjectKey key);
+
 // Where an object's history stands. `generation` names the period in which the write was made: the index, in the
 // cluster log, of the command that gave the VDI its owner or that last changed the epoch, whichever is later; below it,
 // in the low 16 bits, the owner's round, which grows when it has to ask the members again within that period. Inside

@@ -10,7 +10,7 @@ using limits::block_size;
 
 Slice encode_checkpointed(const Object& o, BufferPool& pool) {
   Slice out = pool.allocate(meta_slot_bytes);
-  encode_meta_slot(o.oid, o.checkpoint.slot, o.meta,
+  encode_meta_slot(o.key, o.checkpoint.slot, o.meta,
                    std::span<std::byte, meta_slot_bytes>(out.mutable_data(), meta_slot_bytes));
   return out;
 }
@@ -151,7 +151,7 @@ void Changes::absorb_lost(Object& o, const journal::Record& record, const Slice&
 
 void Changes::absorb_end_of_copy(Object& o, const Slice& slot) const {
   ObjectMeta told;
-  if (decode_meta_slot(slot.bytes(), o.oid, told))
+  if (decode_meta_slot(slot.bytes(), o.key, told))
     o.meta = told;
   else
     o.meta.torn = o.meta.incomplete = true;

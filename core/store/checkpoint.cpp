@@ -50,11 +50,11 @@ void Checkpoint::sync_file(std::size_t index) {
   const std::size_t n = objects_.size();
   if (index < n) {
     Object& o = *objects_[index];
-    if (std::exchange(o.file_dirty, false)) sync(index, object_file(o.oid));
+    if (std::exchange(o.file_dirty, false)) sync(index, object_file(o.key));
   } else if (index < 2 * n) {
     // The slot that will stay must be durable before the other one is overwritten.
     Object& o = *objects_[index - n];
-    if (std::exchange(o.slots.maybe_volatile, false)) sync(index, meta_file(o.oid));
+    if (std::exchange(o.slots.maybe_volatile, false)) sync(index, meta_file(o.key));
   } else if (std::exchange(directories_.objects_dirty, false)) {
     sync(index, {FileKind::object, 0, 0}, DiskOp::Kind::sync_directory);
   }
@@ -77,7 +77,7 @@ void Checkpoint::write_slot(std::size_t index) {
     directories_.metas_dirty = true;
   }
   start(index, {DiskOp::Kind::write,
-                meta_file(o.oid),
+                meta_file(o.key),
                 0,
                 o.slots.newest.sequence % 2 * meta_slot_bytes,
                 meta_slot_bytes,
@@ -88,7 +88,7 @@ void Checkpoint::sync_slot(std::size_t index) {
   if (index < objects_.size()) {
     Object& o = *objects_[index];
     o.checkpoint.snapshot = {};
-    if (o.checkpoint.exists) sync(index, meta_file(o.oid));
+    if (o.checkpoint.exists) sync(index, meta_file(o.key));
   } else if (std::exchange(directories_.metas_dirty, false)) {
     sync(index, {FileKind::object_meta, 0, 0}, DiskOp::Kind::sync_directory);
   }

@@ -124,7 +124,7 @@ journal::Batch some_batch(BufferPool& pool, std::uint64_t seed) {
     journal::Record record;
     record.kind = i % 2 == 0 ? journal::Kind::write : journal::Kind::zero;
     record.creates = i == 0;
-    record.oid = Oid::data(3, static_cast<std::uint32_t>(i));
+    record.key = Oid::data(3, static_cast<std::uint32_t>(i));
     record.version = {1, r.next()};
     record.prev = {0, r.next()};
     record.first = static_cast<std::uint16_t>(r.below(900));

@@ -33,8 +33,8 @@ inline std::uint64_t make_tag(Tag tag, std::uint64_t low, std::uint64_t middle =
   return store_disk_tag | std::uint64_t(tag) << 48 | (middle & 0xffff) << 32 | (low & 0xffffffff);
 }
 
-inline FileId object_file(Oid oid) { return {FileKind::object, 0, oid.value}; }
-inline FileId meta_file(Oid oid) { return {FileKind::object_meta, 0, oid.value}; }
+inline FileId object_file(ObjectKey key) { return {FileKind::object, key.strip, key.oid.value}; }
+inline FileId meta_file(ObjectKey key) { return {FileKind::object_meta, key.strip, key.oid.value}; }
 inline FileId journal_file() { return {FileKind::journal, 0, 0}; }
 
 // Disks opened with O_DIRECT want memory on sector boundaries.

@@ -126,8 +126,8 @@ Slice encode_header(Header& header, const Batch& batch, BufferPool& pool, std::u
     w.u16(r.count);
     w.u16(r.mask);
     w.u32(r.crc_count);
-    w.u32(0);
-    w.u64(r.oid.value);
+    w.u32(r.key.strip);
+    w.u64(r.key.oid.value);
     put(w, r.version);
     put(w, r.prev);
     w.u64(r.origin.gateway);
@@ -184,8 +184,9 @@ bool decode_header(std::span<const std::byte> bytes, const Header& header, Batch
     record.mask = r.u16();
     record.crc_at = crc_at;
     record.crc_count = r.u32();
-    r.u32();
-    record.oid.value = r.u64();
+    const std::uint32_t strip = r.u32();
+    if (strip > 0xff) return false;
+    record.key = {Oid{r.u64()}, static_cast<std::uint8_t>(strip)};
     get(r, record.version);
     get(r, record.prev);
     record.origin.gateway = r.u64();

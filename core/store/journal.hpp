@@ -59,7 +59,7 @@ struct Record {
   std::uint16_t first = 0;  // blocks
   std::uint16_t count = 0;
   std::uint16_t mask = 0;
-  Oid oid;
+  ObjectKey key;
   Version version;
   Version prev;                 // write, zero, begin_sync: the object's version before
   Origin origin;                // write, zero: whose it is

@@ -32,7 +32,7 @@ enum class OpKind : std::uint8_t {
 struct Op {
   OpKind kind{};
   std::uint64_t ticket = 0;
-  Oid oid;
+  ObjectKey key;
   Version version;
   Version prev;              // end_sync: base
   std::uint32_t offset = 0;  // put_chunk, read_chunk: the chunk's number
@@ -151,7 +151,7 @@ struct ReadGenerations {
 // An object whose metadata are in memory or on their way. Objects are reused and keep their id.
 struct Object {
   std::uint32_t id = 0;
-  Oid oid;
+  ObjectKey key;
   Entry* entry = nullptr;
   bool loaded = false;
   bool exists = false;

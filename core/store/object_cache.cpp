@@ -5,8 +5,8 @@
 
 namespace sd::store_detail {
 
-Entry* ObjectCache::find(Oid oid) {
-  const auto at = entries_.find(oid);
+Entry* ObjectCache::find(ObjectKey key) {
+  const auto at = entries_.find(key);
   return at == entries_.end() ? nullptr : &at->second;
 }
 
@@ -21,18 +21,18 @@ Object& ObjectCache::allocate() {
   return o;
 }
 
-Object& ObjectCache::activate(Oid oid, Entry& entry) {
+Object& ObjectCache::activate(ObjectKey key, Entry& entry) {
   if (entry.object) {
     lru_remove(*entry.object);
     return *entry.object;
   }
   Object& o = allocate();
   entry.object = &o;
-  o.oid = oid;
+  o.key = key;
   o.entry = &entry;
   ++context_.counts.loaded_objects;
   if (entry.meta_file) {
-    context_.disk(DiskOp::Kind::read, meta_file(oid), make_tag(Tag::load, o.id), 0, meta_file_bytes);
+    context_.disk(DiskOp::Kind::read, meta_file(key), make_tag(Tag::load, o.id), 0, meta_file_bytes);
   } else {
     o.loaded = true;
     // Data without metadata, and nothing in the journal: they were lost.
@@ -44,7 +44,7 @@ Object& ObjectCache::activate(Oid oid, Entry& entry) {
 bool ObjectCache::on_load(Object& o, DiskDone&& done, bool replaying) {
   o.loaded = true;
   if (done.status == Status::ok || done.status == Status::not_found) {
-    const auto slot = decode_meta_file(done.data.bytes(), o.oid, o.meta);
+    const auto slot = decode_meta_file(done.data.bytes(), o.key, o.meta);
     o.exists = true;
     if (SD_BUG(forget_origins)) o.meta.recent = {};
     o.slots = {slot.value_or(MetaSlot{}), slot.has_value(), replaying};
@@ -54,13 +54,13 @@ bool ObjectCache::on_load(Object& o, DiskDone&& done, bool replaying) {
       o.meta = {};
       o.meta.torn = o.meta.incomplete = true;
       if (!replaying)
-        context_.notice("object " + to_string(o.oid) + " has lost its metadata; it must be re-synchronised");
+        context_.notice("object " + to_string(o.key) + " has lost its metadata; it must be re-synchronised");
     }
   } else if (!replaying) {
     o.load_status = Status::io_error;
-    context_.notice("object " + to_string(o.oid) + ": cannot read its metadata");
+    context_.notice("object " + to_string(o.key) + ": cannot read its metadata");
   } else {
-    context_.fail("cannot read the metadata of object " + to_string(o.oid));
+    context_.fail("cannot read the metadata of object " + to_string(o.key));
   }
   return !replaying;
 }
@@ -80,7 +80,7 @@ void ObjectCache::release(Object& o) {
   lru_remove(o);
   Entry& entry = *o.entry;
   entry.object = nullptr;
-  if (!o.exists && o.load_status == Status::ok && !entry.object_file && !entry.meta_file) entries_.erase(o.oid);
+  if (!o.exists && o.load_status == Status::ok && !entry.object_file && !entry.meta_file) entries_.erase(o.key);
   const std::uint32_t id = o.id;
   o = Object{};
   o.id = id;

@@ -17,12 +17,12 @@ class ObjectCache {
   explicit ObjectCache(Context& context) : context_(context) {}
 
   // By name, in ascending order.
-  const std::map<Oid, Entry>& entries() const { return entries_; }
-  Entry* find(Oid oid);
-  Entry& entry(Oid oid) { return entries_[oid]; }  // makes one
+  const std::map<ObjectKey, Entry>& entries() const { return entries_; }
+  Entry* find(ObjectKey key);
+  Entry& entry(ObjectKey key) { return entries_[key]; }  // makes one
 
   // The object in memory; not `loaded` while its metadata are read. Whoever calls this ends with settle().
-  Object& activate(Oid oid, Entry& entry);
+  Object& activate(ObjectKey key, Entry& entry);
   Object& by_id(std::uint32_t id) { return *objects_[id]; }
   // What the disk said of the metadata. `replaying`: the journal has yet to say what happened since they were written.
   // False: nothing may go on with the object now.
@@ -39,7 +39,7 @@ class ObjectCache {
   void lru_remove(Object& o);
 
   Context& context_;
-  std::map<Oid, Entry> entries_;
+  std::map<ObjectKey, Entry> entries_;
   std::vector<std::unique_ptr<Object>> objects_;  // by id
   std::vector<Object*> spare_;
   Object* oldest_ = nullptr;

@@ -15,6 +15,7 @@ constexpr std::uint64_t slot_magic = 0x32544f4c534d4453ull;  // "SDMSLOT2"
 constexpr std::uint8_t flag_incomplete = 1;
 constexpr std::uint8_t flag_torn = 2;
 constexpr std::uint8_t flag_lossy = 4;
+constexpr unsigned strip_shift = 24;   // above the flags: which strip of the object this is
 constexpr std::size_t crc_offset = 8;  // after the magic; covers all that follows it
 
 constexpr std::size_t encoded_bytes = 8 + 4 + 4 + 4 * 8 + 2 * 16 + limits::blocks_per_object / 8 +
@@ -90,15 +91,16 @@ void ObjectMeta::touch_chunks(std::uint32_t first, std::uint32_t count, Version 
   for (std::uint32_t c = first / per_chunk; c <= (first + count - 1) / per_chunk; ++c) chunk_version[c] = v;
 }
 
-void encode_meta_slot(Oid oid, const MetaSlot& slot, const ObjectMeta& meta,
+void encode_meta_slot(ObjectKey key, const MetaSlot& slot, const ObjectMeta& meta,
                       std::span<std::byte, meta_slot_bytes> out) {
   std::string text;
   text.reserve(encoded_bytes);
   Writer w(text);
   w.u64(slot_magic);
   w.u32(0);  // the checksum's place
-  w.u32((meta.incomplete ? flag_incomplete : 0u) | (meta.torn ? flag_torn : 0u) | (meta.lossy ? flag_lossy : 0u));
-  w.u64(oid.value);
+  w.u32((meta.incomplete ? flag_incomplete : 0u) | (meta.torn ? flag_torn : 0u) | (meta.lossy ? flag_lossy : 0u) |
+        std::uint32_t{key.strip} << strip_shift);
+  w.u64(key.oid.value);
   w.u64(slot.sequence);
   w.u64(slot.journal_id);
   w.u64(slot.through);
@@ -117,14 +119,16 @@ void encode_meta_slot(Oid oid, const MetaSlot& slot, const ObjectMeta& meta,
   std::memcpy(out.data() + crc_offset, crc_text.data(), 4);
 }
 
-std::optional<MetaSlot> decode_meta_slot(std::span<const std::byte> bytes, Oid oid, ObjectMeta& meta) {
+std::optional<MetaSlot> decode_meta_slot(std::span<const std::byte> bytes, ObjectKey key, ObjectMeta& meta) {
   if (bytes.size() != meta_slot_bytes) return {};
   Reader r(bytes);
   if (r.u64() != slot_magic) return {};
   if (r.u32() != crc32c(bytes.subspan(crc_offset + 4))) return {};
-  const std::uint32_t flags = r.u32();
+  const std::uint32_t flags_and_strip = r.u32();
+  if (flags_and_strip >> strip_shift != key.strip) return {};
+  const std::uint32_t flags = flags_and_strip & ((1u << strip_shift) - 1);
   if (flags > (flag_incomplete | flag_torn | flag_lossy)) return {};
-  if (r.u64() != oid.value) return {};
+  if (r.u64() != key.oid.value) return {};
   MetaSlot slot;
   slot.sequence = r.u64();
   slot.journal_id = r.u64();
@@ -143,14 +147,14 @@ std::optional<MetaSlot> decode_meta_slot(std::span<const std::byte> bytes, Oid o
   return slot;
 }
 
-std::optional<MetaSlot> decode_meta_file(std::span<const std::byte> bytes, Oid oid, ObjectMeta& meta) {
+std::optional<MetaSlot> decode_meta_file(std::span<const std::byte> bytes, ObjectKey key, ObjectMeta& meta) {
   std::optional<MetaSlot> best;
   int valid = 0;
   ObjectMeta candidate;
   for (std::uint32_t place = 0; place < 2; ++place) {
     if (bytes.size() < (place + 1) * std::size_t{meta_slot_bytes}) break;
     const auto slot =
-        decode_meta_slot(bytes.subspan(place * std::size_t{meta_slot_bytes}, meta_slot_bytes), oid, candidate);
+        decode_meta_slot(bytes.subspan(place * std::size_t{meta_slot_bytes}, meta_slot_bytes), key, candidate);
     if (!slot || slot->sequence % 2 != place) continue;
     ++valid;
     if (best && best->sequence >= slot->sequence) continue;

@@ -57,12 +57,13 @@ struct MetaSlot {
   bool other_lost = false;
 };
 
-void encode_meta_slot(Oid oid, const MetaSlot& slot, const ObjectMeta& meta, std::span<std::byte, meta_slot_bytes> out);
+void encode_meta_slot(ObjectKey key, const MetaSlot& slot, const ObjectMeta& meta,
+                      std::span<std::byte, meta_slot_bytes> out);
 
 // Nothing if the slot is damaged, was never written, lies in the wrong place or belongs to another object.
-std::optional<MetaSlot> decode_meta_slot(std::span<const std::byte> bytes, Oid oid, ObjectMeta& meta);
+std::optional<MetaSlot> decode_meta_slot(std::span<const std::byte> bytes, ObjectKey key, ObjectMeta& meta);
 
 // The newer valid slot of a file (which may be short).
-std::optional<MetaSlot> decode_meta_file(std::span<const std::byte> bytes, Oid oid, ObjectMeta& meta);
+std::optional<MetaSlot> decode_meta_file(std::span<const std::byte> bytes, ObjectKey key, ObjectMeta& meta);
 
 }  // namespace sd

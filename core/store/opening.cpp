@@ -62,10 +62,8 @@ void Opening::on_listing(DiskDone&& done, Tag tag) {
 }
 
 void Opening::listed() {
-  for (const auto& file : listing_.objects)
-    if (file.strip == 0) cache_.entry(Oid{file.id}).object_file = true;
-  for (const auto& file : listing_.metas)
-    if (file.strip == 0) cache_.entry(Oid{file.id}).meta_file = true;
+  for (const auto& file : listing_.objects) cache_.entry({Oid{file.id}, file.strip}).object_file = true;
+  for (const auto& file : listing_.metas) cache_.entry({Oid{file.id}, file.strip}).meta_file = true;
   const auto found = journal::decode_super(listing_.super_blocks.bytes());
   listing_ = {};
   if (found) super_ = *found;
@@ -259,7 +257,7 @@ bool Opening::take_batch(const journal::Header& header, std::span<const std::byt
 bool Opening::replay_batch() {
   bool loaded = true;
   for (const auto& record : found_.batch.records)
-    loaded = cache_.activate(record.oid, cache_.entry(record.oid)).loaded && loaded;
+    loaded = cache_.activate(record.key, cache_.entry(record.key)).loaded && loaded;
   if (!loaded || !scanning()) return false;
 
   std::size_t payload_at = 0;
@@ -279,7 +277,7 @@ bool Opening::replay_batch() {
 }
 
 void Opening::replay_record(const journal::Record& record, const Slice& data) {
-  Object& o = *cache_.entry(record.oid).object;
+  Object& o = *cache_.entry(record.key).object;
   const std::uint64_t sequence = found_.header.sequence;
   // An object that was there when the tail was last moved, and now has no files.
   if (!o.exists && !record.creates && record.kind != journal::Kind::remove)
@@ -311,7 +309,7 @@ void Opening::note_lost_changes(Object& o, const journal::Record& record) {
   else if (!o.meta.torn && !follows && !SD_BUG(accept_version_gap)) {
     o.lost_changes = true;
     SD_SOMETIMES(true, metadata_lost);
-    context_.notice("object " + to_string(o.oid) +
+    context_.notice("object " + to_string(o.key) +
                     " has lost changes together with its newest metadata; it must be re-synchronised");
   }
 }
@@ -384,9 +382,9 @@ void Opening::probe() {
 
 void Opening::finish() {
   stage_ = Stage::done;
-  for (const auto& [oid, entry] : cache_.entries())
+  for (const auto& [key, entry] : cache_.entries())
     if (entry.object_file && !entry.meta_file && (!entry.object || (entry.object->exists && entry.object->meta.torn)))
-      context_.notice("object " + to_string(oid) + " has lost its metadata; it must be re-synchronised");
+      context_.notice("object " + to_string(key) + " has lost its metadata; it must be re-synchronised");
 }
 
 }  // namespace sd::store_detail

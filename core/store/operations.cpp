@@ -18,7 +18,7 @@ namespace {
 journal::Record record_of(journal::Kind kind, const Op& op) {
   journal::Record record;
   record.kind = kind;
-  record.oid = op.oid;
+  record.key = op.key;
   record.version = op.version;
   record.prev = op.prev;
   record.origin = op.origin;
@@ -30,15 +30,15 @@ journal::Record record_of(journal::Kind kind, const Op& op) {
 // --- queues
 
 void Operations::submit(Op&& op) {
-  Entry* entry = cache_.find(op.oid);
+  Entry* entry = cache_.find(op.key);
   if (!entry) {
     if (!op.changes() || op.kind == OpKind::remove) {
       answer_absent(op);
       return;
     }
-    entry = &cache_.entry(op.oid);
+    entry = &cache_.entry(op.key);
   }
-  Object& o = cache_.activate(op.oid, *entry);
+  Object& o = cache_.activate(op.key, *entry);
   Executed result = Executed::waiting;
   if (o.loaded && o.queue.empty()) {
     result = execute(o, op);
@@ -378,7 +378,7 @@ Executed Operations::execute_end_sync(Object& o, Op& op) {
   if (!admit(o, 1, meta_slot_bytes / block_size)) return Executed::parked;
   journal::Record record;
   record.kind = journal::Kind::end_sync;
-  record.oid = op.oid;
+  record.key = op.key;
   record.version = op.version;
   const Slice meta = placer_.completed_meta(o, op.version, op.prev, op.recent);
   emit(o, record, {&meta, 1u});

@@ -29,7 +29,7 @@ bool Placer::start_writes(Object& o, const Op& op) {
     while (i + n < blocks_per_chunk && (op.mask >> (i + n) & 1) != 0) ++n;
     if (n == 0) continue;
     DiskOp write{DiskOp::Kind::write,
-                 object_file(o.oid),
+                 object_file(o.key),
                  make_tag(Tag::place, o.id),
                  std::uint64_t{first + i} * block_size,
                  n * block_size,
@@ -82,8 +82,8 @@ bool Placer::sync(Object& o) {
   placing.step = Step::syncing;
   o.queue.busy = true;
   placing.ops = 2;
-  context_.disk(DiskOp::Kind::sync, object_file(o.oid), make_tag(Tag::place, o.id));
-  context_.disk(DiskOp::Kind::sync_directory, object_file(o.oid), make_tag(Tag::place, o.id));
+  context_.disk(DiskOp::Kind::sync, object_file(o.key), make_tag(Tag::place, o.id));
+  context_.disk(DiskOp::Kind::sync_directory, object_file(o.key), make_tag(Tag::place, o.id));
   return false;
 }
 
@@ -93,7 +93,7 @@ bool Placer::on_place(Object& o, Status status) {
   if (writes && status == Status::no_space) {
     placing.status = status;
   } else if (status != Status::ok && !(placing.step == Step::removing && status == Status::not_found)) {
-    context_.fail("cannot write object " + to_string(o.oid));
+    context_.fail("cannot write object " + to_string(o.key));
     return false;
   } else if (writes && !std::exchange(o.entry->object_file, true)) {
     directories_.objects_dirty = true;
@@ -102,7 +102,7 @@ bool Placer::on_place(Object& o, Status status) {
   if (writes && !o.entry->object_file) {  // an empty file may have been made all the same
     placing.step = Step::removing;
     placing.ops = 1;
-    context_.disk(DiskOp::Kind::remove, object_file(o.oid), make_tag(Tag::place, o.id));
+    context_.disk(DiskOp::Kind::remove, object_file(o.key), make_tag(Tag::place, o.id));
     return false;
   }
   placing.step = placing.step == Step::syncing ? Step::synced : Step::written;
@@ -119,7 +119,7 @@ Slice Placer::completed_meta(const Object& o, Version version, Version base, con
   meta.base = base;
   meta.recent = recent;
   Slice out = context_.pool.allocate(meta_slot_bytes);
-  encode_meta_slot(o.oid, {}, meta, std::span<std::byte, meta_slot_bytes>(out.mutable_data(), meta_slot_bytes));
+  encode_meta_slot(o.key, {}, meta, std::span<std::byte, meta_slot_bytes>(out.mutable_data(), meta_slot_bytes));
   return out;
 }
 

@@ -97,7 +97,7 @@ void Reads::take_lost_block(Read& r, Piece& piece) {
   if (r.purpose == Purpose::read_chunk)
     r.chunk.damaged |= static_cast<std::uint16_t>(1u << (piece.first % blocks_per_chunk));
   ++context_.counts.damaged_blocks;
-  context_.notice("object " + to_string(o.oid) + ": block " + std::to_string(piece.first) + " is lost");
+  context_.notice("object " + to_string(o.key) + ": block " + std::to_string(piece.first) + " is lost");
 }
 
 void Reads::start(Read& r) {
@@ -109,7 +109,7 @@ void Reads::start_piece(Read& r, std::size_t index) {
   const Piece& piece = r.pieces[index];
   ++r.outstanding;
   ++r.object->reads.in_flight[r.generation];
-  context_.disk(DiskOp::Kind::read, object_file(r.object->oid), make_tag(Tag::read, r.id, index),
+  context_.disk(DiskOp::Kind::read, object_file(r.object->key), make_tag(Tag::read, r.id, index),
                 std::uint64_t{piece.first} * block_size, piece.count * block_size);
 }
 
@@ -215,7 +215,7 @@ void Reads::unreadable(Read& r, const Piece& piece) {
   if (r.purpose == Purpose::read_chunk)
     r.chunk.damaged |= static_cast<std::uint16_t>(1u << (piece.first % blocks_per_chunk));
   ++context_.counts.unreadable;
-  context_.notice("object " + to_string(r.object->oid) + ": the disk cannot read block " + std::to_string(piece.first));
+  context_.notice("object " + to_string(r.object->key) + ": the disk cannot read block " + std::to_string(piece.first));
 }
 
 void Reads::check(Read& r, Piece& piece, Slice&& data) {
@@ -234,7 +234,7 @@ void Reads::check(Read& r, Piece& piece, Slice&& data) {
     if (r.status == Status::ok) r.status = Status::damaged;
     SD_SOMETIMES(true, block_damaged);
     context_.counts.damaged_blocks += bad;
-    context_.notice("object " + to_string(r.object->oid) + ": " + std::to_string(bad) +
+    context_.notice("object " + to_string(r.object->key) + ": " + std::to_string(bad) +
                     " damaged blocks, the first is " + std::to_string(first_bad));
   }
   piece.data = std::move(data);

@@ -244,7 +244,7 @@ void Store::flush_batch(Time now, StoreEffects& effects) {
   impl_->enter(now, effects, [&] { impl_->parts->journal.submit(); });
 }
 
-void Store::write(Time now, std::uint64_t ticket, Oid oid, Version version, Version prev, std::uint32_t offset,
+void Store::write(Time now, std::uint64_t ticket, ObjectKey key, Version version, Version prev, std::uint32_t offset,
                   Slice data, StoreEffects& effects, Origin origin) {
   impl_->enter(now, effects, [&] {
     const std::uint64_t length = data.size();
@@ -256,7 +256,7 @@ void Store::write(Time now, std::uint64_t ticket, Oid oid, Version version, Vers
     }
     impl_->submit({OpKind::write,
                    ticket,
-                   oid,
+                   key,
                    version,
                    prev,
                    length == 0 ? 0 : offset,
@@ -269,21 +269,21 @@ void Store::write(Time now, std::uint64_t ticket, Oid oid, Version version, Vers
   });
 }
 
-void Store::zero(Time now, std::uint64_t ticket, Oid oid, Version version, Version prev, std::uint32_t offset,
+void Store::zero(Time now, std::uint64_t ticket, ObjectKey key, Version version, Version prev, std::uint32_t offset,
                  std::uint32_t length, StoreEffects& effects, Origin origin) {
   impl_->enter(now, effects, [&] {
     if (!in_object(offset, length))
       impl_->context.finish(ticket, Status::invalid);
     else
-      impl_->submit({OpKind::zero, ticket, oid, version, prev, offset, length, 0, {}, 0, {}, origin});
+      impl_->submit({OpKind::zero, ticket, key, version, prev, offset, length, 0, {}, 0, {}, origin});
   });
 }
 
-void Store::remove(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects, std::optional<Version> only) {
+void Store::remove(Time now, std::uint64_t ticket, ObjectKey key, StoreEffects& effects, std::optional<Version> only) {
   impl_->enter(now, effects, [&] {
     impl_->submit({OpKind::remove,
                    ticket,
-                   oid,
+                   key,
                    only.value_or(Version{}),
                    {},
                    0,
@@ -302,33 +302,33 @@ void Store::flush(Time now, std::uint64_t ticket, StoreEffects& effects) {
   });
 }
 
-void Store::read(Time now, std::uint64_t ticket, Oid oid, std::uint32_t offset, std::uint32_t length,
+void Store::read(Time now, std::uint64_t ticket, ObjectKey key, std::uint32_t offset, std::uint32_t length,
                  StoreEffects& effects) {
   impl_->enter(now, effects, [&] {
     if (!in_object(offset, length))
       impl_->context.finish(ticket, Status::invalid);
     else
-      impl_->submit({OpKind::read, ticket, oid, {}, {}, offset, length, 0, {}});
+      impl_->submit({OpKind::read, ticket, key, {}, {}, offset, length, 0, {}});
   });
 }
 
-void Store::query(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects) {
-  impl_->enter(now, effects, [&] { impl_->submit({OpKind::query, ticket, oid, {}, {}, 0, 0, 0, {}}); });
+void Store::query(Time now, std::uint64_t ticket, ObjectKey key, StoreEffects& effects) {
+  impl_->enter(now, effects, [&] { impl_->submit({OpKind::query, ticket, key, {}, {}, 0, 0, 0, {}}); });
 }
 
-void Store::map(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects) {
-  impl_->enter(now, effects, [&] { impl_->submit({OpKind::map, ticket, oid, {}, {}, 0, 0, 0, {}}); });
+void Store::map(Time now, std::uint64_t ticket, ObjectKey key, StoreEffects& effects) {
+  impl_->enter(now, effects, [&] { impl_->submit({OpKind::map, ticket, key, {}, {}, 0, 0, 0, {}}); });
 }
 
-void Store::chunks_since(Time now, std::uint64_t ticket, Oid oid, Version since, StoreEffects& effects) {
-  impl_->enter(now, effects, [&] { impl_->submit({OpKind::chunks_since, ticket, oid, since, {}, 0, 0, 0, {}}); });
+void Store::chunks_since(Time now, std::uint64_t ticket, ObjectKey key, Version since, StoreEffects& effects) {
+  impl_->enter(now, effects, [&] { impl_->submit({OpKind::chunks_since, ticket, key, since, {}, 0, 0, 0, {}}); });
 }
 
-void Store::begin_sync(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects) {
-  impl_->enter(now, effects, [&] { impl_->submit({OpKind::begin_sync, ticket, oid, {}, {}, 0, 0, 0, {}}); });
+void Store::begin_sync(Time now, std::uint64_t ticket, ObjectKey key, StoreEffects& effects) {
+  impl_->enter(now, effects, [&] { impl_->submit({OpKind::begin_sync, ticket, key, {}, {}, 0, 0, 0, {}}); });
 }
 
-void Store::put_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chunk, Version version,
+void Store::put_chunk(Time now, std::uint64_t ticket, ObjectKey key, std::uint32_t chunk, Version version,
                       std::uint16_t allocated, Slice data, StoreEffects& effects, LostBlocks lost) {
   impl_->enter(now, effects, [&] {
     const std::size_t expected = std::size_t{block_size} * static_cast<std::size_t>(std::popcount(allocated));
@@ -349,7 +349,7 @@ void Store::put_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chu
     }
     impl_->submit({OpKind::put_chunk,
                    ticket,
-                   oid,
+                   key,
                    version,
                    {},
                    chunk,
@@ -361,24 +361,25 @@ void Store::put_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chu
   });
 }
 
-void Store::repair(Time now, std::uint64_t ticket, Oid oid, std::uint32_t block, Slice data, StoreEffects& effects) {
+void Store::repair(Time now, std::uint64_t ticket, ObjectKey key, std::uint32_t block, Slice data,
+                   StoreEffects& effects) {
   impl_->enter(now, effects, [&] {
     if (block >= limits::blocks_per_object || data.size() != block_size)
       impl_->context.finish(ticket, Status::invalid);
     else
-      impl_->submit({OpKind::repair, ticket, oid, {}, {}, block, 0, 0, std::move(data)});
+      impl_->submit({OpKind::repair, ticket, key, {}, {}, block, 0, 0, std::move(data)});
   });
 }
 
-void Store::end_sync(Time now, std::uint64_t ticket, Oid oid, Version version, Version base, StoreEffects& effects,
-                     RecentWrites recent) {
+void Store::end_sync(Time now, std::uint64_t ticket, ObjectKey key, Version version, Version base,
+                     StoreEffects& effects, RecentWrites recent) {
   impl_->enter(now, effects, [&] {
-    impl_->submit({OpKind::end_sync, ticket, oid, version, base, 0, 0, 0, {}, 0, {}, {}, std::move(recent)});
+    impl_->submit({OpKind::end_sync, ticket, key, version, base, 0, 0, 0, {}, 0, {}, {}, std::move(recent)});
   });
 }
 
-void Store::give_up_sync(Oid oid) {
-  store_detail::Entry* entry = impl_->parts->cache.find(oid);
+void Store::give_up_sync(ObjectKey key) {
+  store_detail::Entry* entry = impl_->parts->cache.find(key);
   if (!entry || !entry->object || !entry->object->queue.empty()) return;
   store_detail::Object& o = *entry->object;
   o.placing.forget();
@@ -386,12 +387,12 @@ void Store::give_up_sync(Oid oid) {
   impl_->parts->cache.settle(o);
 }
 
-void Store::read_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chunk, StoreEffects& effects) {
+void Store::read_chunk(Time now, std::uint64_t ticket, ObjectKey key, std::uint32_t chunk, StoreEffects& effects) {
   impl_->enter(now, effects, [&] {
     if (chunk >= limits::chunks_per_object)
       impl_->context.finish(ticket, Status::invalid);
     else
-      impl_->submit({OpKind::read_chunk, ticket, oid, {}, {}, chunk, 0, 0, {}});
+      impl_->submit({OpKind::read_chunk, ticket, key, {}, {}, chunk, 0, 0, {}});
   });
 }
 
@@ -424,11 +425,18 @@ void Store::on_disk(Time now, DiskDone&& done, StoreEffects& effects) {
   });
 }
 
+std::vector<ObjectKey> Store::keys() const {
+  std::vector<ObjectKey> out;
+  out.reserve(impl_->parts->cache.entries().size());
+  for (const auto& [key, entry] : impl_->parts->cache.entries())
+    if (!entry.object || !entry.object->loaded || entry.object->exists) out.push_back(key);
+  return out;
+}
+
 std::vector<Oid> Store::objects() const {
   std::vector<Oid> out;
-  out.reserve(impl_->parts->cache.entries().size());
-  for (const auto& [oid, entry] : impl_->parts->cache.entries())
-    if (!entry.object || !entry.object->loaded || entry.object->exists) out.push_back(oid);
+  for (const ObjectKey& key : keys())
+    if (out.empty() || out.back() != key.oid) out.push_back(key.oid);
   return out;
 }
 

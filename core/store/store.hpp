@@ -181,57 +181,59 @@ class Store {
   // An empty range changes the version only. Any byte range will do; multiples of 4096 are quick: such data is never
   // copied.
   // `origin`: whose write it is; remembered with the object.
-  void write(Time now, std::uint64_t ticket, Oid oid, Version version, Version prev, std::uint32_t offset, Slice data,
-             StoreEffects& effects, Origin origin = {});
+  void write(Time now, std::uint64_t ticket, ObjectKey key, Version version, Version prev, std::uint32_t offset,
+             Slice data, StoreEffects& effects, Origin origin = {});
   // Makes a range read as zeros; whole blocks give their space back.
-  void zero(Time now, std::uint64_t ticket, Oid oid, Version version, Version prev, std::uint32_t offset,
+  void zero(Time now, std::uint64_t ticket, ObjectKey key, Version version, Version prev, std::uint32_t offset,
             std::uint32_t length, StoreEffects& effects, Origin origin = {});
   // Forgets the object; ok if there is none. With `only`: behind, and nothing happens, if its version is another one.
-  void remove(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects, std::optional<Version> only = {});
+  void remove(Time now, std::uint64_t ticket, ObjectKey key, StoreEffects& effects, std::optional<Version> only = {});
   // ok: all that was acknowledged before this call survives a loss of power.
   void flush(Time now, std::uint64_t ticket, StoreEffects& effects);
 
   // Reading. read: not_found if there is no such object, behind if it is incomplete, damaged (a
   // checksum does not fit, or the disk cannot read it), invalid, io_error. Unallocated ranges
   // read as zeros.
-  void read(Time now, std::uint64_t ticket, Oid oid, std::uint32_t offset, std::uint32_t length, StoreEffects& effects);
+  void read(Time now, std::uint64_t ticket, ObjectKey key, std::uint32_t offset, std::uint32_t length,
+            StoreEffects& effects);
   // Always ok (with info.exists false if there is no such object), or io_error. What a query tells counts as
   // acknowledged: it is answered when all of it is in the journal.
-  void query(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects);
-  void map(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects);
+  void query(Time now, std::uint64_t ticket, ObjectKey key, StoreEffects& effects);
+  void map(Time now, std::uint64_t ticket, ObjectKey key, StoreEffects& effects);
   // Which chunks changed after `since`.
-  void chunks_since(Time now, std::uint64_t ticket, Oid oid, Version since, StoreEffects& effects);
+  void chunks_since(Time now, std::uint64_t ticket, ObjectKey key, Version since, StoreEffects& effects);
 
   // Re-synchronisation. begin_sync marks the object incomplete (creating it with version {0, 0} if there is none),
   // put_chunk replaces chunks, end_sync makes it complete at a version. A crash in between leaves the object incomplete
   // with its old version, so that the copying can begin again; of the chunks that were put any may be there. Chunks of
   // which nothing was here are written once, straight to the object's file and past the page cache, if begin_sync has
   // been flushed (see placer.hpp); all else goes through the journal like writes.
-  void begin_sync(Time now, std::uint64_t ticket, Oid oid, StoreEffects& effects);
+  void begin_sync(Time now, std::uint64_t ticket, ObjectKey key, StoreEffects& effects);
   // `allocated`: bit i = block i of the chunk is in `data`, which holds just those blocks, in order. `version` is the
   // chunk's last change at the source. unavailable unless begin_sync was called since the store was last ready; invalid
   // unless the object is incomplete and the sizes agree. This is what read_chunk at the source returned. `lost`: blocks
   // besides those.
-  void put_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chunk, Version version, std::uint16_t allocated,
-                 Slice data, StoreEffects& effects, LostBlocks lost = {});
+  void put_chunk(Time now, std::uint64_t ticket, ObjectKey key, std::uint32_t chunk, Version version,
+                 std::uint16_t allocated, Slice data, StoreEffects& effects, LostBlocks lost = {});
   // `recent`: whose writes the copy contains, as the source said.
-  void end_sync(Time now, std::uint64_t ticket, Oid oid, Version version, Version base, StoreEffects& effects,
+  void end_sync(Time now, std::uint64_t ticket, ObjectKey key, Version version, Version base, StoreEffects& effects,
                 RecentWrites recent = {});
   // The copying ends here; the object stays incomplete. Not while one of these calls is under way.
-  void give_up_sync(Oid oid);
+  void give_up_sync(ObjectKey key);
   // Also works on incomplete objects. not_found, invalid, io_error; damaged: some blocks are, the answer holds the
   // others.
-  void read_chunk(Time now, std::uint64_t ticket, Oid oid, std::uint32_t chunk, StoreEffects& effects);
+  void read_chunk(Time now, std::uint64_t ticket, ObjectKey key, std::uint32_t chunk, StoreEffects& effects);
 
   // Replaces a damaged block by `data`, 4096 bytes. A block's checksum says what it should hold, so whoever has bytes
   // that match may give them, at any time and whatever the object's version. ok; behind: the block should hold
   // something else by now; no_space, io_error, unavailable, busy.
-  void repair(Time now, std::uint64_t ticket, Oid oid, std::uint32_t block, Slice data, StoreEffects& effects);
+  void repair(Time now, std::uint64_t ticket, ObjectKey key, std::uint32_t block, Slice data, StoreEffects& effects);
 
   // Starts a checkpoint as soon as possible.
   void checkpoint(Time now, StoreEffects& effects);
 
-  // In ascending order.
+  // In ascending order: what is stored, and the objects that it is of, each once.
+  std::vector<ObjectKey> keys() const;
   std::vector<Oid> objects() const;
   StoreStats stats() const;
 

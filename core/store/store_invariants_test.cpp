@@ -48,7 +48,7 @@ class StoreParts : public testing::Test {
   Object& dirty_object() {
     Object& o = cache.activate(oid, cache.entry(oid));
     journal::Record record;
-    record.oid = oid;
+    record.key = oid;
     record.creates = true;
     const Slice data = pool.zeros(limits::block_size);
     record.count = 1;

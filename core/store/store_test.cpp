@@ -478,6 +478,36 @@ TEST(Store, WhoseWritesItHoldsIsKnownAfterACrash) {
     }
 }
 
+// Strips of one object are as separate as objects are, on disk and in the journal.
+TEST(Store, StripsOfAnObjectAreKeptApart) {
+  for (const bool checkpointed : {false, true}) {
+    StoreBench t(small_journal());
+    const auto write = [&](ObjectKey key, std::uint64_t stamp) {
+      t.store->write(t.now, ++t.ticket, key, {1, 1}, {}, 0, t.pattern(block, stamp), t.fx);
+      EXPECT_EQ(t.wait(t.ticket).status, Status::ok);
+    };
+    const auto holds = [&](ObjectKey key, std::uint64_t stamp) {
+      t.store->read(t.now, ++t.ticket, key, 0, block, t.fx);
+      return StoreBench::text(t.wait(t.ticket)) == t.pattern(block, stamp).text();
+    };
+    write({a, 1}, 1);
+    write({a, 2}, 2);
+    write(a, 3);
+    if (checkpointed) t.checkpoint();
+    EXPECT_EQ(t.flush().status, Status::ok);
+    t.restart(true);
+    EXPECT_TRUE(holds({a, 1}, 1));
+    EXPECT_TRUE(holds({a, 2}, 2));
+    EXPECT_TRUE(holds(a, 3));
+    EXPECT_EQ(t.store->keys(), (std::vector<ObjectKey>{a, {a, 1}, {a, 2}}));
+    EXPECT_EQ(t.store->objects(), std::vector<Oid>{a});
+    t.store->remove(t.now, ++t.ticket, ObjectKey{a, 1}, t.fx);
+    EXPECT_EQ(t.wait(t.ticket).status, Status::ok);
+    EXPECT_EQ(t.store->keys(), (std::vector<ObjectKey>{a, {a, 2}}));
+    EXPECT_EQ(to_string(ObjectKey{a, 2}), to_string(a) + "_02");
+  }
+}
+
 TEST(Store, QueuesAndMemoryAreBounded) {
   StoreOptions o = small_journal();
   o.max_dirty_bytes = 16 * block;

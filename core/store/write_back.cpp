@@ -115,7 +115,7 @@ void WriteBack::start_apply(Object& o) {
     write_frozen(o);
     return;
   }
-  for (const auto file : {object_file(o.oid), meta_file(o.oid)}) {
+  for (const auto file : {object_file(o.key), meta_file(o.key)}) {
     bool& there = file.kind == FileKind::object ? o.entry->object_file : o.entry->meta_file;
     if (!std::exchange(there, false)) continue;
     (file.kind == FileKind::object ? directories_.objects_dirty : directories_.metas_dirty) = true;
@@ -129,7 +129,7 @@ void WriteBack::on_remove_files(Object& o, Status status) {
   --round_->ops;
   --o.frozen.ops;
   if (status != Status::ok && status != Status::not_found) {
-    context_.fail("cannot remove the files of object " + to_string(o.oid));
+    context_.fail("cannot remove the files of object " + to_string(o.key));
     return;
   }
   if (o.frozen.ops == 0) write_frozen(o);
@@ -140,7 +140,7 @@ DiskOp WriteBack::take_extents(Object& o, std::size_t& next) const {
   const auto& extents = o.frozen.overlay.extents();
   const std::uint32_t first = extents[next].first;
   DiskOp op{
-      DiskOp::Kind::write, object_file(o.oid), make_tag(Tag::apply, o.id), std::uint64_t{first} * block_size, 0, {}};
+      DiskOp::Kind::write, object_file(o.key), make_tag(Tag::apply, o.id), std::uint64_t{first} * block_size, 0, {}};
   std::uint32_t end = first;
   while (next < extents.size() && extents[next].first == end && !extents[next].is_hole() &&
          op.slices.size() < max_slices_per_op && end - first < max_blocks_per_op) {
@@ -166,7 +166,7 @@ void WriteBack::write_frozen(Object& o) {
     }
     if (had_file) {
       ++o.frozen.ops;
-      context_.disk(DiskOp::Kind::punch, object_file(o.oid), make_tag(Tag::apply, o.id),
+      context_.disk(DiskOp::Kind::punch, object_file(o.key), make_tag(Tag::apply, o.id),
                     std::uint64_t{e.first} * block_size, e.count * block_size);
     }
     ++i;
@@ -184,7 +184,7 @@ void WriteBack::on_apply(Object& o, const DiskDone& done) {
   if (done.status == Status::no_space) {
     o.frozen.failed = true;
   } else if (done.status != Status::ok && !(done.kind == DiskOp::Kind::punch && done.status == Status::not_found)) {
-    context_.fail("cannot write object " + to_string(o.oid));
+    context_.fail("cannot write object " + to_string(o.key));
     return;
   }
   if (o.frozen.ops > 0) return;
