@@ -106,6 +106,18 @@ void Leadership::watch_absent(Time now, const cluster::State& state, const std::
   };
   for (const auto& [id, member] : state.members) note(id);
   for (const NodeId id : voters) note(id);
+  for (const NodeId id : learners) {
+    std::optional<Time>& since = watches_[id].stranger_since;
+    if (state.member(id))
+      since.reset();
+    else if (!since)
+      since = now;
+  }
+}
+
+Time Leadership::stranger_for(Time now, NodeId learner) const {
+  const MemberWatch* watch = watch_of(learner);
+  return watch && watch->stranger_since ? now - *watch->stranger_since : 0;
 }
 
 Time Leadership::absent_for(Time now, NodeId member) const {

@@ -82,6 +82,8 @@ class Leadership {
   void watch_absent(Time now, const cluster::State& state, const std::vector<NodeId>& voters,
                     const std::vector<NodeId>& learners);
   Time absent_for(Time now, NodeId member) const;
+  // How long a node has been given the log without having become a member; 0: it is one, or gets none.
+  Time stranger_for(Time now, NodeId learner) const;
   // Members that are away for longer than the grace time and keep their place; counts as proposed.
   std::vector<NodeId> to_expel(Time now, const cluster::State& state);
   // True if the member's leaving of the list is to be proposed now; counts as proposed.
@@ -112,6 +114,7 @@ class Leadership {
     std::optional<Incarnation> removing;
     std::optional<Time> join_proposed, expel_proposed, forget_proposed;
     std::optional<Time> absent_since;
+    std::optional<Time> stranger_since;  // a learner that is no member
     std::uint64_t clean = 0;
     std::vector<Vid> purged;
   };

@@ -69,6 +69,22 @@ TEST(Leadership, ThoseThatFellSilentTogetherAreTakenOutTogether) {
   EXPECT_EQ(ids(leader.silent(seconds(9), state, 1, nobody_gone)), (Ids{2, 3}));
 }
 
+TEST(Leadership, WhoIsGivenTheLogAndNeverBecomesAMemberIsAStranger) {
+  auto state = members(2);
+  Leadership leader(timing, {2, 0, 0, 0});
+  leader.watch_absent(seconds(10), state, {1, 2}, {9});
+  leader.watch_absent(seconds(50), state, {1, 2}, {9});
+  EXPECT_EQ(leader.stranger_for(seconds(70), 9), seconds(60));
+  EXPECT_EQ(leader.stranger_for(seconds(70), 2), 0u);
+  state.members[9] = state.members[2];
+  leader.watch_absent(seconds(80), state, {1, 2}, {9});
+  EXPECT_EQ(leader.stranger_for(seconds(90), 9), 0u);
+  state.members.erase(9);
+  leader.watch_absent(seconds(91), state, {1, 2}, {});
+  leader.watch_absent(seconds(92), state, {1, 2}, {9});  // it asks again
+  EXPECT_EQ(leader.stranger_for(seconds(93), 9), seconds(1));
+}
+
 TEST(Leadership, AProcessThatIsGoneIsNotWaitedFor) {
   const auto state = members(3);
   Leadership leader(timing, {2, seconds(10), 0, 0});

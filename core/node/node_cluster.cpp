@@ -18,6 +18,7 @@ constexpr std::size_t max_proposals = 32;
 constexpr Time join_repeat = milliseconds(300);
 constexpr std::size_t joins_at_once = 8;  // nodes that are asked by one that does not know who leads
 constexpr Time refusal_counts = milliseconds(500);
+constexpr std::ptrdiff_t max_strangers = 32;         // that are given the log at a time and are no members yet
 constexpr std::size_t recovery_budget = 16;          // objects of one disk peered at once by the sweep
 constexpr Time shutdown_grace = milliseconds(1500);  // for the others to learn of it from the leader
 }  // namespace
@@ -160,6 +161,7 @@ void Node::Impl::lead(Time now, Effects& fx) {
   remove_silent(now, fx);
   expel_absent(now, fx);
   forget_gone(now, fx);
+  forget_strangers(now, fx);
   mark_clean(now);
   if (phase == Phase::leaving && cluster_state.is_up(id, own_incarnation))
     propose_untracked(now, cluster::Remove{id, own_incarnation, true});
@@ -257,6 +259,9 @@ void Node::Impl::on_join_request(Time now, peer::JoinRequest request) {
   leadership->on_join_request(request.id);
   if (!raft->config().contains(request.id)) {
     if (raft->config().voters.size() + raft->config().learners.size() >= limits::max_members) return;
+    // Anybody may ask. Who is let in makes room for the next; who never comes goes after a while.
+    const auto stranger = [&](NodeId node) { return !cluster_state.member(node); };
+    if (std::ranges::count_if(raft->config().learners, stranger) >= max_strangers) return;
     raft::Config next = raft->config();
     next.learners.insert(std::ranges::lower_bound(next.learners, request.id), request.id);
     raft->propose_config(now, std::move(next), raft_fx);

@@ -160,6 +160,7 @@ struct Node::Impl final : client::Backend {
   void remove_silent(Time now, Effects& fx);
   void expel_absent(Time now, Effects& fx);
   void forget_gone(Time now, Effects& fx);
+  void forget_strangers(Time now, Effects& fx);
   bool hand_over(Time now);
   bool leads() const { return leadership && raft->is_leader() && leadership->term() == raft->term(); }
   void found_anew(Time now, Effects& fx);

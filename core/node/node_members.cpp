@@ -114,6 +114,20 @@ void Node::Impl::forget_gone(Time now, Effects& fx) {
   }
 }
 
+// A node that asked to be let in and was not heard since: a directory that is gone, an address that was wrong.
+void Node::Impl::forget_strangers(Time now, Effects& fx) {
+  constexpr Time patience = seconds(60);
+  if (raft->config_index() > raft->commit_index()) return;
+  for (const NodeId node : raft->config().learners) {
+    if (leadership->stranger_for(now, node) < patience || raft->contact(node, now) + patience > now) continue;
+    log(fx, LogLine::Level::info, "node " + std::to_string(node) + " asked to join and never came; it is forgotten");
+    raft::Config next = raft->config();
+    std::erase(next.learners, node);
+    raft->propose_config(now, std::move(next), raft_fx);
+    return;
+  }
+}
+
 // --- Voters
 
 // Whether a member has (nearly) all of the log. What one has said nothing about yet it does not hold, however short the
