@@ -86,7 +86,11 @@ bool DeviceModel::finish(OpId id) {
   SD_ASSERT(op.state == State::open, "an operation ends once");
   op.state = State::done;
   ++tick_;
-  if (op.invoked > power_tick_) return true;
+  if (op.invoked > power_tick_) {
+    op.ended = tick_;
+    op.losses = losses_;
+    return true;
+  }
   // The answer survived on the wire, what it tells of perhaps not: it promises nothing now, but that the write happens
   // no more.
   fence_sectors(op, id);
@@ -167,8 +171,49 @@ bool DeviceModel::check_seen(OpId id, std::uint32_t at, Seen value,
                      (*value == 0 ? "zeros" : "the data of operation " + std::to_string(*value));
   if (*value != 0)
     what += " (" + describe(ops_[*value].kind) + " begun at event " + std::to_string(ops_[*value].invoked) + ")";
+  what += describe_lost(id, sector, durability);
   fail(durability ? Violation::Class::durability : Violation::Class::safety, id, sector, what);
   return false;
+}
+
+// The write that this read should have seen, or a later one: of those that were acknowledged before it began, the last;
+// of those that had to survive a loss of power, if `durable`. 0: there is none.
+OpId DeviceModel::lost_write(OpId read, std::uint64_t sector, bool durable) const {
+  OpId last = 0;
+  for (OpId id = 1; id < ops_.size(); ++id) {
+    const Op& op = ops_[id];
+    if (op.kind != Kind::write && op.kind != Kind::zeros) continue;
+    if (sector < op.first || sector - op.first >= op.count) continue;
+    if (op.ended == 0 || op.ended > ops_[read].invoked || op.ended < ops_[last].ended) continue;
+    if (durable && (op.ended > power_tick_ || (!op.fua && covering_flush(id) == 0))) continue;
+    last = id;
+  }
+  return last;
+}
+
+// The first flush that began after the write was acknowledged, and was answered, before power was lost again; 0: there
+// is none.
+OpId DeviceModel::covering_flush(OpId write) const {
+  for (OpId id = write + 1; id < ops_.size(); ++id)
+    if (ops_[id].kind == Kind::flush && ops_[id].invoked > ops_[write].ended && ops_[id].ended != 0 &&
+        ops_[id].losses == ops_[write].losses)
+      return id;
+  return 0;
+}
+
+// Walks all operations: only a failure is described.
+std::string DeviceModel::describe_lost(OpId read, std::uint64_t sector, bool durable) const {
+  const OpId lost = lost_write(read, sector, durable);
+  if (lost == 0) return "";
+  const auto events = [&](OpId id) {
+    return " (begun at event " + std::to_string(ops_[id].invoked) + ", answered at " + std::to_string(ops_[id].ended) +
+           ")";
+  };
+  std::string text =
+      "; acknowledged last before it was " + describe(ops_[lost].kind) + " " + std::to_string(lost) + events(lost);
+  if (ops_[lost].fua) return text + ", with FUA";
+  const OpId flush = covering_flush(lost);
+  return text + (flush == 0 ? ", flushed by nobody" : ", covered by flush " + std::to_string(flush) + events(flush));
 }
 
 std::string DeviceModel::describe_data(OpId id, std::span<const std::byte> data) const {
@@ -213,6 +258,7 @@ void DeviceModel::fence_sectors(const Op& op, OpId id) {
 
 void DeviceModel::lose_power(bool all) {
   power_tick_ = ++tick_;
+  ++losses_;
   for (auto& [number, sector] : sectors_) sector.lose_power(power_tick_, flushed_before_, all);
   flushed_before_ = 0;
 }

@@ -80,6 +80,8 @@ class DeviceModel {
     std::uint32_t count = 0;
     std::uint64_t first = 0;
     Tick invoked = 0;
+    std::uint32_t losses = 0;  // of power, before it ended
+    Tick ended = 0;            // with success, and no power was lost meanwhile; 0: not so
   };
   // The operation that wrote these 512 bytes, 0 for zeros, nothing if they are no payload of this sector.
   std::optional<OpId> decode(std::uint64_t sector, const std::byte* bytes) const;
@@ -88,6 +90,9 @@ class DeviceModel {
   void fence_sectors(const Op& op, OpId id);
   bool check_seen(OpId op, std::uint32_t at, Seen value, std::map<std::uint64_t, SectorHistory>::iterator& hint);
   void check_read(OpId op, std::span<const std::byte> data);
+  OpId lost_write(OpId read, std::uint64_t sector, bool durable) const;
+  OpId covering_flush(OpId write) const;
+  std::string describe_lost(OpId read, std::uint64_t sector, bool durable) const;
   void fail(Violation::Class kind, OpId op, std::uint64_t sector, const std::string& what);
   SectorHistory& history(std::uint64_t sector, std::map<std::uint64_t, SectorHistory>::iterator& hint);
 
@@ -97,6 +102,7 @@ class DeviceModel {
   std::map<std::uint64_t, SectorHistory> sectors_;
   Tick tick_ = 0;
   Tick power_tick_ = 0;
+  std::uint32_t losses_ = 0;  // of power
   Tick flushed_before_ = 0;
   std::uint64_t checked_ = 0;
   std::optional<Violation> violation_;

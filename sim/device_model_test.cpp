@@ -54,6 +54,51 @@ TEST(DeviceModel, RejectsAStaleRead) {
   EXPECT_FALSE(d.ok());
 }
 
+TEST(DeviceModel, NamesTheWriteThatWasLostAndTheFlushThatCoveredIt) {
+  Disk d;
+  d.written();
+  const OpId lost = d.written();
+  const OpId flush = d.flush();
+  const OpId later = d.written();  // begun after the flush, so that nothing covers it
+  d.done(flush);
+  d.model.power_lost();
+  d.reads(0);
+  ASSERT_TRUE(d.lost_durable());
+  EXPECT_EQ(d.model.violation()->what.find("write " + std::to_string(later)), std::string::npos);
+  EXPECT_NE(d.model.violation()->what.find("acknowledged last before it was write " + std::to_string(lost) + " ("),
+            std::string::npos)
+      << d.model.violation()->what;
+  EXPECT_NE(d.model.violation()->what.find("covered by flush " + std::to_string(flush) + " ("), std::string::npos)
+      << d.model.violation()->what;
+}
+
+TEST(DeviceModel, AFlushAfterTheLossOfPowerCoversNothingFromBeforeIt) {
+  Disk d;
+  const OpId durable = d.written(true);
+  d.written();
+  d.model.power_lost();
+  d.flushed();
+  d.model.power_lost();
+  d.reads(0);
+  ASSERT_FALSE(d.ok());
+  EXPECT_NE(d.model.violation()->what.find("before it was write " + std::to_string(durable) + " ("), std::string::npos)
+      << d.model.violation()->what;
+}
+
+TEST(DeviceModel, SaysThatNobodyFlushedTheWriteOrThatItWasDurableByItself) {
+  Disk a;
+  a.written();
+  a.reads(0);
+  ASSERT_FALSE(a.ok());
+  EXPECT_NE(a.model.violation()->what.find("flushed by nobody"), std::string::npos) << a.model.violation()->what;
+  Disk b;
+  b.written(true);
+  b.model.power_lost();
+  b.reads(0);
+  ASSERT_TRUE(b.lost_durable());
+  EXPECT_NE(b.model.violation()->what.find("with FUA"), std::string::npos) << b.model.violation()->what;
+}
+
 TEST(DeviceModel, RejectsALostWrite) {
   Disk d;
   d.written();

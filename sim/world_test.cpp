@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <utility>
 
 #include "core/base/sim_bug.hpp"
@@ -35,17 +36,26 @@ TEST(World, OtherSeedsAreOtherRuns) { EXPECT_NE(run_seed(1, {"ops=20"}).hash, ru
 
 const std::filesystem::path regressions = std::filesystem::path(SD_SOURCE_DIR) / "sim" / "regressions";
 
-Report run_regression(const std::filesystem::path& file) {
-  std::ifstream in(file);
+struct Regression {
   std::uint64_t seed = 0;
   std::vector<std::string> overrides;
+};
+
+Regression read_regression(const std::filesystem::path& file) {
+  std::ifstream in(file);
+  Regression run;
   for (std::string line; std::getline(in, line);) {
     if (line.starts_with("seed "))
-      seed = std::stoull(line.substr(5));
+      run.seed = std::stoull(line.substr(5));
     else if (!line.empty() && line[0] != '#')
-      overrides.push_back(line);
+      run.overrides.push_back(line);
   }
-  return run_seed(seed, overrides);
+  return run;
+}
+
+Report run_regression(const std::filesystem::path& file) {
+  const Regression run = read_regression(file);
+  return run_seed(run.seed, run.overrides);
 }
 
 TEST(World, ALogOfDecisionsIsTheSameRun) {
@@ -103,18 +113,27 @@ TEST(World, EachProbeLeftToScenariosIsAssertedByOne) {
 }
 
 #ifdef SD_SIM_BUGS
-// Planted bugs that hardly another run notices than the one by which they were found; it passes without them, see
-// above.
+// The first seed, of the regression's and those behind it, whose run of that kind fails with the bug and passes without
+// it; nothing if no seed does. Any change of timing makes another run of a seed, so its own seed alone proves little.
+std::optional<std::uint64_t> find_again(SimBug bug, const Regression& run) {
+  constexpr std::uint64_t tries = 200;
+  for (std::uint64_t seed = run.seed; seed < run.seed + tries; ++seed) {
+    planted_bug = bug;
+    const Report with = run_seed(seed, run.overrides);
+    planted_bug = SimBug::count;
+    if (with.outcome != Outcome::ok && run_seed(seed, run.overrides).outcome == Outcome::ok) return seed;
+  }
+  return std::nullopt;
+}
+
+// Planted bugs that hardly another kind of run notices than the one by which they were found.
 TEST(World, RegressionsNoticeTheBugsThatTheyWereFoundBy) {
   static constexpr std::pair<SimBug, std::string_view> found_by[] = {
       {SimBug::one_incarnation_for_all, "seed-12046.txt"},
       {SimBug::adopt_unwritten, "seed-2454.txt"},
       {SimBug::keep_orphans, "seed-161.txt"}};
   for (const auto& [bug, file] : found_by) {
-    planted_bug = bug;
-    const Report report = run_regression(regressions / file);
-    planted_bug = SimBug::count;
-    EXPECT_NE(report.outcome, Outcome::ok) << file;
+    EXPECT_TRUE(find_again(bug, read_regression(regressions / file))) << file;
   }
 }
 #endif

@@ -251,6 +251,7 @@ int check_determinism(std::uint64_t first, std::uint64_t last, const BatchOption
 
 // Runs a seed and writes every choice that it made.
 int write_decisions(const std::string& file, std::uint64_t seed, const BatchOptions& options) {
+  if (options.bug != SimBug::count) plant(options.bug);
   Decisions decisions(seed);
   decisions.record();
   const Report report = run_decisions(decisions, options.overrides);
@@ -264,7 +265,7 @@ int write_decisions(const std::string& file, std::uint64_t seed, const BatchOpti
   return static_cast<int>(report.outcome);
 }
 
-// Runs by the choices of such a file, with the same overrides; says so if this program would choose otherwise.
+// Runs by the choices of such a file, with the same overrides and planted bug; says so if this program would choose otherwise.
 int replay_decisions(const std::string& file, const BatchOptions& options) {
   std::ifstream in(file);
   const std::string text{std::istreambuf_iterator<char>(in), {}};
@@ -273,6 +274,7 @@ int replay_decisions(const std::string& file, const BatchOptions& options) {
     fmt::print(stderr, "{} is no log of decisions; --write-decisions writes one\n", file);
     return 1;
   }
+  if (options.bug != SimBug::count) plant(options.bug);
   const Report report = run_decisions(*decisions, options.overrides);
   print_report(decisions->seed(), report, 0);
   if (!decisions->diverged()) return static_cast<int>(report.outcome);
@@ -435,12 +437,12 @@ int main(int argc, char** argv) {
     }
     return many_seeds(first, last, options, !stop_at_first, show_probes);
   }
+  if (bug) options.bug = bug->id;
   if (!decisions_to_replay.empty()) return replay_decisions(decisions_to_replay, options);
   if (!*seed_option && replay_file.empty()) {
     fmt::print("{}", app.help());
     return 1;
   }
-  if (bug) options.bug = bug->id;
   if (determinism) return check_determinism(seed, seed, options);
   if (!decisions_to_write.empty()) return write_decisions(decisions_to_write, seed, options);
   if (keep) {

@@ -2,6 +2,8 @@
 
 #include <sstream>
 
+#include "sim/checker_name.hpp"
+
 namespace sd::sim {
 
 namespace {
@@ -32,18 +34,6 @@ bool same_failure(const Report& a, const Report& b) {
 }
 
 }  // namespace
-
-std::string checker_of(const std::string& what) {
-  std::string words;
-  int depth = 0;
-  for (const char c : what) {
-    if (c == ';') break;
-    if (c == '(' || c == '<') ++depth;
-    if (depth == 0 && (c < '0' || c > '9')) words += c;
-    if (c == ')' || c == '>') --depth;
-  }
-  return words;
-}
 
 Shrunk shrink(std::uint64_t seed, const BatchOptions& options, const Report& report, void (*say)(const std::string&)) {
   Decisions decisions(seed);

@@ -9,10 +9,6 @@
 
 namespace sd::sim {
 
-// Which check a failure is of, and of what kind of thing, without which one: the report's words up to the first ';',
-// without numbers and what stands in parentheses. Two failures of one class by different checkers differ in it.
-std::string checker_of(const std::string& what);
-
 struct Shrunk {
   std::uint64_t seed = 0;
   std::vector<std::string> overrides;
