@@ -93,6 +93,17 @@ std::optional<Super> decode_super(std::span<const std::byte> bytes) {
   return best;
 }
 
+bool has_other_version(std::span<const std::byte> bytes) {
+  constexpr std::uint64_t name = (1ull << 56) - 1;  // the last character is the version
+  for (std::size_t place = 0; place < 2; ++place) {
+    if (bytes.size() < (place + 1) * super_bytes) break;
+    Reader r(bytes.subspan(place * super_bytes, super_bytes));
+    const std::uint64_t magic = r.u64();
+    if ((magic & name) == (super_magic & name) && magic != super_magic) return true;
+  }
+  return false;
+}
+
 std::uint32_t header_bytes_for(std::size_t records, std::size_t crcs) {
   const std::size_t size = fixed_bytes + records * record_bytes + crcs * 4;
   return static_cast<std::uint32_t>((size + limits::block_size - 1) / limits::block_size * limits::block_size);

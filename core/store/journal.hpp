@@ -37,6 +37,8 @@ struct Super {
 void encode_super(const Super& super, std::span<std::byte, super_bytes> out);
 // The newer valid superblock of the file's first area_offset bytes (which may be short).
 std::optional<Super> decode_super(std::span<const std::byte> bytes);
+// A superblock of another version of this format is among them. What such a journal holds must not be thrown away.
+bool has_other_version(std::span<const std::byte> bytes);
 
 enum class Kind : std::uint8_t {
   write,       // blocks [first, first + count) hold the payload; none: only the version changes

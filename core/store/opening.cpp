@@ -65,6 +65,12 @@ void Opening::listed() {
   for (const auto& file : listing_.objects) cache_.entry({Oid{file.id}, file.strip}).object_file = true;
   for (const auto& file : listing_.metas) cache_.entry({Oid{file.id}, file.strip}).meta_file = true;
   const auto found = journal::decode_super(listing_.super_blocks.bytes());
+  if (!found && journal::has_other_version(listing_.super_blocks.bytes())) {
+    context_.fail(
+        "its journal was written by another version of sheep, which this one cannot read; start that version, "
+        "or empty the data directory to let the node join as a new one");
+    return;
+  }
   listing_ = {};
   if (found) super_ = *found;
   if (!found || SD_BUG(journal_skip_replay)) {

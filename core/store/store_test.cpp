@@ -508,6 +508,21 @@ TEST(Store, StripsOfAnObjectAreKeptApart) {
   }
 }
 
+// Taken for no journal at all, it would be overwritten.
+TEST(Store, AJournalOfAnotherVersionIsLeftAlone) {
+  StoreBench t(small_journal());
+  t.write(a, {1, 1}, {}, 0, t.pattern(block, 1));
+  EXPECT_EQ(t.flush().status, Status::ok);
+  t.crash(false);
+  auto* bytes = t.disk.contents({FileKind::journal, 0, 0});
+  for (const std::size_t place : {std::size_t{0}, std::size_t{journal::super_bytes}})
+    if ((*bytes)[place] != std::byte{}) (*bytes)[place + 7] = std::byte{'1'};
+  const auto before = *bytes;
+  t.start();
+  EXPECT_TRUE(t.store->failed());
+  EXPECT_EQ(*t.disk.contents({FileKind::journal, 0, 0}), before);
+}
+
 TEST(Store, QueuesAndMemoryAreBounded) {
   StoreOptions o = small_journal();
   o.max_dirty_bytes = 16 * block;
