@@ -16,6 +16,7 @@ constexpr Time settle_limit = seconds(180);
 
 Config config_of(const Shape& shape) {
   Config config;
+  config.scripted = true;
   config.nodes = shape.nodes;
   config.copies = shape.copies;
   config.gateways = shape.gateways;

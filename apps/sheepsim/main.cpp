@@ -265,7 +265,8 @@ int write_decisions(const std::string& file, std::uint64_t seed, const BatchOpti
   return static_cast<int>(report.outcome);
 }
 
-// Runs by the choices of such a file, with the same overrides and planted bug; says so if this program would choose otherwise.
+// Runs by the choices of such a file, with the same overrides and planted bug; says so if this program would choose
+// otherwise.
 int replay_decisions(const std::string& file, const BatchOptions& options) {
   std::ifstream in(file);
   const std::string text{std::istreambuf_iterator<char>(in), {}};
