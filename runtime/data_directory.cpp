@@ -17,7 +17,7 @@ namespace {
 
 // Makes the directory durable too: a node that lost its tree would come back as another node.
 std::expected<void, std::string> make_directory(const std::string& path) {
-  if (::mkdir(path.c_str(), 0755) == 0) {
+  if (::mkdir(path.c_str(), 0700) == 0) {
     const auto slash = path.find_last_of('/');
     const std::string parent = slash == path.npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
     if (const int fd = ::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); fd >= 0) {
@@ -41,7 +41,7 @@ std::expected<void, std::string> make_directory(const std::string& path) {
 
 std::expected<int, std::string> lock_directory(const std::string& path) {
   const std::string name = path + "/lock";
-  const int fd = ::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  const int fd = ::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) return std::unexpected(fmt::format("cannot open {}: {}", name, std::strerror(errno)));
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
     const int error = errno;

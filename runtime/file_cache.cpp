@@ -85,11 +85,12 @@ std::expected<std::shared_ptr<OpenFile>, int> FileCache::open(const FileId& file
     return found->second.file;
   }
   const std::string name = path(file);
-  const int flags = O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0);
-  int fd = ::open(name.c_str(), flags, 0644);
+  // The data of guests are nobody else's, and are where this says, not where a link leads.
+  const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | (create ? O_CREAT : 0);
+  int fd = ::open(name.c_str(), flags, 0600);
   if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
     for (int i = 0; i < 16; ++i) close_oldest();
-    fd = ::open(name.c_str(), flags, 0644);
+    fd = ::open(name.c_str(), flags, 0600);
   }
   if (fd < 0) return std::unexpected(errno);
   auto opened = std::make_shared<OpenFile>();
@@ -103,7 +104,7 @@ std::expected<std::shared_ptr<OpenFile>, int> FileCache::open(const FileId& file
 
 void FileCache::open_direct(const FileId& file, OpenFile& opened) const {
   if (std::exchange(opened.direct_tried, true)) return;
-  opened.direct_fd = ::open(path(file).c_str(), O_RDWR | O_CLOEXEC | O_DIRECT);
+  opened.direct_fd = ::open(path(file).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_DIRECT);
 }
 
 void FileCache::forget(const FileId& file) {

@@ -38,10 +38,14 @@ fi
 started=0
 for i in $(all_nodes); do node_alive "$i" && started=$(( started + 1 )); done
 
+# Process ids and data are believed: nobody else may have put them there.
+[[ ! -e $SD_STATE && ! -L $SD_STATE ]] || [[ -O $SD_STATE && ! -L $SD_STATE ]] ||
+  die "$SD_STATE belongs to somebody else, or is a link; set SD_STATE to a directory of your own"
+
 case $command in
   start)
     need_binaries
-    mkdir -p "$SD_STATE" || die "cannot make $SD_STATE"
+    [[ -d $SD_STATE ]] || mkdir -p -m 700 "$SD_STATE" || die "cannot make $SD_STATE"
     echo "$SD_NODES" >"$SD_STATE/nodes"
     step "starting $SD_NODES nodes in $SD_STATE"
     start_cluster "${extra[@]}" || die "not all nodes came up; the logs are in $SD_STATE"
