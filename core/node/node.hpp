@@ -20,7 +20,7 @@
 
 #include "core/base/dial_result.hpp"
 #include "core/base/ids.hpp"
-#include "core/base/out_queue.hpp"
+#include "core/base/stream_handler.hpp"
 #include "core/base/time.hpp"
 #include "core/client/node_status.hpp"
 #include "core/cluster/state.hpp"
@@ -31,22 +31,8 @@ namespace sd {
 
 enum class Service : std::uint8_t { peer, nbd, client };
 
-struct LogLine {
-  enum class Level : std::uint8_t { debug, info, warning, error } level = Level::info;
-  std::string text;
-};
-
-struct Effects {
-  struct Dial {
-    StreamId stream = 0;
-    Endpoint to;
-  };
+struct Effects : StreamEffects {
   std::vector<DiskOp> disk;
-  std::vector<Dial> dial;
-  std::vector<StreamId> output;
-  std::vector<StreamId> close;  // after its queued output was sent, or at once if that takes long
-  std::vector<StreamId> resume;
-  std::vector<LogLine> log;
   void clear();
 };
 

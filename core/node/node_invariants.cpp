@@ -34,21 +34,19 @@ NodeInvariants& NodeInvariants::operator=(NodeInvariants&&) noexcept = default;
 void NodeInvariants::check(const Node& node) {
   const Node::Impl& n = *node.impl_;
   if (!n.gateway) return;  // its machines do not exist yet
-  const std::string broken_state = raft::check_state(*n.raft);
+  const std::string broken_state = raft::check_state(n.control.raft());
   SD_ASSERT(broken_state.empty(), broken_state.c_str());
-  const raft::Observation seen = raft::observe(*n.raft);
+  const raft::Observation seen = raft::observe(n.control.raft());
   if (past_->raft) {
     const std::string broken_change = raft::check_change(*past_->raft, seen);
     SD_ASSERT(broken_change.empty(), broken_change.c_str());
   }
   past_->raft = seen;
-  SD_ASSERT(!n.leadership || n.leads(), "a leadership ends with its term");
-  SD_ASSERT(n.addresses.size() <= limits::max_members, "only so many addresses are remembered");
   past_->store_seen(n);
   for (const std::string& broken : {check_state(*n.store), n.replica->check_state(), n.gateway->check_state(),
-                                    n.collector->check_state(), n.links.check_state()})
+                                    n.collector->check_state(), n.peers.check_state(), n.control.check_state()})
     SD_ASSERT(broken.empty(), broken.c_str());
-  n.service.check_invariants();
+  n.clients.check_invariants();
 }
 
 }  // namespace sd

@@ -74,7 +74,7 @@ void Links::send(Time now, const Endpoint& to, const peer::Message& message) {
   encoded_.clear();
   peer::encode(message, encoded_);
   link->put(encoded_, payload, bulk, ahead_);
-  if (link->state == OutLink::State::up) transport_.output(link->stream);
+  if (link->state == OutLink::State::up) transport_.has_output(link->stream);
 }
 
 void Links::lost(Time now, OutLink& link) {
@@ -93,7 +93,7 @@ bool Links::on_dialed(Time now, const Endpoint& to, StreamId stream, DialResult 
   if (result == DialResult::connected) {
     link->state = OutLink::State::up;
     link->backoff = 0;
-    transport_.output(stream);
+    transport_.has_output(stream);
     return false;
   }
   lost(now, *link);

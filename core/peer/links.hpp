@@ -30,7 +30,7 @@ class Links {
     // Of this one nothing more will be told.
     virtual void close(StreamId stream) = 0;
     // There is something to be sent on it.
-    virtual void output(StreamId stream) = 0;
+    virtual void has_output(StreamId stream) = 0;
     // Appends this node's introduction. `asked_for`: the incarnation of this node by which it is known there; 0: none
     // in particular.
     virtual void hello(Incarnation asked_for, std::string& out) const = 0;

@@ -37,7 +37,7 @@ class Wire final : public Links::Transport {
     return last_;
   }
   void close(StreamId stream) override { EXPECT_EQ(open.erase(stream), 1u) << "a connection is closed once"; }
-  void output(StreamId stream) override {
+  void has_output(StreamId stream) override {
     ASSERT_TRUE(open.contains(stream));
     EXPECT_TRUE(open.at(stream).up) << "nothing is sent before the connection stands";
   }
