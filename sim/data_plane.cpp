@@ -143,7 +143,7 @@ bool is_fetch(const peer::Message& message) {
   if (const auto* request = std::get_if<peer::ObjectRequest>(&message))
     return request->op == peer::ObjectRequest::Op::fetch;
   const auto* reply = std::get_if<peer::ObjectReply>(&message);
-  return reply && (reply->id & Replica::own_request_bit) != 0;
+  return reply && reply->asker == peer::Asker::member;
 }
 
 StoreOptions store_options(Random& random) {
@@ -378,7 +378,7 @@ void DataPlane::deliver(Packet&& packet) {
     else
       to.member->on_request(now_, from, std::move(*request), to.in_cluster());
   } else if (auto* reply = std::get_if<peer::ObjectReply>(&packet.message)) {
-    if (reply->id & Replica::own_request_bit)
+    if (reply->asker == peer::Asker::member)
       to.member->on_reply(now_, from, std::move(*reply));
     else
       to.gateway->on_object_reply(now_, from, std::move(*reply), to.fx);

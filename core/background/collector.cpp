@@ -87,7 +87,7 @@ bool Collector::look_at(Time now, Oid oid, Requests& out) {
         page_ = {};
         page_.vid = vdi->vid;
         page_.number = number;
-        page_.id = next_id();
+        page_.id = ++last_number_;
         page_.set.resize(page_entries);
         page_.left =
             placement_.acting(Oid::index_object(vdi->vid, oid.index() / limits::index_entries_per_object), vdi->copies);
@@ -107,7 +107,7 @@ bool Collector::look_at(Time now, Oid oid, Requests& out) {
       }
     }
   }
-  const std::uint64_t id = next_id();
+  const std::uint64_t id = ++last_number_;
   ask(now, id, candidates_.emplace(id, std::move(candidate)).first->second, out);
   return true;
 }
@@ -115,6 +115,7 @@ bool Collector::look_at(Time now, Oid oid, Requests& out) {
 peer::ObjectRequest Collector::page_request(peer::ObjectRequest::Op op) const {
   constexpr std::uint32_t pages_per_object = limits::index_entries_per_object / page_entries;
   peer::ObjectRequest request;
+  request.asker = peer::Asker::collector;
   request.op = op;
   request.vid = page_.vid;
   request.generation = state_.generation(page_.vid);
@@ -142,6 +143,7 @@ void Collector::ask(Time now, std::uint64_t id, Candidate& candidate, Requests& 
   candidate.asked_at = now;
   peer::ObjectRequest request;
   request.id = id;
+  request.asker = peer::Asker::collector;
   request.vid = candidate.oid.vid();
   request.generation = state_.generation(request.vid);
   request.oid = candidate.oid;
@@ -203,7 +205,7 @@ void Collector::on_reply(Time now, NodeId from, peer::ObjectReply&& reply, Reque
   candidates_.erase(at);
   const auto proceed = [&](Candidate::Step step) {
     candidate.step = step;
-    const std::uint64_t id = next_id();
+    const std::uint64_t id = ++last_number_;
     ask(now, id, candidates_.emplace(id, std::move(candidate)).first->second, out);
   };
   switch (candidate.step) {
@@ -257,7 +259,7 @@ std::string Collector::check_state() const {
   if (candidates_.size() > max_candidates) return "only so many candidates are looked at";
   if (!running_ && !candidates_.empty()) return "outside of a pass nothing is a candidate";
   for (const auto& [id, candidate] : candidates_) {
-    if (!owns(id)) return "a candidate's request is known by its number";
+    if (id == 0 || id > last_number_) return "a candidate's request is known by its number";
     if (candidate.step != Candidate::Step::look && candidate.why == Why::elsewhere &&
         candidate.info.version == Version{})
       return "what is verified was found here";

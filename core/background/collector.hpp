@@ -43,7 +43,6 @@ class Collector {
   // `may`: this node serves, and recovery is enabled. Requests go to members, this one among them.
   void tick(Time now, bool may, Requests& out);
   void on_reply(Time now, NodeId from, peer::ObjectReply&& reply, Requests& out);
-  static bool owns(std::uint64_t request_id) { return (request_id & 0xffffffff) == id_mark; }
   // Nothing is left to look at in this epoch.
   bool done() const {
     return !running_ && !again_ && !state_.epochs.empty() && state_.epochs.size() == 1 &&
@@ -54,8 +53,6 @@ class Collector {
   std::string check_state() const;
 
  private:
-  // Low half of the ids of its requests; no slot of any table has this number.
-  static constexpr std::uint64_t id_mark = 0xfffffffd;
   static constexpr std::uint32_t page_entries = limits::block_size / 4;
 
   enum class Why : std::uint8_t { elsewhere, leftover, orphan };
@@ -87,9 +84,7 @@ class Collector {
   void ask_page(Time now, Requests& out);
   void repair_page(Requests& out);
   bool still_valid() const;
-  std::uint64_t next_id() { return own_bit | ++last_number_ << 32 | id_mark; }
 
-  static constexpr std::uint64_t own_bit = 1ull << 63;
   NodeId self_;
   const Store& store_;
   const cluster::State& state_;

@@ -83,6 +83,7 @@ struct Context {
   Reply reply_to(const Request& request, Status status) const {
     Reply reply;
     reply.id = request.id;
+    reply.asker = request.asker;
     reply.vid = request.vid;
     reply.status = status;
     reply.generation = state.generation(request.vid);

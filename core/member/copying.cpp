@@ -21,6 +21,7 @@ Copying::Next Copying::failed() {
 Copying::Next Copying::take_over(NodeId from, const Request& repeated) {
   from_ = from;
   request_.id = repeated.id;
+  request_.asker = repeated.asker;
   // A client waits for it now.
   if (repeated.background || !std::exchange(request_.background, false) || !throttled_) return {};
   return go_on();

@@ -39,13 +39,13 @@ Next Pull::on_looked(const StoreDone& done) {
     info = {};
   }
   const bool whole = info.exists && !info.incomplete;
-  if (whole && !r.incomplete && info.version == r.version) return {Next::Kind::finished, Status::ok, done.info};
+  if (whole && !r.damaged && info.version == r.version) return {Next::Kind::finished, Status::ok, done.info};
   if (whole && info.version > r.version && info.version != r.previous) {
     // Sent long ago, and late: the object has moved on, beyond what the owner knew and dropped.
     fail(Status::behind);
     return failed();
   }
-  if (r.incomplete && whole && info.version == r.version) {
+  if (r.damaged && whole && info.version == r.version) {
     // Known to be damaged somewhere, but otherwise equal: find out where, and replace just that. The rest may be the
     // only good copy.
     r.length = limits::object_size;
@@ -57,7 +57,7 @@ Next Pull::on_looked(const StoreDone& done) {
   // Last, and more than once: a disk that could not read a block may read it the next time, and this copy may be all
   // that is left soon.
   if (r.source != context_.self) r.helpers.push_back(r.source);
-  r.incomplete = r.incomplete || (info.exists && info.incomplete);
+  r.incomplete = r.damaged || (info.exists && info.incomplete);
   r.previous = info.version;
   step_ = Step::asking;
   ask_differences();
@@ -228,7 +228,8 @@ Next Pull::more() {
 
 Request Pull::ask(Request::Op op) const {
   Request ask;
-  ask.id = id_ | own_request_bit;
+  ask.id = id_;
+  ask.asker = peer::Asker::member;
   ask.op = op;
   ask.vid = request_.vid;
   ask.generation = request_.generation;
@@ -238,8 +239,8 @@ Request Pull::ask(Request::Op op) const {
 
 void Pull::ask_differences() {
   Request request = ask(Request::Op::fetch_info);
-  request.version = request_.previous;
-  request.previous = request_.version;
+  request.version = request_.version;
+  request.previous = request_.previous;
   request.incomplete = request_.incomplete;
   context_.out->requests.emplace_back(request_.source, std::move(request));
 }

@@ -188,7 +188,7 @@ void Replica::on_store_done(StoreDone&& done) {
 
 void Replica::on_reply(Time now, NodeId from, Reply&& reply, ReplicaEffects& out) {
   enter(now, out);
-  const std::uint64_t id = reply.id & ~own_request_bit;
+  const std::uint64_t id = reply.id;
   if (Copying* copy = copying(id)) act(id, copy->on_reply(from, std::move(reply)));
   settle();
 }

@@ -27,8 +27,6 @@ namespace sd {
 
 class Replica {
  public:
-  static constexpr std::uint64_t own_request_bit = member_detail::own_request_bit;
-
   Replica(NodeId self, BufferPool& pool, Store& store, const cluster::State& state);
 
   // `member`: this node is up in the cluster state, in this incarnation.

@@ -46,7 +46,8 @@ void Search::ask() {
   ++asked_;
   asked_at_ = context_.now;
   Request ask;
-  ask.id = job_ | own_request_bit;
+  ask.id = job_;
+  ask.asker = peer::Asker::member;
   ask.op = Request::Op::fetch;
   ask.vid = request_.vid;
   ask.generation = request_.generation;

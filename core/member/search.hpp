@@ -14,9 +14,6 @@
 
 namespace sd::member_detail {
 
-// Set in the id of every request a member makes, so that answers find their way back to it and not to an owner.
-inline constexpr std::uint64_t own_request_bit = 1ull << 63;
-
 // A chunk with damaged blocks.
 struct Damage {
   std::uint32_t chunk = 0;

@@ -170,13 +170,13 @@ void Server::on_looked_before_write(std::uint64_t id, Served& served, const Stor
 
 bool Server::on_looked_for_puller(std::uint64_t id, Served& served, StoreDone& done) {
   const Request& r = served.request;
-  if (done.status != Status::ok || !done.info.exists || done.info.incomplete || done.info.version != r.previous) {
+  if (done.status != Status::ok || !done.info.exists || done.info.incomplete || done.info.version != r.version) {
     answer(served, done.status == Status::ok ? Status::behind : done.status, done);
     return true;
   }
   // What the puller holds is part of this object's history if it ends in this generation, or where the one before
   // ended. Else the two have parted, and only a whole copy will do; likewise if an earlier pull was cut off.
-  const Version theirs = r.version;
+  const Version theirs = r.previous;
   const auto within = [&](Version end) { return theirs.generation == end.generation && theirs <= end; };
   if ((theirs != Version{} && !within(done.info.version) && !within(done.info.base)) || r.incomplete) {
     done.chunks = ~0ull;

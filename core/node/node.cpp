@@ -181,7 +181,7 @@ void Node::Impl::scrub(Time now) {
   const auto oid = scrubbing.next(now, stored, wanted, replica->stats().scanned_bytes);
   if (!oid) return;
   peer::ObjectRequest request = whole_repair(state, placement, identity.id(), *oid);
-  request.id = scrub_id;
+  request.asker = peer::Asker::scrub;
   replica->on_request(now, identity.id(), std::move(request), true, replica_fx);
 }
 
@@ -190,7 +190,7 @@ void Node::Impl::purge_deleted(Time now) {
   std::vector<peer::ObjectRequest> requests;
   purge.tick(control.state(), [&] { return store->objects(); }, requests);
   for (peer::ObjectRequest& request : requests) {
-    request.id = purge_id;
+    request.asker = peer::Asker::purge;
     replica->on_request(now, identity.id(), std::move(request), true, replica_fx);
   }
 }
@@ -218,7 +218,7 @@ void Node::Impl::begin_flush(Time now) {
   control.stop();
   leave_deadline = now + seconds(10);
   peer::ObjectRequest request;
-  request.id = stop_flush_id;
+  request.asker = peer::Asker::stop;
   request.op = peer::ObjectRequest::Op::flush;
   replica->on_request(now, identity.id(), std::move(request), true, replica_fx);
 }

@@ -76,7 +76,6 @@ struct Node::Impl final : client::Backend, front::Host, Peers::Sink {
   bool carry_replies(Time now);
   bool carry_answers(Time now, Effects& fx);
   void send_object_requests(Time now);
-  void on_own_reply(Time now, peer::ObjectReply&& reply);
   void on_reply(Time now, NodeId from, peer::ObjectReply&& reply);
   void hand_out(Time now, Effects& fx);
   // Peers::Sink
@@ -140,11 +139,6 @@ struct Node::Impl final : client::Backend, front::Host, Peers::Sink {
   std::uint64_t seen_epoch_index = 0;
   std::uint64_t space_free = UINT64_MAX, space_total = 0;
   Counters counters;
-
-  // Requests that the node itself makes of its replica.
-  static constexpr std::uint64_t stop_flush_id = UINT64_MAX >> 1;
-  static constexpr std::uint64_t purge_id = stop_flush_id - 1;
-  static constexpr std::uint64_t scrub_id = stop_flush_id - 3;  // one below is the collector's mark
 };
 
 }  // namespace sd

@@ -117,7 +117,7 @@ bool Node::Impl::carry_replies(Time now) {
   carried.replies.swap(replica_fx.replies);
   for (auto& [to, reply] : carried.replies) {
     if (to == identity.id())
-      on_own_reply(now, std::move(reply));
+      on_reply(now, to, std::move(reply));
     else
       outbox.messages.emplace_back(to, std::move(reply));
   }
@@ -125,19 +125,6 @@ bool Node::Impl::carry_replies(Time now) {
   for (auto& [to, message] : gateway_fx.messages) outbox.messages.emplace_back(to, std::move(message));
   gateway_fx.messages.clear();
   return busy;
-}
-
-void Node::Impl::on_own_reply(Time now, peer::ObjectReply&& reply) {
-  if (reply.id == stop_flush_id)
-    phase = Phase::stopped;
-  else if (reply.id == purge_id)
-    purge.on_removed(reply.vid);
-  else if (reply.id == scrub_id)
-    scrubbing.on_read(reply.status, replica->stats().scanned_bytes);
-  else if (Collector::owns(reply.id))
-    collector->on_reply(now, identity.id(), std::move(reply), collector_fx);
-  else
-    gateway->on_object_reply(now, identity.id(), std::move(reply), gateway_fx);
 }
 
 bool Node::Impl::carry_answers(Time now, Effects& fx) {
@@ -212,12 +199,22 @@ void Node::Impl::on_message(Time now, const peer::Hello& from, peer::Message&& m
 }
 
 void Node::Impl::on_reply(Time now, NodeId from, peer::ObjectReply&& reply) {
-  if (Collector::owns(reply.id))
-    collector->on_reply(now, from, std::move(reply), collector_fx);
-  else if (reply.id & Replica::own_request_bit)
-    replica->on_reply(now, from, std::move(reply), replica_fx);
+  using peer::Asker;
+  switch (reply.asker) {
+    case Asker::owner: return gateway->on_object_reply(now, from, std::move(reply), gateway_fx);
+    case Asker::member: return replica->on_reply(now, from, std::move(reply), replica_fx);
+    case Asker::collector: return collector->on_reply(now, from, std::move(reply), collector_fx);
+    case Asker::purge:
+    case Asker::scrub:
+    case Asker::stop: break;
+  }
+  if (from != identity.id()) return;  // only of its own replica are these asked
+  if (reply.asker == Asker::purge)
+    purge.on_removed(reply.vid);
+  else if (reply.asker == Asker::scrub)
+    scrubbing.on_read(reply.status, replica->stats().scanned_bytes);
   else
-    gateway->on_object_reply(now, from, std::move(reply), gateway_fx);
+    phase = Phase::stopped;
 }
 
 }  // namespace sd

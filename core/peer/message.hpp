@@ -30,7 +30,7 @@
 namespace sd::peer {
 
 inline constexpr std::uint32_t frame_magic = 0x31504453;
-inline constexpr std::uint8_t protocol_version = 4;
+inline constexpr std::uint8_t protocol_version = 5;
 inline constexpr std::size_t frame_header_size = 28;
 
 // First on every connection. A node that has not yet joined says group 0.
@@ -45,12 +45,22 @@ struct Hello {
   // incarnations that the sender's disk has seen before, at most max_earlier_incarnations; see
   // core/peer/introduction.hpp
   std::vector<Incarnation> earlier;
+
+  static void fields(auto& m, auto& f) {
+    f(m.group, m.replaced_group, m.node, m.incarnation, m.address);
+    f.list(m.earlier, max_earlier_incarnations);
+  }
 };
 
 // A Raft message, already encoded by core/raft, and whom it is for: at its address there may be another node by now.
 struct RaftFrame {
   NodeId to = 0;
   std::string bytes;
+
+  static void fields(auto& m, auto& f) {
+    f(m.to);
+    f.rest(m.bytes);
+  }
 };
 
 // "Make me a member." Any member passes it on to the leader, at most once.
@@ -63,6 +73,11 @@ struct JoinRequest {
   bool witness = false;
   bool relayed = false;
   std::vector<Incarnation> earlier;  // as in Hello
+
+  static void fields(auto& m, auto& f) {
+    f(m.id, m.incarnation, m.address, m.zone, m.vnodes, m.witness, m.relayed);
+    f.list(m.earlier, max_earlier_incarnations);
+  }
 };
 
 // "The last incarnation of yours that I know of is this one." To a node that did not name it among its earlier ones; at
@@ -70,6 +85,8 @@ struct JoinRequest {
 struct KnownIncarnation {
   NodeId to = 0;
   Incarnation incarnation = 0;
+
+  static void fields(auto& m, auto& f) { f(m.to, m.incarnation); }
 };
 
 // Renews the sender's lease; `sent` is the sender's clock and comes back in the grant. Reports on the way: all disks
@@ -81,19 +98,30 @@ struct LeaseRequest {
   Time sent = 0;
   std::uint64_t recovered = 0;
   std::vector<Vid> purged;
+
+  static void fields(auto& m, auto& f) {
+    f(m.incarnation, m.sent, m.recovered);
+    f.list(m.purged, max_purged);
+  }
 };
 struct LeaseGrant {
   Incarnation incarnation = 0;
   Time sent = 0;
+
+  static void fields(auto& m, auto& f) { f(m.incarnation, m.sent); }
 };
 
 // A command for the leader to propose (encoded by core/cluster).
 struct Propose {
   std::string command;
+
+  static void fields(auto& m, auto& f) { f.rest(m.command); }
 };
 
 inline constexpr std::size_t max_helpers = 32;
 inline constexpr std::size_t max_have = 2 * limits::blocks_per_chunk;
+// Which machine of the asking node wants to know; comes back in the answer, which goes to that machine.
+enum class Asker : std::uint8_t { owner, member, collector, purge, scrub, stop };
 // An owner's (or a re-synchronising member's) request about one object, and its answer. `generation` fences: see
 // cluster::State.
 struct ObjectRequest {
@@ -105,9 +133,12 @@ struct ObjectRequest {
     query,
     flush,  // everything this member acknowledged becomes durable (oid unused)
     // become equal to `source`, which holds `version`; damaged blocks of the source are looked for at `helpers`; if
-    // that fails, `incomplete` in the answer says that the object was marked as no copy
+    // that fails, `incomplete` in the answer says that the object was marked as no copy; `damaged`: the member's copy
+    // is known to have damaged blocks
     pull,
-    fetch_info,  // from a pulling member that holds `version`: answer: version, base, chunks to copy
+    // from a member that pulls `version` and holds `previous`, which is `incomplete` if a pull of it stopped half-way:
+    // answer: version, base, chunks to copy
+    fetch_info,
     // the chunk at `offset`, of nothing else than version `version`, or whatever there is if that is {0, 0}; answer:
     // payload holds its good blocks, `chunks` says which are allocated, `damaged` which of them are not in the payload,
     // `crcs` what those should be, `base` is the version of the chunk's last change
@@ -120,6 +151,7 @@ struct ObjectRequest {
     lost,     // from a member to the owner: its copy is not whole, and nobody is making it so; no answer
   };
   std::uint64_t id = 0;
+  Asker asker = Asker::owner;
   Op op{};
   Vid vid = 0;
   std::uint64_t generation = 0;
@@ -133,8 +165,21 @@ struct ObjectRequest {
   std::vector<NodeId> helpers;  // pull, repair: others that may hold good blocks, at most max_helpers
   Origin origin;                // write, zero: whose it is
   bool fua = false;
-  bool incomplete = false;  // fetch_info: the sender's copy stopped half-way through an earlier pull
+  bool incomplete = false;  // fetch_info
+  bool damaged = false;     // pull
   Payload payload;
+
+  static void fields(auto& m, auto& f) {
+    f(m.id);
+    f.choice(m.asker, Asker::stop);
+    f.choice(m.op, Op::lost);
+    f(m.vid, m.generation, m.oid, m.version, m.previous, m.offset, m.length, m.source, m.origin);
+    f(m.fua, m.incomplete, m.damaged, m.background);
+    f.list(m.helpers, max_helpers);
+    f.list(m.have, max_have);
+    // Ranges are within one object; whoever handles the request may rely on it.
+    f.demand(m.offset <= limits::object_size && m.length <= limits::object_size - m.offset);
+  }
 };
 // What a repair has seen, in blocks.
 struct BlocksRead {
@@ -146,6 +191,7 @@ struct BlocksRead {
 };
 struct ObjectReply {
   std::uint64_t id = 0;
+  Asker asker = Asker::owner;
   Vid vid = 0;
   Status status = Status::ok;
   std::uint64_t generation = 0;  // the answering member's, for a sender that is behind
@@ -162,6 +208,18 @@ struct ObjectReply {
   RecentWrites recent;  // query, fetch_info
   BlocksRead read;      // repair
   Payload payload;
+
+  static void fields(auto& m, auto& f) {
+    f(m.id);
+    f.choice(m.asker, Asker::stop);
+    f(m.vid);
+    f.choice(m.status, Status::read_only);
+    f(m.generation, m.version, m.base, m.chunks, m.exists, m.incomplete, m.full, m.lossy, m.offset, m.same, m.damaged);
+    f.list(m.crcs, limits::blocks_per_chunk);
+    f.list(m.recent.last, max_recent);
+    f.list(m.recent.forgotten, max_forgotten);
+    f(m.read.blocks, m.read.damaged, m.read.repaired, m.read.lost);
+  }
 };
 
 // A client's request, from the gateway it came to, for the owner of the VDI. `oldest` is the lowest number the gateway
@@ -178,11 +236,23 @@ struct GatewayRequest {
   bool fua = false;
   bool keep_allocated = false;
   Payload payload;
+
+  static void fields(auto& m, auto& f) {
+    f(m.id, m.oldest, m.origin);
+    f.choice(m.op, Op::check);
+    f(m.vid, m.offset, m.length, m.fua, m.keep_allocated);
+    f.demand((m.op != Op::read && m.op != Op::write) || m.length <= limits::max_nbd_payload);
+  }
 };
 struct GatewayReply {
   std::uint64_t id = 0;
   Status status = Status::ok;
   Payload payload;
+
+  static void fields(auto& m, auto& f) {
+    f(m.id);
+    f.choice(m.status, Status::read_only);
+  }
 };
 
 using Message = std::variant<Hello, RaftFrame, JoinRequest, LeaseRequest, LeaseGrant, Propose, ObjectRequest,

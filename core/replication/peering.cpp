@@ -159,7 +159,7 @@ Request Peering::pull_request(NodeId member) const {
   if (answer != answers_.end()) request.previous = answer->reply.version;
   request.source = source_;
   request.helpers = helpers_for(member);
-  request.incomplete = contains(object_.damaged, member);
+  request.damaged = contains(object_.damaged, member);
   request.background = background_;
   return request;
 }
