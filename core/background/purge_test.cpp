@@ -15,7 +15,7 @@ cluster::State with_disk(bool deleted) {
   state.apply(1, {0, 1, 0, cluster::Join{m}});
   state.apply(2, {0, 1, 0, cluster::Format{9, 1, false}});
   state.apply(3, {0, 1, 0, cluster::CreateVdi{"a", 1u << 30, 1}});
-  if (deleted) state.apply(4, {0, 1, 0, cluster::DeleteVdi{state.vdis.begin()->first}});
+  if (deleted) state.apply(4, {0, 1, 0, cluster::DeleteVdi{state.vdis.begin()->second.disk()}});
   return state;
 }
 

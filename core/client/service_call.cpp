@@ -293,7 +293,7 @@ void Service::Call::remove(const std::string& name) {
   service.locks_.erase(vdi->vid);
   Waiting waiting;
   waiting.what = "delete VDI " + quoted(name);
-  propose(cluster::DeleteVdi{vdi->vid}, std::move(waiting));
+  propose(cluster::DeleteVdi{vdi->disk()}, std::move(waiting));
 }
 
 void Service::Call::on(NewVdi& request) {
@@ -320,7 +320,7 @@ void Service::Call::on(VdiResize& request) {
                 "VDI " + quoted(request.name) + " holds " + std::to_string(vdi->size) + " bytes, and a VDI only grows");
   Waiting waiting;
   waiting.what = "resize VDI " + quoted(request.name);
-  propose(cluster::ResizeVdi{vdi->vid, request.size}, std::move(waiting));
+  propose(cluster::ResizeVdi{vdi->disk(), request.size}, std::move(waiting));
 }
 
 void Service::Call::on(LockVdi& request) {

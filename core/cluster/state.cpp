@@ -10,9 +10,6 @@ namespace sd::cluster {
 
 namespace {
 
-// How many outcomes of one proposer are remembered; a proposer never has more commands under way than this.
-constexpr std::size_t remembered_outcomes = 64;
-
 enum class Counting { up, known };
 
 std::size_t zones_that_store(const State& state, Counting counting) {
@@ -197,26 +194,32 @@ Result State::perform(std::uint64_t index, const CreateVdi& create) {
   return {Status::ok, vid};
 }
 
+// Whoever asked may have asked twice, and long ago: the number may be another disk's by now.
+Vdi* State::find(const DiskId& disk) {
+  const auto found = vdis.find(disk.vid);
+  return found != vdis.end() && found->second.created_index == disk.created_index ? &found->second : nullptr;
+}
+
 Result State::perform(std::uint64_t, const DeleteVdi& del) {
-  const auto found = vdis.find(del.vid);
-  if (found == vdis.end() || found->second.deleting) return {Status::not_found};
-  found->second.deleting = true;
+  Vdi* vdi = find(del.disk);
+  if (!vdi || vdi->deleting) return {Status::not_found};
+  vdi->deleting = true;
   return {};
 }
 
 Result State::perform(std::uint64_t, const PurgeVdi& purge) {
-  const auto found = vdis.find(purge.vid);
-  if (found == vdis.end()) return {Status::not_found};
-  if (!found->second.deleting) return {Status::invalid};
-  vdis.erase(found);
+  const Vdi* vdi = find(purge.disk);
+  if (!vdi) return {Status::not_found};
+  if (!vdi->deleting) return {Status::invalid};
+  vdis.erase(vdi->vid);
   return {};
 }
 
 Result State::perform(std::uint64_t, const ResizeVdi& resize) {
-  const auto found = vdis.find(resize.vid);
-  if (found == vdis.end() || found->second.deleting) return {Status::not_found};
-  if (!size_is_valid(resize.size) || resize.size < found->second.size) return {Status::invalid};
-  found->second.size = resize.size;
+  Vdi* vdi = find(resize.disk);
+  if (!vdi || vdi->deleting) return {Status::not_found};
+  if (!size_is_valid(resize.size) || resize.size < vdi->size) return {Status::invalid};
+  vdi->size = resize.size;
   return {};
 }
 

@@ -38,6 +38,9 @@ struct Member {
   bool draining = false;        // it is to be taken away: up or not, it gets no share
   bool left = false;            // down because it said so itself
   friend bool operator==(const Member&, const Member&) = default;
+  static void fields(auto& m, auto& f) {
+    f(m.id, m.incarnation, m.address, m.zone, m.vnodes, m.witness, m.up, m.placed, m.draining, m.left);
+  }
 };
 
 // One configuration of the data ring.
@@ -49,6 +52,7 @@ struct RingMember {
   bool up = false;        // it takes part in every write of this epoch to the objects of its share
   bool given_up = false;  // an operator has said that nobody is to wait for what it alone may hold
   friend bool operator==(const RingMember&, const RingMember&) = default;
+  static void fields(auto& m, auto& f) { f(m.id, m.incarnation, m.zone, m.vnodes, m.up, m.given_up); }
 };
 struct EpochRecord {
   Epoch epoch = 0;
@@ -56,6 +60,17 @@ struct EpochRecord {
   // all that have a share of the data, ordered by id; those that are not up only keep their place
   std::vector<RingMember> members;
   friend bool operator==(const EpochRecord&, const EpochRecord&) = default;
+  static void fields(auto& e, auto& f) {
+    f(e.epoch, e.log_index);
+    f.list(e.members, limits::max_members);
+  }
+};
+
+// Which disk, not which number: a number is used again once its disk is gone for good.
+struct DiskId {
+  Vid vid = 0;
+  std::uint64_t created_index = 0;
+  static void fields(auto& d, auto& f) { f(d.vid, d.created_index); }
 };
 
 struct Vdi {
@@ -69,7 +84,13 @@ struct Vdi {
   bool deleting = false;            // the name is free again; objects are being removed
   // data objects that it may have
   std::uint64_t objects() const { return (size + limits::object_size - 1) / limits::object_size; }
+  DiskId disk() const { return {vid, created_index}; }
   friend bool operator==(const Vdi&, const Vdi&) = default;
+  static void fields(auto& v, auto& f) {
+    f(v.vid);
+    f.text(v.name, limits::max_vdi_name);
+    f(v.size, v.copies, v.created_index, v.owner, v.owner_index, v.deleting);
+  }
 };
 
 // How fast each member may copy in the background: bytes per second, 0: no limit.
@@ -77,6 +98,7 @@ struct RecoveryRates {
   std::uint64_t busy = 32u << 20;  // while requests of clients pass through it
   std::uint64_t idle = 0;          // while none do
   friend bool operator==(const RecoveryRates&, const RecoveryRates&) = default;
+  static void fields(auto& r, auto& f) { f(r.busy, r.idle); }
 };
 
 // --- Commands
@@ -85,11 +107,13 @@ struct Format {
   std::uint64_t uuid = 0;
   std::uint8_t copies = 0;
   bool force = false;
+  static void fields(auto& c, auto& f) { f(c.uuid, c.copies, c.force); }
 };
 // also: a restart of a known member, whose disk has seen that incarnation of it
 struct Join {
   Member member;
   Incarnation follows = 0;
+  static void fields(auto& c, auto& f) { f(c.member, c.follows); }
 };
 // Down; `leave`: it said so itself. `with`: others that are silent too, in the same epoch: one in between, in which
 // only they are up, would be one in which they alone may hold what was written.
@@ -98,61 +122,90 @@ struct Remove {
   Incarnation incarnation = 0;
   bool leave = false;
   std::vector<std::pair<NodeId, Incarnation>> with = {};
+  static void fields(auto& c, auto& f) {
+    f(c.id, c.incarnation, c.leave);
+    f.list(c.with, limits::max_members);
+  }
 };
 struct CreateVdi {
   std::string name;
   std::uint64_t size = 0;
-  std::uint8_t copies = 0;
-};  // copies 0: the cluster's
-struct DeleteVdi {
-  Vid vid = 0;
+  std::uint8_t copies = 0;  // 0: the cluster's
+  static void fields(auto& c, auto& f) {
+    f.text(c.name, limits::max_command);
+    f(c.size, c.copies);
+  }
 };
+struct DeleteVdi {
+  DiskId disk;
+  static void fields(auto& c, auto& f) { f(c.disk); }
+};
+// All objects of a deleted disk are gone.
 struct PurgeVdi {
-  Vid vid = 0;
-};  // all objects of a deleted VDI are gone
+  DiskId disk;
+  static void fields(auto& c, auto& f) { f(c.disk); }
+};
+// Never smaller.
 struct ResizeVdi {
-  Vid vid = 0;
+  DiskId disk;
   std::uint64_t size = 0;
-};  // never smaller
+  static void fields(auto& c, auto& f) { f(c.disk, c.size); }
+};
 struct TakeOwnership {
   Vid vid = 0;
   NodeId node = 0;
   Incarnation incarnation = 0;
   std::uint64_t expected_owner_index = 0;
+  static void fields(auto& c, auto& f) { f(c.vid, c.node, c.incarnation, c.expected_owner_index); }
 };
-// every object is redundant in this epoch: older ones are history
+// Every object is redundant in this epoch: older ones are history.
 struct MarkClean {
   Epoch epoch = 0;
+  static void fields(auto& c, auto& f) { f(c.epoch); }
 };
-struct Shutdown {};  // until somebody joins
-// how long a member that is down keeps its share
+// Until somebody joins.
+struct Shutdown {
+  static void fields(auto&, auto&) {}
+};
+// How long a member that is down keeps its share.
 struct SetGrace {
   std::uint32_t milliseconds = 0;
+  static void fields(auto& c, auto& f) { f(c.milliseconds); }
 };
+// Its grace is over: others take its share.
 struct Expel {
   NodeId id = 0;
   Incarnation incarnation = 0;
-};  // its grace is over: others take its share
-// planned: its share moves away while it serves; or back
+  static void fields(auto& c, auto& f) { f(c.id, c.incarnation); }
+};
+// Planned: its share moves away while it serves; or back.
 struct Drain {
   NodeId id = 0;
   bool on = false;
+  static void fields(auto& c, auto& f) { f(c.id, c.on); }
 };
-// an operator's: whoever is down now is not waited for
-struct GiveUp {};
+// An operator's: whoever is down now is not waited for.
+struct GiveUp {
+  static void fields(auto&, auto&) {}
+};
+// Of every node.
 struct SetThrottle {
   RecoveryRates rates;
-};  // of every node
-// off: objects are made redundant only when clients touch them
+  static void fields(auto& c, auto& f) { f(c.rates); }
+};
+// Off: objects are made redundant only when clients touch them.
 struct SwitchRecovery {
   bool enabled = true;
+  static void fields(auto& c, auto& f) { f(c.enabled); }
 };
-// it is gone for good, and nothing waits for it: see is_forgettable
+// It is gone for good, and nothing waits for it: see is_forgettable.
 struct Forget {
   NodeId id = 0;
   Incarnation incarnation = 0;
+  static void fields(auto& c, auto& f) { f(c.id, c.incarnation); }
 };
 
+// The index is the value in the log, so alternatives are only ever appended.
 using CommandBody =
     std::variant<Format, Join, Remove, CreateVdi, DeleteVdi, PurgeVdi, ResizeVdi, TakeOwnership, MarkClean, Shutdown,
                  SetThrottle, SetGrace, Expel, Drain, GiveUp, SwitchRecovery, Forget>;
@@ -224,13 +277,33 @@ class State {
   static std::optional<State> decode(std::string_view bytes);
 
  private:
+  // Of one proposer, which never has more commands under way than this.
+  static constexpr std::size_t remembered_outcomes = 64;
+  static void fields(auto& s, auto& f) {
+    f(s.formatted, s.shut_down, s.recovery_off, s.uuid, s.replaced_group, s.copies, s.grace_ms, s.recovery_rates);
+    f(s.applied);
+    f.values(s.members, limits::max_members, &Member::id);
+    f.list(s.epochs, limits::max_epochs);
+    f.values(s.vdis, limits::max_vdis, &Vdi::vid);
+    f.map(s.proposers_, limits::max_proposers);
+  }
+
   struct Outcome {
     std::uint64_t number = 0;
     Result result;
+    static void fields(auto& o, auto& f) {
+      f(o.number);
+      f.choice(o.result.status, Status::read_only);
+      f(o.result.vid);
+    }
   };
   struct Proposer {
     Incarnation incarnation = 0;
     std::deque<Outcome> outcomes;
+    static void fields(auto& p, auto& f) {
+      f(p.incarnation);
+      f.list(p.outcomes, remembered_outcomes);
+    }
   };
   std::map<NodeId, Proposer> proposers_;
 
@@ -242,6 +315,7 @@ class State {
   Result perform(std::uint64_t index, const Join&);
   Result perform(std::uint64_t index, const Remove&);
   Result perform(std::uint64_t index, const CreateVdi&);
+  Vdi* find(const DiskId& disk);
   Result perform(std::uint64_t index, const DeleteVdi&);
   Result perform(std::uint64_t index, const PurgeVdi&);
   Result perform(std::uint64_t index, const ResizeVdi&);

@@ -118,11 +118,12 @@ TEST_F(ClusterState, AVdiTakesTheNextFreeNumberAndANameIsTakenOnce) {
   run(Format{1, 3, false});
   EXPECT_EQ(run(CreateVdi{"test", 1 << 20, 0}).vid, 0x7c2b25u);
   EXPECT_EQ(run(CreateVdi{"test", 1 << 20, 0}).status, Status::exists);
-  EXPECT_EQ(run(ResizeVdi{0x7c2b25, 2 << 20}).status, Status::ok);
-  EXPECT_EQ(run(ResizeVdi{0x7c2b25, 1 << 20}).status, Status::invalid) << "a disk only grows";
+  const DiskId disk = state.find(Vid{0x7c2b25})->disk();
+  EXPECT_EQ(run(ResizeVdi{disk, 2 << 20}).status, Status::ok);
+  EXPECT_EQ(run(ResizeVdi{disk, 1 << 20}).status, Status::invalid) << "a disk only grows";
   EXPECT_EQ(state.find(Vid{0x7c2b25})->size, 2u << 20);
-  run(DeleteVdi{0x7c2b25});
-  EXPECT_EQ(run(ResizeVdi{0x7c2b25, 4 << 20}).status, Status::not_found);
+  run(DeleteVdi{disk});
+  EXPECT_EQ(run(ResizeVdi{disk, 4 << 20}).status, Status::not_found);
   // The number stays taken until the old disk's objects are gone.
   EXPECT_EQ(run(CreateVdi{"test", 1 << 20, 0}).vid, 0x7c2b26u);
   EXPECT_EQ(run(CreateVdi{std::string(256, 'x'), 1 << 20, 0}).status, Status::invalid);
@@ -130,6 +131,24 @@ TEST_F(ClusterState, AVdiTakesTheNextFreeNumberAndANameIsTakenOnce) {
   EXPECT_EQ(run(CreateVdi{"zero", 0, 0}).status, Status::invalid);
   EXPECT_EQ(run(CreateVdi{"odd", 1000, 0}).status, Status::invalid);
   EXPECT_EQ(run(CreateVdi{"huge", limits::max_vdi_size + 512, 0}).status, Status::invalid);
+}
+
+// An operator who got no answer asks another node. What the first one asked for may come a while later.
+TEST_F(ClusterState, WhatWasMeantForADeletedDiskDoesNothingToTheNextOfItsNumber) {
+  three_nodes();
+  run(Format{1, 3, false});
+  const Vid vid = run(CreateVdi{"test", 1 << 20, 0}).vid;
+  const DiskId old = state.find(vid)->disk();
+  run(DeleteVdi{old});
+  run(PurgeVdi{old});
+  ASSERT_EQ(run(CreateVdi{"test", 1 << 20, 0}).vid, vid);
+  EXPECT_EQ(run(DeleteVdi{old}).status, Status::not_found);
+  EXPECT_EQ(run(ResizeVdi{old, 2 << 20}).status, Status::not_found);
+  EXPECT_FALSE(state.find(vid)->deleting);
+  EXPECT_EQ(state.find(vid)->size, 1u << 20);
+  run(DeleteVdi{state.find(vid)->disk()});
+  EXPECT_EQ(run(PurgeVdi{old}).status, Status::not_found) << "its objects are still there";
+  EXPECT_TRUE(state.find(vid)->deleting);
 }
 
 TEST_F(ClusterState, ACommandTakesEffectOnce) {
@@ -203,9 +222,9 @@ TEST_F(ClusterState, EveryCommandSurvivesItsEncoding) {
                                 Remove{1, 2, true},
                                 Remove{1, 2, false, {{3, 4}, {5, 6}}},
                                 CreateVdi{"x", 512, 3},
-                                DeleteVdi{7},
-                                PurgeVdi{8},
-                                ResizeVdi{9, 1024},
+                                DeleteVdi{{7, 1}},
+                                PurgeVdi{{8, 2}},
+                                ResizeVdi{{9, 3}, 1024},
                                 TakeOwnership{1, 2, 3, 4},
                                 MarkClean{5},
                                 Shutdown{},

@@ -258,7 +258,7 @@ void Leader::mark_clean(Time now) {
   for (const auto& [vid, vdi] : state.vdis) {
     if (!vdi.deleting) continue;
     if (context_.purge.done(vid) && leadership_->purged_by_others(state, context_.self(), vid))
-      context_.propose(now, cluster::PurgeVdi{vid});
+      context_.propose(now, cluster::PurgeVdi{vdi.disk()});
   }
   if (state.epochs.size() >= 2 && leadership_->all_clean(state))
     context_.propose(now, cluster::MarkClean{state.epoch()});

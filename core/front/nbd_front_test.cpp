@@ -158,11 +158,11 @@ TEST_F(NbdFrontTest, AClientWaitsWhileTheNodeCannotTell) {
 // A guest that is still connected to a deleted disk must not write into the next disk of that number.
 TEST_F(NbdFrontTest, AnExportIsOneDiskNotANumber) {
   Peer peer(front_, pool_, 1, "a");
-  const Vid vid = host_.state().find("a")->vid;
-  host_.apply(cluster::DeleteVdi{vid});
-  host_.apply(cluster::PurgeVdi{vid});
+  const cluster::DiskId disk = host_.state().find("a")->disk();
+  host_.apply(cluster::DeleteVdi{disk});
+  host_.apply(cluster::PurgeVdi{disk});
   host_.create("a");
-  ASSERT_EQ(host_.state().find("a")->vid, vid);
+  ASSERT_EQ(host_.state().find("a")->vid, disk.vid);
   peer.client.write(0, pool_.zeros(4096));
   peer.carry(0);
   EXPECT_EQ(host_.requests.size(), 0u);

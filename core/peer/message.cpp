@@ -10,19 +10,6 @@ namespace sd::peer {
 
 namespace {
 
-template <std::size_t I = 0>
-bool emplace_type(Message& message, std::uint8_t type) {
-  if constexpr (I < std::variant_size_v<Message>) {
-    if (type == I) {
-      message.emplace<I>();
-      return true;
-    }
-    return emplace_type<I + 1>(message, type);
-  } else {
-    return false;
-  }
-}
-
 Payload* mutable_payload(Message& message) { return const_cast<Payload*>(payload_of(message)); }
 
 }  // namespace
@@ -100,7 +87,7 @@ std::optional<FrameError> decode(const FrameHeader& frame, std::span<const std::
                                  Message& out) {
   if (crc32c(header) != frame.header_crc) return FrameError::bad_checksum;
   if (!payload.empty() && crc32c(payload.bytes()) != frame.payload_crc) return FrameError::bad_checksum;
-  if (!emplace_type(out, frame.type)) return FrameError::malformed;
+  if (!emplace_alternative(out, frame.type)) return FrameError::malformed;
   Reader r(header);
   std::visit([&](auto& m) { read_fields(r, m); }, out);
   if (!r.complete()) return FrameError::malformed;
