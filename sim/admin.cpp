@@ -21,6 +21,11 @@ void Admin::start() {
   again(pause);
 }
 
+void Admin::join() {
+  world_.network.process_started(id_, this);
+  done_ = true;
+}
+
 void Admin::again(Time wait) {
   if (stream_ != 0) world_.network.close(id_, std::exchange(stream_, 0));
   out_.clear();
@@ -70,6 +75,7 @@ void Admin::order(const client::SdRequest& request, std::optional<MachineId> nod
   next_ = request;
   node_ = node;
   ordered_ = true;
+  asks_ = 0;
   done_ = false;
   reply_.reset();
   again(1);
@@ -78,6 +84,7 @@ void Admin::order(const client::SdRequest& request, std::optional<MachineId> nod
 void Admin::ask(const client::SdRequest& request) {
   client::RequestHeader header;
   header.id = ++last_stream_;
+  ++asks_;
   out_.append_copy(client::frame(client::encode_request(header, request)));
   stream_ = last_stream_;
   asked_at_ = world_.now;

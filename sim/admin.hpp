@@ -16,6 +16,7 @@ class Admin final : public Host {
  public:
   Admin(World& world, MachineId id);
   void start();
+  void join();  // as one who only does what it is ordered
   void on_timer();
   // Asks a node (or any) for this until one has answered. `done` again from then on, and `reply` is what it said.
   void order(const client::SdRequest& request, std::optional<MachineId> node);
@@ -23,6 +24,8 @@ class Admin final : public Host {
   void keep_checking();
   std::uint64_t passes() const { return passes_; }  // over all disks, that left nothing wrong
   const std::optional<client::SdResponse>& reply() const { return reply_; }
+  // The last order was carried out once at most: it was not asked for again.
+  bool asked_once() const { return asks_ == 1; }
   bool done() const { return done_; }
   const std::string& trouble() const { return trouble_; }
 
@@ -57,6 +60,7 @@ class Admin final : public Host {
   bool done_ = false;
   bool ordered_ = false;
   bool checks_ = false;
+  std::uint32_t asks_ = 0;     // for this order
   std::uint32_t checked_ = 0;  // disks, in this pass
   bool all_well_ = true;       // likewise
   std::uint64_t passes_ = 0;

@@ -42,7 +42,7 @@ void Checkers::check_one_server(const NodeMachine& machine, const NodeStatus& st
     for (const auto& other : world_.nodes) {
       if (other->id() == machine.id() || !other->running()) continue;
       const cluster::Vdi* theirs = other->node()->state().find(vid);
-      if (!theirs || theirs->owner == vdi.owner) continue;
+      if (!theirs || theirs->owner == vdi.owner || theirs->created_index != vdi.created_index) continue;
       const NodeStatus there = other->node()->status(other->local_time());
       if (there.serving && theirs->owner == there.id)
         world_.fail(Violation::Class::safety, "two nodes serve volume " + std::to_string(vid) +

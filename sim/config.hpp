@@ -140,6 +140,7 @@ struct Config {
   // lose more than the copies allow for: every request is answered, if with an error, and never wrongly
   bool break_plan = false;
   bool checks = false;            // an operator checks the disks again and again; then nobody scrubs
+  bool operates = false;          // an operator makes, grows, deletes and makes disks anew, and switches recovery
   bool scripted = false;          // whoever drives the run breaks things by hand, which no class of faults tells
   bool final_power_loss = false;  // flush, cut the power of all, and read back again
   DiskConfig disk;

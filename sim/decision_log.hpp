@@ -42,6 +42,7 @@ enum class Site : std::uint8_t {
   check,
   narrow,
   sizes,
+  operate,
   count
 };
 

@@ -67,6 +67,8 @@ class DeviceModel {
   const std::optional<Violation>& violation() const { return violation_; }
   std::uint64_t sectors() const { return sectors_count_; }
   void grow(std::uint64_t sectors) { sectors_count_ = sectors; }  // what is new reads as zeros
+  // It was as large at some time.
+  bool has_been(std::uint64_t sectors) const { return sectors >= first_sectors_ && sectors <= sectors_count_; }
   std::uint64_t checked_sectors() const { return checked_; }
   std::uint64_t inconclusive() const;
   bool open(OpId op) const { return ops_[op].state == State::open; }
@@ -98,6 +100,7 @@ class DeviceModel {
 
   std::uint32_t volume_;
   std::uint64_t sectors_count_;
+  const std::uint64_t first_sectors_ = sectors_count_;
   std::vector<Op> ops_;
   std::map<std::uint64_t, SectorHistory> sectors_;
   Tick tick_ = 0;

@@ -42,17 +42,19 @@ std::vector<bool> holes_in(const std::vector<nbd::Extent>& extents, std::uint32_
 }
 }  // namespace
 
-Guest::Guest(World& world, MachineId id, std::uint32_t number, std::uint32_t vdi, DeviceModel& model)
+Guest::Guest(World& world, MachineId id, std::uint32_t number, std::uint32_t vdi, DeviceModel& model,
+             std::optional<Site> site)
     : world_(world),
       id_(id),
       number_(number),
       export_name_("vol" + std::to_string(vdi)),
       name_("guest" + std::to_string(number)),
       model_(&model),
-      site_(number % 3 == 0   ? Site::guest_a
+      site_(site              ? *site
+            : number % 3 == 0 ? Site::guest_a
             : number % 3 == 1 ? Site::guest_b
                               : Site::guest_c),
-      quota_(world.config.workload.ops),
+      quota_(site ? 0 : world.config.workload.ops),  // an operator's does what it is told
       script_depth_(world.config.workload.depth) {}
 
 std::uint64_t Guest::choose(std::uint64_t bound) { return world_.decisions.choose(site_, bound); }
@@ -67,6 +69,12 @@ void Guest::start_at(MachineId node) {
   pinned_ = gateway_ = node;
   world_.network.process_started(id_, this);
   connect();
+}
+
+void Guest::pin(MachineId node) {
+  pinned_ = node;
+  if (stream_ != 0) drop("told to use another node");
+  gateway_ = node;
 }
 
 void Guest::attach(std::string export_name, DeviceModel& model) {
@@ -249,7 +257,11 @@ void Guest::work() {
     } else if (!asks_.empty()) {
       const Task task = asks_.front();
       asks_.pop_front();
-      issue(task, false);
+      // The node may not have heard yet that the disk has grown.
+      if (task.first + task.count > client_->served().size / sector)
+        answers_[task.asked] = Answer::unknown;
+      else
+        issue(task, false);
     } else if (working_ && issued_ < quota_ && world_.now >= next_issue_) {
       ++issued_;
       issue(draw_task(), false);
@@ -305,7 +317,7 @@ void Guest::complete(nbd::Completion& completion) {
   ++errors_;
   model_->unknown(op.id);
   if (op.asked != no_ask) answers_[op.asked] = Answer::error;
-  if (op.asked == no_ask)  // scenarios judge for themselves
+  if (op.asked == no_ask || judges_asks_)  // scenarios judge for themselves
     if (const auto why = judge_guest_error(world_.config, op.kind, completion.status, world_.now - op.began);
         !why.empty())
       world_.fail(Violation::Class::safety, name_ + ": " + why);
@@ -322,7 +334,7 @@ void Guest::take(nbd::ClientEffects& effects) {
   const bool ended = effects.failed.has_value();
   const std::string reason = ended ? *effects.failed : "";
   const bool ready = effects.ready.has_value();
-  if (ready && effects.ready->size != model_->sectors() * sector)
+  if (ready && !model_->has_been(effects.ready->size / sector))
     world_.fail(Violation::Class::safety, name_ + " is shown a disk of another size");
   effects.clear();
   if (ended) return drop(reason.c_str());

@@ -19,7 +19,8 @@ class World;
 
 class Guest final : public Host {
  public:
-  Guest(World& world, MachineId id, std::uint32_t number, std::uint32_t vdi, DeviceModel& model);
+  Guest(World& world, MachineId id, std::uint32_t number, std::uint32_t vdi, DeviceModel& model,
+        std::optional<Site> site = {});
 
   void start();
   void on_timer();
@@ -35,6 +36,8 @@ class Guest final : public Host {
   // --- For scripts: this guest does nothing by itself
   // Speaks with this node only, of the disk of that name, whatever happens.
   void start_at(MachineId node);
+  void pin(MachineId node);                        // likewise from now on, with another node
+  void judge_asks(bool on) { judges_asks_ = on; }  // errors of what it is asked for count as those of its own work
   void attach(std::string export_name, DeviceModel& model);
   bool started() const { return pinned_.has_value(); }
   // Asks once, when it is connected; the number is for `answer`. Not repeated if the connection ends.
@@ -113,6 +116,7 @@ class Guest final : public Host {
   MachineId gateway_ = 0;
   bool working_ = true;
   bool takes_nothing_ = false;
+  bool judges_asks_ = false;
   std::uint32_t quota_;
   std::uint32_t issued_ = 0;
   std::vector<Op> open_;

@@ -248,6 +248,13 @@ void draw_narrow(Decisions& d, Config& config) {
     config.faults |= bit(FaultClass::narrow);
 }
 
+// An operator at work, beside whatever goes wrong. From a site of its own too.
+void draw_operator(Decisions& d, Config& config) {
+  constexpr FaultSet others = bit(FaultClass::lose_majority) | bit(FaultClass::old_image);
+  const bool possible = !config.break_plan && config.faults >> simple_faults == 0 && (config.faults & others) == 0;
+  config.operates = possible && d.chance(Site::operate, 1, 4);
+}
+
 bool parse_names(std::string_view names, std::span<const std::string_view> known, FaultSet& mask) {
   mask = 0;
   if (names == "none") return true;
@@ -413,6 +420,7 @@ Config draw_config(Decisions& d) {
                                                           : static_cast<std::uint32_t>(2 << d.choose(Site::limits, 3));
   draw_rare_commands(d, config);
   draw_limits(d, config);
+  draw_operator(d, config);
   return config;
 }
 
@@ -422,7 +430,8 @@ bool apply_override(Config& config, std::string_view word) {
   const std::string_view key = word.substr(0, equals);
   const std::string_view value = word.substr(equals + 1);
   if (key == "faults") {
-    config.break_plan = config.network.late_resume = config.checks = false;  // unless a later word says so
+    config.break_plan = config.network.late_resume = config.checks = config.operates =
+        false;  // unless a later word says so
     config.send_ahead = Config{}.send_ahead;
     config.limits = {};
     return parse_names(value, fault_names, config.faults);
@@ -482,6 +491,8 @@ bool apply_override(Config& config, std::string_view word) {
     config.break_plan = number != 0;
   } else if (key == "late_resume") {
     config.network.late_resume = number != 0;
+  } else if (key == "operates") {
+    config.operates = n != 0;
   } else if (key == "checks") {
     config.checks = number != 0;
   } else if (key == "check_every" && n >= 1) {
@@ -520,6 +531,7 @@ std::string shape_text(const Config& config) {
   if (config.break_plan) add(text, "break_plan", 1);
   if (config.network.late_resume) add(text, "late_resume", 1);
   if (config.checks) add(text, "checks", 1);
+  if (config.operates) add(text, "operates", 1);
   return text;
 }
 

@@ -6,6 +6,7 @@
 #include "sim/faults.hpp"
 #include "sim/guest.hpp"
 #include "sim/node_machine.hpp"
+#include "sim/operator.hpp"
 
 namespace sd::sim {
 
@@ -98,6 +99,10 @@ World::World(Decisions& source, const Config& drawn, TraceSink* sink, bool remem
     guests.push_back(std::make_unique<Guest>(*this, network.add_machine(), i, i / config.guests_per_vdi,
                                              *models[i / config.guests_per_vdi]));
   admin = std::make_unique<Admin>(*this, network.add_machine());
+  if (config.operates) {
+    const MachineId operators = network.add_machine();
+    op = std::make_unique<Operator>(*this, operators, network.add_machine());
+  }
   faults = std::make_unique<Faults>(*this);
 }
 
@@ -149,6 +154,8 @@ bool World::all_up() const {
 }
 
 bool World::collected() {
+  for (const auto& [vid, vdi] : nodes.front()->node()->state().vdis)
+    if (vdi.deleting) return false;
   const bool first = scrubs_wanted_.empty();
   if (first) checks_wanted_ = admin->passes() + 2;
   bool all = !config.checks || admin->passes() >= checks_wanted_;
@@ -179,6 +186,7 @@ std::string World::troubles() const {
     if (!status.trouble.empty()) text += " (" + status.trouble + ")";
   }
   for (const auto& guest : guests) text += "; " + guest->waiting_for();
+  if (op) text += "; " + op->waiting_for();
   return text;
 }
 
@@ -205,6 +213,8 @@ void World::on_phase() {
                                               ""};
   bool all_idle = true;
   for (const auto& guest : guests) all_idle = all_idle && guest->idle();
+  if (op) op->poll();
+  if (op && phase_ == Phase::drain) all_idle = all_idle && op->idle();
   // Without a majority, or with the index gone, silence and errors are all that is left.
   if (now >= phase_limit_ && phase_ == Phase::read_back && config.break_plan) return enter(Phase::over, 0);
   if (now >= phase_limit_ && !late[static_cast<std::size_t>(phase_)].empty()) {
@@ -222,6 +232,7 @@ void World::on_phase() {
       nodes[0]->order(cluster::SetThrottle{{8u << 20, 64u << 20}});
       if (config.checks) admin->keep_checking();
       for (auto& guest : guests) guest->start();
+      if (op) op->begin();
       faults->begin(now + config.chaos);
       enter(Phase::chaos, config.chaos);
       break;
@@ -233,6 +244,7 @@ void World::on_phase() {
     case Phase::settle:
       if (now < phase_limit_) break;
       for (auto& guest : guests) guest->stop_new_work();
+      if (op) op->finish();
       enter(Phase::drain, drain_limit);
       break;
     case Phase::drain:
@@ -290,7 +302,7 @@ void World::dispatch(const Event& event) {
     case EventKind::client_timer:
       if (event.a == config.nodes + guests.size())
         admin->on_timer();
-      else
+      else if (!op || !op->on_timer(event.a))
         guests[event.a - config.nodes]->on_timer();
       break;
     case EventKind::fault:
@@ -351,6 +363,7 @@ Report World::finish(bool compare) {
     report.checked_sectors += model->checked_sectors();
     report.inconclusive += model->inconclusive();
   }
+  if (op && op->guest()) report.operations += op->guest()->operations();
   for (const auto& node : nodes) report.restarts += node->incarnations() - 1;
   report.faults = faults->count();
   report.simulated = now;
@@ -359,6 +372,7 @@ Report World::finish(bool compare) {
   report.hashes = hash.after_step();
 
   guests.clear();
+  op.reset();
   admin.reset();
   nodes.clear();
   network.drop_everything();

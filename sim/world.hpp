@@ -23,6 +23,7 @@ namespace sd::sim {
 class NodeMachine;
 class Guest;
 class Admin;
+class Operator;
 class Faults;
 class Checkers;
 
@@ -111,6 +112,7 @@ class World {
   std::vector<std::unique_ptr<DeviceModel>> models;  // one for each VDI
   std::vector<std::unique_ptr<Guest>> guests;        // of VDI i / guests_per_vdi
   std::unique_ptr<Admin> admin;
+  std::unique_ptr<Operator> op;  // in some runs
   std::unique_ptr<Faults> faults;
   std::unique_ptr<Checkers> checkers;
 

@@ -1,20 +1,24 @@
 #include "core/background/purge.hpp"
 
+#include "core/base/sim_bug.hpp"
+
 namespace sd {
 
 void Purge::tick(const cluster::State& state, const std::function<std::vector<Oid>()>& stored,
-                 std::vector<peer::ObjectRequest>& out) {
+                 const std::function<bool(Vid)>& busy, std::vector<peer::ObjectRequest>& out) {
   std::erase_if(disks_, [&](const auto& entry) {
     const auto* vdi = state.find(entry.first);
     return !vdi || !vdi->deleting;
   });
   for (const auto& [vid, vdi] : state.vdis) {
     if (!vdi.deleting) continue;
-    const auto [at, fresh] = disks_.try_emplace(vid);
-    Disk& disk = at->second;
-    if (fresh) {
+    Disk& disk = disks_[vid];
+    if (disk.done) continue;
+    if (disk.left.empty() && disk.under_way == 0) {
+      if (busy(vid) && !SD_BUG(purge_once)) continue;
       for (const Oid oid : stored())
         if (oid.vid() == vid) disk.left.push_back(oid);
+      disk.done = disk.left.empty() || SD_BUG(purge_once);
     }
     while (!disk.left.empty() && disk.under_way < at_once) {
       peer::ObjectRequest& request = out.emplace_back();
@@ -25,7 +29,6 @@ void Purge::tick(const cluster::State& state, const std::function<std::vector<Oi
       disk.left.pop_back();
       ++disk.under_way;
     }
-    if (disk.left.empty() && disk.under_way == 0) disk.done = true;
   }
 }
 

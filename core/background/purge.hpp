@@ -17,10 +17,11 @@ namespace sd {
 
 class Purge {
  public:
-  // `stored`: the objects of this node, asked for once for each deleted disk. The requests, at most `at_once` of a disk
-  // under way, have no id yet.
+  // `stored`: the objects of this node, asked for until none is of a deleted disk. `busy`: the node still works on
+  // something that was asked of the disk before it was deleted, which may store an object yet. The requests, at most
+  // `at_once` of a disk under way, have no id yet.
   void tick(const cluster::State& state, const std::function<std::vector<Oid>()>& stored,
-            std::vector<peer::ObjectRequest>& out);
+            const std::function<bool(Vid)>& busy, std::vector<peer::ObjectRequest>& out);
   void on_removed(Vid vid);
 
   // This node holds nothing of that disk any more.

@@ -5,6 +5,8 @@
 namespace sd {
 namespace {
 
+const auto idle = [](Vid) { return false; };
+
 cluster::State with_disk(bool deleted) {
   cluster::State state;
   cluster::Member m;
@@ -22,10 +24,11 @@ cluster::State with_disk(bool deleted) {
 TEST(Purge, RemovesTheObjectsOfDeletedDisksAndOfNoOthers) {
   const auto state = with_disk(true);
   const Vid vid = state.vdis.begin()->first;
-  const auto stored = [&] { return std::vector<Oid>{Oid::data(vid, 0), Oid::data(vid, 1), Oid::data(vid + 1, 0)}; };
+  std::vector<Oid> objects{Oid::data(vid, 0), Oid::data(vid, 1), Oid::data(vid + 1, 0)};
+  const auto stored = [&] { return objects; };
   Purge purge;
   std::vector<peer::ObjectRequest> out;
-  purge.tick(state, stored, out);
+  purge.tick(state, stored, idle, out);
   ASSERT_EQ(out.size(), 2u);
   for (const auto& request : out) {
     EXPECT_EQ(request.op, peer::ObjectRequest::Op::remove);
@@ -34,14 +37,40 @@ TEST(Purge, RemovesTheObjectsOfDeletedDisksAndOfNoOthers) {
   }
   EXPECT_FALSE(purge.done(vid));
   purge.on_removed(vid);
-  purge.tick(state, stored, out);
+  purge.tick(state, stored, idle, out);
   EXPECT_FALSE(purge.done(vid));
   purge.on_removed(vid);
-  purge.tick(state, stored, out);
+  objects = {Oid::data(vid + 1, 0)};
+  purge.tick(state, stored, idle, out);
   EXPECT_TRUE(purge.done(vid));
   EXPECT_EQ(purge.done_disks(64), std::vector<Vid>{vid});
   EXPECT_TRUE(purge.done_disks(0).empty());
   EXPECT_EQ(out.size(), 2u);
+}
+
+// What was asked of the disk before it was deleted may store an object when those that were there are gone.
+TEST(Purge, LooksAgainUntilNothingIsThereAndNothingIsOnItsWay) {
+  const auto state = with_disk(true);
+  const Vid vid = state.vdis.begin()->first;
+  std::vector<Oid> objects;
+  bool busy = true;
+  const auto stored = [&] { return objects; };
+  const auto works = [&](Vid) { return busy; };
+  Purge purge;
+  std::vector<peer::ObjectRequest> out;
+  purge.tick(state, stored, works, out);
+  EXPECT_FALSE(purge.done(vid));
+  busy = false;
+  objects = {Oid::data(vid, 0)};
+  purge.tick(state, stored, works, out);
+  ASSERT_EQ(out.size(), 1u);
+  purge.on_removed(vid);
+  purge.tick(state, stored, works, out);
+  ASSERT_EQ(out.size(), 2u) << "it is still there";
+  objects.clear();
+  purge.on_removed(vid);
+  purge.tick(state, stored, works, out);
+  EXPECT_TRUE(purge.done(vid));
 }
 
 TEST(Purge, HasOnlySoManyUnderWay) {
@@ -54,10 +83,10 @@ TEST(Purge, HasOnlySoManyUnderWay) {
   };
   Purge purge;
   std::vector<peer::ObjectRequest> out;
-  purge.tick(state, stored, out);
+  purge.tick(state, stored, idle, out);
   EXPECT_EQ(out.size(), Purge::at_once);
   purge.on_removed(vid);
-  purge.tick(state, stored, out);
+  purge.tick(state, stored, idle, out);
   EXPECT_EQ(out.size(), Purge::at_once + 1);
 }
 
@@ -67,9 +96,9 @@ TEST(Purge, ForgetsADiskThatIsGoneOrLives) {
   const auto nothing = [] { return std::vector<Oid>{}; };
   Purge purge;
   std::vector<peer::ObjectRequest> out;
-  purge.tick(deleted, nothing, out);
+  purge.tick(deleted, nothing, idle, out);
   EXPECT_TRUE(purge.done(vid));
-  purge.tick(with_disk(false), nothing, out);
+  purge.tick(with_disk(false), nothing, idle, out);
   EXPECT_FALSE(purge.done(vid));
   EXPECT_TRUE(out.empty());
 }

@@ -61,6 +61,9 @@
   X(place_unsynced, "a copy that was written straight to its file counts as complete before that file is synced")     \
   X(place_under_replay, "a copy is written straight to its file although replay may yet undo that")                   \
   X(tell_unwritten, "a member tells an owner of a write that is not in its journal yet")                              \
+  X(number_is_disk, "a request for a deleted disk is carried out on the next one of its number")                      \
+  X(purge_once, "a deleted disk's objects are looked for once, while writes of it are still under way")               \
+  X(stale_exports, "a node says which disks there are as it last heard, and not as it is")                            \
   X(adopt_unwritten, "a decision is not written down although a member that is not made equal lacks it")              \
   X(keep_orphans, "an object begins although members hold one of its name that no index names")                       \
   X(skip_establish, "an owner serves what a peering found without writing the decision down")                         \

@@ -57,6 +57,11 @@ class SlotTable {
     for (std::uint32_t i = 0; i < slots_.size(); ++i)
       if (slots_[i].live) f(id_of(i, slots_[i].use), slots_[i].value);
   }
+  template <typename F>
+  void each(F&& f) const {
+    for (std::uint32_t i = 0; i < slots_.size(); ++i)
+      if (slots_[i].live) f(id_of(i, slots_[i].use), slots_[i].value);
+  }
 
  private:
   struct Slot {

@@ -75,6 +75,7 @@ bool ControlPlane::settle(Time now) {
   }
   if (found_group_ != 0 && raft.applied_index() == raft.last_index()) found_anew(now);
   if (context_.state.applied == before) return false;
+  note_applied();
   // A node that is not a member in this incarnation knows the cluster only as it was.
   if (!context_.state.shut_down) exit_at_ = never;
   return true;
@@ -183,9 +184,32 @@ void ControlPlane::ask_for_lease(Time now) {
     return;
   }
   if (raft.leader() == 0 || now - lease_asked_ < context_.options.lease / 6) return;
+  send_lease_request(now);
+}
+
+void ControlPlane::send_lease_request(Time now) {
   lease_asked_ = now;
-  context_.send(raft.leader(),
-                peer::LeaseRequest{incarnation, now, clean_, context_.purge.done_disks(peer::max_purged)});
+  context_.send(context_.raft->leader(), peer::LeaseRequest{context_.identity.incarnation(), now, clean_,
+                                                            context_.purge.done_disks(peer::max_purged)});
+}
+
+bool ControlPlane::is_current(Time now, Time since) const {
+  // While a leader may grant leases there is no other, and what it has committed is all there is.
+  const raft::Raft& raft = *context_.raft;
+  if (leader_.may_grant(now, context_.self(), context_.identity.incarnation()) &&
+      raft.applied_index() == raft.commit_index())
+    return true;
+  return current_as_of_ >= since;
+}
+
+void ControlPlane::ask_current(Time now) {
+  constexpr Time pause = milliseconds(10);
+  if (context_.raft->is_leader() || context_.raft->leader() == 0 || now - lease_asked_ < pause) return;
+  send_lease_request(now);
+}
+
+void ControlPlane::note_applied() {
+  if (context_.state.applied >= read_index_.committed) current_as_of_ = std::max(current_as_of_, read_index_.sent);
 }
 
 void ControlPlane::on_lease_request(Time now, NodeId from, peer::LeaseRequest&& request) {
@@ -195,6 +219,11 @@ void ControlPlane::on_lease_request(Time now, NodeId from, peer::LeaseRequest&& 
 void ControlPlane::on_lease_grant(Time now, const peer::LeaseGrant& grant) {
   if (grant.incarnation != context_.identity.incarnation() || grant.sent > now) return;
   lease_until_ = std::max(lease_until_, (SD_BUG(lease_from_grant) ? now : grant.sent) + context_.options.lease);
+  // One that is waited for is not replaced: under a steady stream of commands none would ever be reached.
+  if (read_index_.sent <= current_as_of_ || grant.committed <= context_.state.applied) {
+    read_index_ = {grant.sent, grant.committed};
+    note_applied();
+  }
 }
 
 // --- Joining

@@ -85,6 +85,9 @@ class ControlPlane {
   bool is_member() const { return context_.is_member(); }
   bool has_lease(Time now) const { return now < lease_until_; }
   Time lease_until() const { return lease_until_; }
+  // The state holds all that was decided before `since`.
+  bool is_current(Time now, Time since) const;
+  void ask_current(Time now);  // finds out
   bool may_serve(Time now) const;
   Time exit_at() const { return exit_at_; }  // a shutdown of the cluster was decided; never: none
   // This member takes the disks that nobody owns, so that recovery reaches them.
@@ -97,6 +100,8 @@ class ControlPlane {
   void apply(raft::Entry& entry, Time now);
   void note_leader(Time now);
   void ask_for_lease(Time now);
+  void send_lease_request(Time now);
+  void note_applied();
   void send_proposals(Time now);
   void found_anew(Time now);
 
@@ -105,6 +110,12 @@ class ControlPlane {
   Joining joining_{context_};
   Proposals proposals_;
   Time lease_until_ = 0, lease_asked_ = 0;
+  Time current_as_of_ = 0;  // the state holds all that was decided before
+  // When so much is applied, it does as of then.
+  struct {
+    Time sent = 0;
+    std::uint64_t committed = 0;
+  } read_index_;
   std::uint64_t clean_ = 0;  // log index as of which all own disks were redundant
   NodeId noted_leader_ = 0;
   Time missed_at_ = never;

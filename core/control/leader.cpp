@@ -86,7 +86,7 @@ bool Leader::may_grant(Time now, NodeId to, Incarnation incarnation) const {
 void Leader::on_lease_request(Time now, NodeId from, peer::LeaseRequest&& request) {
   if (!may_grant(now, from, request.incarnation)) return;
   leadership_->on_granted(now, from, request.recovered, std::move(request.purged));
-  context_.send(from, peer::LeaseGrant{request.incarnation, request.sent});
+  context_.send(from, peer::LeaseGrant{request.incarnation, request.sent, context_.raft->commit_index()});
 }
 
 void Leader::on_own_clean(std::uint64_t clean) {

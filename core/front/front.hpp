@@ -25,8 +25,9 @@ struct Ticket {
 class Host {
  public:
   virtual const cluster::State& state() const = 0;
-  // The node is a member with a lease: what `state` says of disks is so.
-  virtual bool knows_disks() const = 0;
+  // The node is a member with a lease, and `state` holds all that was decided before `since`: what it says of disks is
+  // so. If not, that is found out; ask again in `tick`.
+  virtual bool knows_disks(Time since) = 0;
   // Front::on_io tells the result. The number of the ticket.
   virtual std::uint64_t submit(const Ticket& ticket, IoRequest&& io) = 0;
   // Nobody waits for the requests of that stream any more.

@@ -147,7 +147,7 @@ std::expected<nbd::ExportInfo, Status> NbdFront::find(const std::string& name) c
 // Answers a client that waits for its disk, if the cluster can tell by now.
 void NbdFront::resolve(Time now, StreamId stream, Connection& connection, StreamEffects& fx) {
   if (connection.wanted_deadline == 0) return;
-  const bool known = host_.knows_disks();
+  const bool known = host_.knows_disks(connection.wanted_deadline - export_patience);
   if (!known && now < connection.wanted_deadline) return;
   connection.wanted_deadline = 0;
   nbd::Effects nfx;
@@ -182,6 +182,7 @@ void NbdFront::submit(StreamId stream, nbd::Request&& request, nbd::Session& ses
     session.reply(request.id, Status::not_found, nfx);
     return;
   }
+  io.created_index = vdi->created_index;
   io.offset = request.offset;
   io.length = request.length;
   io.fua = request.fua;

@@ -25,6 +25,7 @@ class NbdFront final : public Front {
   void stop(Time now, StreamEffects& fx) override;
 
   std::size_t connections() const { return connections_.size(); }
+  bool waits() const { return !resolving_.empty(); }  // somebody does, for what the node knows
 
  private:
   struct Connection {

@@ -14,7 +14,7 @@ namespace {
 class FakeHost final : public Host {
  public:
   const cluster::State& state() const override { return state_; }
-  bool knows_disks() const override { return knows; }
+  bool knows_disks(Time) override { return knows; }
   std::uint64_t submit(const Ticket& ticket, IoRequest&& io) override {
     requests.emplace_back(ticket, std::move(io));
     return requests.size();

@@ -48,7 +48,7 @@ void Gateway::route(Time now, std::uint64_t id, GatewayEffects& out) {
   Pending& p = *pending_.find(id);
   const IoRequest& r = p.request;
   const auto* vdi = state_.find(r.vid);
-  if (!vdi || vdi->deleting) {
+  if (!vdi || vdi->deleting || (vdi->created_index != r.created_index && !SD_BUG(number_is_disk))) {
     // A gateway that sends a request on knows the disk. This node may have started a moment ago, and have yet to learn
     // what its log says: the gateway asks again, and finds out by itself if the disk is gone.
     SD_SOMETIMES(p.from != 0, forward_before_log);
@@ -110,6 +110,7 @@ void Gateway::forward(Time now, std::uint64_t id, Pending& p, NodeId owner, Gate
     }
   message.origin = p.request.origin.number;
   message.vid = p.request.vid;
+  message.created_index = p.request.created_index;
   message.offset = p.request.offset;
   message.length = static_cast<std::uint32_t>(p.request.length);
   message.fua = p.request.fua;
@@ -135,6 +136,7 @@ void Gateway::on_request(Time now, NodeId from, peer::GatewayRequest&& message, 
   pending.from_id = message.id;
   pending.request.kind = static_cast<IoRequest::Kind>(message.op);
   pending.request.vid = message.vid;
+  pending.request.created_index = message.created_index;
   pending.request.offset = message.offset;
   pending.request.length = message.length;
   pending.request.fua = message.fua;

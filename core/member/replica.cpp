@@ -69,6 +69,15 @@ void Replica::park(NodeId from, Request&& request, std::uint64_t current) {
   parked_.requests.emplace_back(from, std::move(request));
 }
 
+bool Replica::works_on(Vid vid) const {
+  bool found = false;
+  context_.jobs.each([&](std::uint64_t, const member_detail::Job& job) {
+    if (const auto* served = std::get_if<Served>(&job)) found = found || served->request.vid == vid;
+    if (const auto* copy = std::get_if<std::unique_ptr<Copying>>(&job)) found = found || (*copy)->request().vid == vid;
+  });
+  return found;
+}
+
 void Replica::on_state(Time now, bool member, ReplicaEffects& out) {
   enter(now, out);
   Parked waiting = std::exchange(parked_, {});

@@ -35,6 +35,8 @@ class Replica {
   // The store's answers are in out.store.done; call after everything that drove the store.
   void on_store(Time now, ReplicaEffects& out);
   // The cluster state moved on.
+  // Something that was asked of that disk is under way, and may store an object yet.
+  bool works_on(Vid vid) const;
   void on_state(Time now, bool member, ReplicaEffects& out);
   void tick(Time now, ReplicaEffects& out);
   Time next_deadline() const;

@@ -188,7 +188,9 @@ void Node::Impl::scrub(Time now) {
 void Node::Impl::purge_deleted(Time now) {
   if (!control.is_member()) return;
   std::vector<peer::ObjectRequest> requests;
-  purge.tick(control.state(), [&] { return store->objects(); }, requests);
+  const auto stored = [&] { return store->objects(); };
+  const auto busy = [&](Vid vid) { return replica->works_on(vid); };
+  purge.tick(control.state(), stored, busy, requests);
   for (peer::ObjectRequest& request : requests) {
     request.asker = peer::Asker::purge;
     replica->on_request(now, identity.id(), std::move(request), true, replica_fx);

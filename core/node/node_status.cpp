@@ -1,3 +1,4 @@
+#include "core/base/sim_bug.hpp"
 #include "core/node/node_impl.hpp"
 
 namespace sd {
@@ -11,7 +12,15 @@ std::vector<NodeId> Node::Impl::voters() const {
 std::uint64_t Node::Impl::io(client::IoRequest request) {
   if (phase != Phase::running) return 0;
   IoRequest io = front::ClientFront::io_of(std::move(request));
+  if (const auto* vdi = control.state().find(io.vid)) io.created_index = vdi->created_index;
   return submit({&clients, 0, 0, io.kind, io.offset, static_cast<std::uint32_t>(io.length)}, std::move(io));
+}
+
+bool Node::Impl::knows_disks(Time since) {
+  if (!control.running() || !control.is_member() || !control.has_lease(now_)) return false;
+  if (control.is_current(now_, since) || SD_BUG(stale_exports)) return true;
+  control.ask_current(now_);
+  return false;
 }
 
 std::uint64_t Node::Impl::submit(const front::Ticket& ticket, IoRequest&& io) {

@@ -104,11 +104,13 @@ struct LeaseRequest {
     f.list(m.purged, max_purged);
   }
 };
+// `committed`: of the leader's log when it answered. Who has applied so much knows all that was decided before `sent`.
 struct LeaseGrant {
   Incarnation incarnation = 0;
   Time sent = 0;
+  std::uint64_t committed = 0;
 
-  static void fields(auto& m, auto& f) { f(m.incarnation, m.sent); }
+  static void fields(auto& m, auto& f) { f(m.incarnation, m.sent, m.committed); }
 };
 
 // A command for the leader to propose (encoded by core/cluster).
@@ -231,6 +233,7 @@ struct GatewayRequest {
   std::uint64_t origin = 0;
   Op op{};
   Vid vid = 0;
+  std::uint64_t created_index = 0;  // of the disk: see IoRequest
   std::uint64_t offset = 0;
   std::uint32_t length = 0;
   bool fua = false;
@@ -240,7 +243,7 @@ struct GatewayRequest {
   static void fields(auto& m, auto& f) {
     f(m.id, m.oldest, m.origin);
     f.choice(m.op, Op::check);
-    f(m.vid, m.offset, m.length, m.fua, m.keep_allocated);
+    f(m.vid, m.created_index, m.offset, m.length, m.fua, m.keep_allocated);
     f.demand((m.op != Op::read && m.op != Op::write) || m.length <= limits::max_nbd_payload);
   }
 };

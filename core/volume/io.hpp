@@ -23,6 +23,8 @@ struct IoRequest {
   };
   Kind kind{};
   Vid vid = 0;
+  // Log index of the disk's creation: its number may be used again before the request is carried out.
+  std::uint64_t created_index = 0;
   std::uint64_t offset = 0;
   std::uint64_t length = 0;     // bytes; of a map or check: objects
   bool keep_allocated = false;  // of a zero: write zeros instead of giving space back
