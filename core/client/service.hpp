@@ -5,11 +5,15 @@
 // - Every request gets exactly one answer, unless its connection ends first.
 // - Nothing is answered as done before the backend said that it is done.
 // - What this version lacks is refused (no_support), never silently ignored.
+// - Sessions share the memory for requests and answers fairly (MemoryBudget): a request that there is no room for waits
+//   its turn, and what its session sends meanwhile waits behind it. A client that neither takes its answers nor sends
+//   the rest of a request, while others wait for memory, loses its connection after `patience`.
 //
 // Requests of proto_ver 0x10 are told in words why they failed (Failure); older ones get the code alone.
 #pragma once
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,6 +21,7 @@
 #include "core/base/payload.hpp"
 #include "core/base/random.hpp"
 #include "core/base/time.hpp"
+#include "core/client/memory_budget.hpp"
 #include "core/client/node_status.hpp"
 #include "core/client/session.hpp"
 #include "core/cluster/state.hpp"
@@ -33,7 +38,7 @@ struct IoRequest {
 };
 
 // What the service asks of its node. No call calls back into the service; results come later, by ticket. Ticket 0 is a
-// refusal: too busy.
+// refusal: too busy. It outlives the sessions of the service: a request that waits for memory is put to it later.
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -58,15 +63,19 @@ struct ServiceEffects {
 
 class Service {
  public:
-  static constexpr std::size_t max_open_bytes = 256u << 20;  // over all sessions: of requests in progress
+  static constexpr std::size_t max_open_bytes = 256u << 20;  // over all sessions: of requests and answers
+  static constexpr Time patience = seconds(30);
+  static constexpr std::size_t least_progress = 64u << 10;  // bytes within that time
 
-  explicit Service(BufferPool& pool) : pool_(pool) {}
+  explicit Service(BufferPool& pool, std::size_t memory = max_open_bytes) : pool_(pool), budget_(memory) {}
 
   void open(StreamId stream);  // not yet open
   std::span<std::byte> receive_buffer(StreamId stream);
   void on_received(Time now, StreamId stream, std::size_t n, Backend& backend, ServiceEffects& effects);
-  OutQueue* output(StreamId stream);  // nullptr if not open
-  void on_drained(StreamId stream, ServiceEffects& effects);
+  OutQueue* output(StreamId stream);                          // nullptr if not open
+  void on_drained(StreamId stream, ServiceEffects& effects);  // its output, all of it
+  // Closes those that keep memory from others and do nothing; on_received does so too. To be called each second.
+  void on_time(Time now, ServiceEffects& effects);
   void on_closed(StreamId stream, ServiceEffects& effects);  // forgets it; results for its requests go nowhere
   void on_proposed(std::uint64_t ticket, const cluster::Result& result, Backend& backend, ServiceEffects& effects);
   void on_io(std::uint64_t ticket, Status status, Payload data, Backend& backend, ServiceEffects& effects);
@@ -76,12 +85,18 @@ class Service {
   void check_invariants() const;
 
  private:
+  struct Parked {  // a request that waits for the memory of its answer
+    Session::Request request;
+    Backend* backend = nullptr;
+  };
   struct Open {
     explicit Open(BufferPool& pool) : session(pool) {}
     Session session;
+    std::optional<Parked> parked;
     bool stalled = false;  // the driver has been given an empty buffer, or would be
     bool closing = false;
-    std::size_t counted_bytes = 0;  // in open_bytes_
+    std::uint64_t moved = 0;  // the session's count when it last made progress, while others wait for memory ...
+    Time idle = 0;            // ... and how long it has kept us waiting since
   };
   struct Waiting {  // for a ticket
     enum class Answer : std::uint8_t { success, data, obj, vdi, check };
@@ -103,19 +118,27 @@ class Service {
   void answer(StreamId stream, Session::Slot slot, const ResponseResult& result, ServiceEffects& effects);
   void answer_data(StreamId stream, Session::Slot slot, Payload data, ServiceEffects& effects);
   void fail(StreamId stream, Session::Slot slot, SdError error, const std::string& message, ServiceEffects& effects);
-  bool readable(const Open& open) const;
+  void perform(StreamId stream, Open& open, Session::Request& request, Backend& backend, ServiceEffects& effects);
+  void close(StreamId stream, Open& open, ServiceEffects& effects);
+  bool readable(StreamId stream, const Open& open) const;
   void settle(StreamId stream, Open& open, ServiceEffects& effects);
-  void account(Open& open);  // after anything that may change the session's open bytes
-  void wake(ServiceEffects& effects);
+  void account(StreamId stream, const Open& open);  // after anything that may change what the session holds
+  void serve(ServiceEffects& effects);              // after anything that may have freed memory, and a new want
 
   BufferPool& pool_;
   std::map<StreamId, Open> sessions_;
   std::map<std::uint64_t, Waiting> proposals_, ios_;
+  std::map<std::uint64_t, std::size_t> abandoned_ios_;  // of sessions that are gone: what they hold until they end
   // LockVdi: 0 exclusive, else shared; known to this node alone, as in the reference
   std::map<Vid, std::uint32_t> locks_;
-  std::size_t open_bytes_ = 0;  // sum over sessions
-  bool full_ = false;           // open_bytes_ was too high for somebody
+  MemoryBudget budget_;
+  bool full_ = false;      // the budget was used up when somebody wanted to begin a frame
+  bool watching_ = false;  // somebody waits for memory
+  Time last_look_ = 0;     // at those that keep it, while watching
 };
+
+// At most so many bytes of answer does a request need memory for before it is begun. 0: its answer is small.
+std::size_t answer_size(const SdRequest& request, const cluster::State& state);
 
 // What is wrong with the cluster as this node sees it.
 CheckReport check_cluster(const cluster::State& state, const NodeStatus& status);

@@ -61,6 +61,20 @@ std::string name_problem(std::string_view name) {
   return {};
 }
 
+// What fails, and what is answered from the state, may need less: it is given back with the answer.
+std::size_t answer_size(const SdRequest& request, const cluster::State& state) {
+  constexpr std::size_t max_inode = max_inline_objects * 4 + 1024, max_entry = 2 * limits::max_vdi_name;
+  if (const auto* read = std::get_if<VdiRead>(&request)) return read->length <= max_io ? read->length : 0;
+  if (const auto* read = std::get_if<ReadObj>(&request)) {
+    const std::size_t whole = (read->oid & Oid::inode_bit) != 0 ? max_inode : limits::object_size;
+    return read->length == 0 ? whole : std::min<std::size_t>(read->length, whole);
+  }
+  if (std::holds_alternative<ReadVdis>(request)) return (std::size_t{max_vid} + 1) / 8;
+  if (const auto* list = std::get_if<VdiList>(&request))
+    return list->name.empty() ? std::min(state.vdis.size(), max_listed_vdis) * max_entry : 0;
+  return 0;
+}
+
 // --- Helpers
 
 void Service::Call::run(Session::Request& request) {
@@ -140,9 +154,6 @@ void Service::Call::propose(cluster::CommandBody body, Waiting waiting) {
 void Service::Call::io(IoRequest request, Waiting waiting) {
   waiting.stream = stream;
   waiting.slot = slot;
-  session.reserve(slot, request.kind == IoRequest::Kind::read || request.kind == IoRequest::Kind::write
-                            ? request.length + waiting.padding
-                            : 0);
   const std::uint64_t ticket = backend.io(std::move(request));
   if (ticket == 0) return fail(SdError::again, waiting.what + ": " + std::string(to_string(Status::busy)));
   const bool fresh = service.ios_.emplace(ticket, std::move(waiting)).second;
