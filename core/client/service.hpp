@@ -143,7 +143,4 @@ std::size_t answer_size(const SdRequest& request, const cluster::State& state);
 // What is wrong with the cluster as this node sees it.
 CheckReport check_cluster(const cluster::State& state, const NodeStatus& status);
 
-// Why a VDI cannot be called so, in words; empty if it can.
-std::string name_problem(std::string_view name);
-
 }  // namespace sd::client

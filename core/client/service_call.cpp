@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/base/assert.hpp"
+#include "core/cluster/vdi_name.hpp"
 #include "core/volume/check.hpp"
 
 namespace sd::client {
@@ -51,15 +52,6 @@ std::size_t members_up(const cluster::State& state) {
 }
 
 }  // namespace
-
-std::string name_problem(std::string_view name) {
-  if (name.empty()) return "a VDI needs a name";
-  if (name.size() > limits::max_vdi_name)
-    return "the name is longer than " + std::to_string(limits::max_vdi_name) + " bytes";
-  for (const char c : name)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) return "the name has control characters in it";
-  return {};
-}
 
 // What fails, and what is answered from the state, may need less: it is given back with the answer.
 std::size_t answer_size(const SdRequest& request, const cluster::State& state) {
@@ -125,7 +117,7 @@ const cluster::Vdi* Service::Call::live(const std::string& name) {
 }
 
 bool Service::Call::named_well(const std::string& name) {
-  const std::string problem = name_problem(name);
+  const std::string problem = cluster::name_problem(name);
   if (!problem.empty()) fail(SdError::invalid_parms, problem);
   return problem.empty();
 }

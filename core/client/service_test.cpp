@@ -188,7 +188,8 @@ TEST_F(ServiceTest, DisksAreCreatedFoundAndDeleted) {
 TEST_F(ServiceTest, BadNamesAndSizesAreRefused) {
   format();
   for (const std::string& name :
-       {std::string(), std::string(256, 'a'), std::string("a\nb"), std::string("a\0b", 3), std::string("\x7f")})
+       {std::string(), std::string(256, 'a'), std::string("a\nb"), std::string("a\0b", 3), std::string("\x7f"),
+        std::string("a@b"), std::string("\xc2\x9b"), std::string("a\xe2\x80\xae")})
     EXPECT_EQ(error_of(VdiCreate{name, mb, 0}), SdError::invalid_parms) << name;
   for (const std::uint64_t size : {std::uint64_t{0}, std::uint64_t{1}, mb + 1, limits::max_vdi_size + 512, UINT64_MAX})
     EXPECT_EQ(error_of(VdiCreate{"a", size, 0}), SdError::invalid_parms) << size;
