@@ -41,7 +41,10 @@ void MemoryBudget::want(StreamId stream, std::size_t bytes) {
   Member& member = members_.at(stream);
   SD_ASSERT(bytes > 0 && member.wanted == 0, "a session asks for one request at a time");
   member.wanted = bytes;
-  queue_.push_back(stream);
+  if (member.held == 0 && bytes <= small)
+    queue_.push_front(stream);
+  else
+    queue_.push_back(stream);
 }
 
 void MemoryBudget::withdraw(StreamId stream) {
@@ -55,6 +58,11 @@ bool MemoryBudget::at_share(const Member& member) const {
   return member.held > 0 && member.held + member.wanted > share_ + heads;
 }
 
+bool MemoryBudget::fits(const Member& member) const {
+  if (member.held == 0 && member.wanted <= small) return true;
+  return held_ == 0 || held_ + member.wanted <= bytes_;
+}
+
 bool MemoryBudget::short_of_room() const {
   return std::ranges::any_of(queue_, [&](StreamId stream) { return !at_share(members_.at(stream)); });
 }
@@ -63,7 +71,7 @@ std::optional<MemoryBudget::Served> MemoryBudget::next() {
   for (auto at = queue_.begin(); at != queue_.end(); ++at) {
     Member& member = members_.at(*at);
     if (at_share(member)) continue;
-    if (held_ > 0 && held_ + member.wanted > bytes_) return std::nullopt;
+    if (!fits(member)) return std::nullopt;
     const Served served{*at, member.wanted};
     queue_.erase(at);
     member.wanted = 0;

@@ -9,8 +9,9 @@
 //   after it was served. That is round robin.
 // - Nobody overtakes a request that waits for room: many small ones would starve a large one.
 // - A session holds a quarter at most. One that wants more waits for its own answers to leave, and holds nobody up.
-// - All sessions together hold no more than the budget. What is not asked for, the heads of answers and the answers
-//   that are small, comes on top; see `may_begin`.
+// - All sessions together hold no more than the budget. On top of it come a small request of each session that holds
+//   nothing else, which never waits: questions are answered however much others move; and what nobody asks for, the
+//   heads of answers.
 // - A request that is larger than a bound is served when nothing else counts against that bound.
 #pragma once
 #include <cstddef>
@@ -29,6 +30,8 @@ class MemoryBudget {
     std::size_t bytes = 0;  // as it wanted
   };
 
+  static constexpr std::size_t small = 64u << 10;  // with thousands of sessions, less than the budget
+
   explicit MemoryBudget(std::size_t bytes) : bytes_(bytes), share_(bytes / 4) {}
 
   void open(StreamId stream);
@@ -42,7 +45,7 @@ class MemoryBudget {
   std::optional<Served> next();                   // it holds what it wanted from now on
 
   // A frame may be received whose size is not known yet. True while there is room, and always for a session that holds
-  // nothing: so questions are answered at all times, and what goes beyond the budget is one small answer a session.
+  // nothing.
   bool may_begin(StreamId stream) const;
   bool full() const { return held_ >= bytes_; }
   bool waits(StreamId stream) const { return members_.at(stream).wanted > 0; }
@@ -57,6 +60,7 @@ class MemoryBudget {
     std::size_t wanted = 0;
   };
   bool at_share(const Member& member) const;
+  bool fits(const Member& member) const;
 
   std::size_t bytes_;
   std::size_t share_;  // of one session

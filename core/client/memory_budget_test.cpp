@@ -55,13 +55,25 @@ TEST_F(MemoryBudgetTest, NobodyOvertakesARequestThatWaitsForRoom) {
   for (StreamId stream = 1; stream <= 3; ++stream) budget.want(stream, 4 * mb);
   EXPECT_EQ(served(), (Streams{1, 2, 3}));
   budget.want(4, 6 * mb);
-  budget.want(5, 1);
+  budget.want(5, 2 * MemoryBudget::small);
   EXPECT_EQ(served(), Streams{});
   EXPECT_TRUE(budget.short_of_room());
   budget.hold(1, 2 * mb);
   EXPECT_EQ(served(), (Streams{4}));
   budget.hold(2, 0);
   EXPECT_EQ(served(), (Streams{5}));
+}
+
+TEST_F(MemoryBudgetTest, ASmallRequestOfASessionThatHoldsNothingNeverWaits) {
+  for (StreamId stream = 1; stream <= 4; ++stream) budget.want(stream, 4 * mb);
+  EXPECT_EQ(served(), (Streams{1, 2, 3, 4}));
+  budget.want(5, mb);
+  budget.want(6, MemoryBudget::small);
+  EXPECT_EQ(served(), Streams{6});
+  budget.want(6, MemoryBudget::small);
+  EXPECT_EQ(served(), Streams{}) << "its second one waits behind the others";
+  budget.hold(1, 2 * mb);
+  EXPECT_EQ(served(), (Streams{5, 6}));
 }
 
 TEST_F(MemoryBudgetTest, WhoeverIsAtItsShareHoldsNobodyUpAndKeepsItsPlace) {
@@ -80,7 +92,7 @@ TEST_F(MemoryBudgetTest, ARequestAboveABoundIsServedAlone) {
   budget.want(1, 6 * mb);
   EXPECT_EQ(served(), Streams{1}) << "more than a share, of a session that holds nothing";
   budget.want(2, 20 * mb);
-  budget.want(3, 1);
+  budget.want(3, mb);
   EXPECT_EQ(served(), Streams{});
   budget.hold(1, 0);
   EXPECT_EQ(served(), Streams{2}) << "more than the budget, while nobody holds anything";

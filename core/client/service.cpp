@@ -10,7 +10,7 @@
 namespace sd::client {
 
 namespace {
-constexpr Time look_interval = seconds(1), longest_look = seconds(5);
+constexpr Time look_interval = seconds(1), longest_look = seconds(2);
 }  // namespace
 
 void Service::open(StreamId stream) {
@@ -91,6 +91,7 @@ void Service::on_received(Time now, StreamId stream, std::size_t n, Backend& bac
   const auto found = sessions_.find(stream);
   if (found == sessions_.end() || found->second.closing) return;
   Open& open = found->second;
+  account(stream, open);
   if (auto request = open.session.on_received(n)) {
     if (const std::size_t bytes = answer_size(request->request, backend.state()); bytes > 0) {
       open.parked.emplace(std::move(*request), &backend);

@@ -64,7 +64,7 @@ struct ServiceEffects {
 class Service {
  public:
   static constexpr std::size_t max_open_bytes = 256u << 20;  // over all sessions: of requests and answers
-  static constexpr Time patience = seconds(30);
+  static constexpr Time patience = seconds(10);
   static constexpr std::size_t least_progress = 64u << 10;  // bytes within that time
 
   explicit Service(BufferPool& pool, std::size_t memory = max_open_bytes) : pool_(pool), budget_(memory) {}
