@@ -4,7 +4,8 @@
 #include <utility>
 
 #include "core/base/assert.hpp"
-#include "core/client/service_call.hpp"
+#include "core/client/answer_size.hpp"
+#include "core/client/requests.hpp"
 #include "core/volume/check.hpp"
 
 namespace sd::client {
@@ -67,7 +68,7 @@ void Service::serve(ServiceEffects& effects) {
       Parked parked = std::move(*open.parked);
       open.parked.reset();
       open.session.reserve(parked.request.slot, served->bytes);
-      perform(served->stream, open, parked.request, *parked.backend, effects);
+      begin(served->stream, parked.request, *parked.backend, effects);
     } else {
       open.session.admit();
     }
@@ -80,10 +81,9 @@ void Service::serve(ServiceEffects& effects) {
     if (open.stalled) settle(stream, open, effects);
 }
 
-void Service::perform(StreamId stream, Open& open, Session::Request& request, Backend& backend,
-                      ServiceEffects& effects) {
-  Call call{*this, backend, effects, open.session, stream, request.slot, request.header};
-  call.run(request);
+void Service::begin(StreamId stream, Session::Request& request, Backend& backend, ServiceEffects& effects) {
+  Call call{*this, backend, effects, stream, request.slot, request.header};
+  perform(call, request);
 }
 
 void Service::on_received(Time now, StreamId stream, std::size_t n, Backend& backend, ServiceEffects& effects) {
@@ -97,7 +97,7 @@ void Service::on_received(Time now, StreamId stream, std::size_t n, Backend& bac
       open.parked.emplace(std::move(*request), &backend);
       budget_.want(stream, bytes);
     } else {
-      perform(stream, open, *request, backend, effects);
+      begin(stream, *request, backend, effects);
     }
   } else if (const std::size_t bytes = open.session.wanted(); bytes > 0) {
     budget_.want(stream, bytes);
@@ -207,11 +207,7 @@ void Service::on_io(std::uint64_t ticket, Status status, Payload data, Backend& 
   if (node.empty()) return;
   Waiting& waiting = node.mapped();
   if (status == Status::ok && waiting.rest_length > 0) {
-    IoRequest next = waiting.rest;
-    next.length = static_cast<std::uint32_t>(std::min<std::uint64_t>(waiting.rest_length, Call::zero_step));
-    waiting.rest.offset += next.length;
-    waiting.rest_length -= next.length;
-    if (const std::uint64_t again = backend.io(std::move(next))) {
+    if (const std::uint64_t again = zero_on(waiting, backend)) {
       SD_ASSERT(!ios_.contains(again), "a ticket names one request");
       node.key() = again;
       ios_.insert(std::move(node));
@@ -219,40 +215,51 @@ void Service::on_io(std::uint64_t ticket, Status status, Payload data, Backend& 
     }
     status = Status::busy;
   }
-  if (status != Status::ok) {
+  if (status == Status::ok) {
+    answer_io(waiting, std::move(data), effects);
+  } else {
     std::string message = waiting.what + ": " + std::string(to_string(status));
     if (const NodeStatus node_status = backend.status(); !node_status.serving && !node_status.trouble.empty())
       message += " (" + node_status.trouble + ")";
     fail(waiting.stream, waiting.slot, to_error(status), message, effects);
-  } else {
-    switch (waiting.answer) {
-      case Waiting::Answer::data:
-        SD_ASSERT(total_size(data) == waiting.length, "a read gives as many bytes as it asked for");
-        if (waiting.padding > 0) data.push_back(pool_.zeros(waiting.padding));
-        answer_data(waiting.stream, waiting.slot, std::move(data), effects);
-        break;
-      case Waiting::Answer::check: {
-        std::string bytes;
-        for (const Slice& slice : data) bytes.append(slice.text());
-        const auto found = decode_check_answer(bytes);
-        if (!found) {
-          fail(waiting.stream, waiting.slot, SdError::system_error,
-               waiting.what + ": the disk's owner gave an answer that makes no sense", effects);
-          break;
-        }
-        const VdiCheckReport report{found->counts, std::min(found->next, waiting.objects), waiting.objects};
-        answer(waiting.stream, waiting.slot, Data{bincode::to_bytes(report)}, effects);
-        break;
-      }
-      case Waiting::Answer::obj:
-        answer(waiting.stream, waiting.slot, Obj{waiting.copies, waiting.offset}, effects);
-        break;
-      case Waiting::Answer::success:
-      case Waiting::Answer::vdi: answer(waiting.stream, waiting.slot, Success{}, effects); break;
-    }
   }
   serve(effects);
   settle(waiting.stream, sessions_.at(waiting.stream), effects);
+}
+
+std::uint64_t Service::zero_on(Waiting& waiting, Backend& backend) {
+  IoRequest next = waiting.rest;
+  next.length = static_cast<std::uint32_t>(std::min(waiting.rest_length, zero_step));
+  waiting.rest.offset += next.length;
+  waiting.rest_length -= next.length;
+  return backend.io(std::move(next));
+}
+
+void Service::answer_io(const Waiting& waiting, Payload data, ServiceEffects& effects) {
+  switch (waiting.answer) {
+    case Waiting::Answer::data:
+      SD_ASSERT(total_size(data) == waiting.length, "a read gives as many bytes as it asked for");
+      if (waiting.padding > 0) data.push_back(pool_.zeros(waiting.padding));
+      answer_data(waiting.stream, waiting.slot, std::move(data), effects);
+      break;
+    case Waiting::Answer::check: answer_check(waiting, data, effects); break;
+    case Waiting::Answer::obj:
+      answer(waiting.stream, waiting.slot, Obj{waiting.copies, waiting.offset}, effects);
+      break;
+    case Waiting::Answer::success:
+    case Waiting::Answer::vdi: answer(waiting.stream, waiting.slot, Success{}, effects); break;
+  }
+}
+
+void Service::answer_check(const Waiting& waiting, const Payload& data, ServiceEffects& effects) {
+  std::string bytes;
+  for (const Slice& slice : data) bytes.append(slice.text());
+  const auto found = decode_check_answer(bytes);
+  if (!found)
+    return fail(waiting.stream, waiting.slot, SdError::system_error,
+                waiting.what + ": the disk's owner gave an answer that makes no sense", effects);
+  const VdiCheckReport report{found->counts, std::min(found->next, waiting.objects), waiting.objects};
+  answer(waiting.stream, waiting.slot, Data{bincode::to_bytes(report)}, effects);
 }
 
 void Service::check_invariants() const {
