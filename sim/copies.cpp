@@ -125,6 +125,11 @@ std::string compare_copies(World& world, const cluster::State& state, const std:
     const cluster::Vdi* vdi = state.find(oid.vid());
     if (!vdi) return "object " + to_string(oid) + " is stored and its disk is gone";
     if (vdi->deleting) continue;
+    // Of a former disk of that number, and removed when this one is used for the first time.
+    const auto is_void = [&](const auto& reader) {
+      return reader->query(oid).info.version.log_index() < vdi->created_index;
+    };
+    if (vdi->owner == 0 && std::ranges::all_of(readers, is_void)) continue;
     // Named by no index: the first write of an object whose entry was lost with all power, unflushed like itself.
     if (oid.is_data()) {
       bool known = false;

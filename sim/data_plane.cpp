@@ -426,6 +426,7 @@ void DataPlane::pass(Time time) {
 
 void DataPlane::ask(Node& at, DataGuests::Asked&& asked) {
   tell([&] { return "asks " + std::to_string(asked.ticket) + ": " + asked.text; });
+  asked.request.created_index = state_.find(asked.request.vid)->created_index;
   at.gateway->submit(now_, asked.ticket, std::move(asked.request), at.fx);
   settle(at);
 }

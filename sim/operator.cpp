@@ -114,6 +114,7 @@ void Operator::after_order() {
   const auto* failure = std::get_if<client::Failure>(&admin_->reply()->result);
   const bool done = failure == nullptr;
   doubtful_ = doubtful_ || !done || !admin_->asked_once();
+  if (world_.tracing()) world_.trace("operator", waiting_for() + (done ? ": done" : ": " + failure->message));
   switch (step_) {
     case Step::creating:
       deleted_ = !done && failure->error != client::SdError::vdi_exist;

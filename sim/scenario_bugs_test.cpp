@@ -32,6 +32,7 @@ TEST(PlantedBugs, ALeaseForAMemberWhoseRemovalIsOnItsWay) {
     const std::uint32_t other = (leader + 2) % 3;
     EXPECT_TRUE(s.write_all(owner, 2));
     EXPECT_EQ(s.owner(), owner);
+    EXPECT_EQ(s.read(other, 0, 8), Answer::ok);  // its guest is connected
     s.partition({owner}, {leader, other});
     s.run(s.lease_end() - milliseconds(200));
     s.partition({leader}, {other});  // so that the removal cannot be committed
@@ -45,6 +46,57 @@ TEST(PlantedBugs, ALeaseForAMemberWhoseRemovalIsOnItsWay) {
     s.unblock({other}, {leader});
     s.wait(s.ask(OpClass::write, other, 0, 8), seconds(20));
     EXPECT_TRUE(planted_bug != SimBug::count || s.came_by(Probe::lease_refused_removing));
+    return s.settle();
+  });
+}
+
+// A member that has not heard of a deletion yet finds out which disk of that name there is before it shows one.
+TEST(PlantedBugs, AMemberShowsADiskThatItHasNotHeardWasDeleted) {
+  expect_caught(SimBug::stale_exports, [] {
+    Scenario s({.nodes = 3, .copies = 3, .lease = seconds(3), .lease_margin = milliseconds(500)});
+    EXPECT_TRUE(s.write_all(1, 4));
+    const std::uint32_t leader = s.leader();
+    const std::uint32_t late = (leader + 1) % 3;
+    const std::uint32_t other = (leader + 2) % 3;
+    s.one_way({leader, other}, {late});
+    EXPECT_EQ(s.delete_disk("vol0", leader), "");
+    EXPECT_EQ(s.create_disk("vol0", leader), "");
+    s.use_disk(0, "vol0");
+    EXPECT_TRUE(s.serves(late)) << "its lease is not over";
+    const auto asked = s.ask(OpClass::read, late, 0, 8);
+    s.run(milliseconds(500));
+    s.heal_network();
+    if (s.wait(asked) != Answer::ok) return "not answered: " + s.trouble();
+    return s.settle();
+  });
+}
+
+// A gateway that stores nothing knows a disk that was deleted, and whose number another has. What it sends on is for
+// the one it knows.
+TEST(PlantedBugs, ARequestForADeletedDiskMeetsTheNextOfItsNumber) {
+  expect_caught(SimBug::number_is_disk, [] {
+    Scenario s({.nodes = 4, .copies = 3, .gateways = 1, .lease = seconds(5), .lease_margin = milliseconds(500)});
+    constexpr std::uint32_t gateway = 3;
+    const auto vid_at = [&] {
+      const cluster::Vdi* vdi = s.state(0).find("vol0");
+      return vdi ? vdi->vid : 0;
+    };
+    EXPECT_TRUE(s.write_all(0, 2));
+    EXPECT_EQ(s.read(gateway, 0, 8), Answer::ok);
+    const Vid vid = vid_at();
+    s.one_way({0, 1, 2}, {gateway});
+    EXPECT_EQ(s.delete_disk("vol0", 0), "");
+    EXPECT_TRUE(s.until([&] { return s.state(0).find(vid) == nullptr; }, seconds(3))) << "all that store purged it";
+    EXPECT_EQ(s.create_disk("vol0", 0), "");
+    EXPECT_EQ(vid_at(), vid);
+    s.ask(OpClass::write, gateway, 0, 8);
+    s.run(milliseconds(100));
+    s.use_disk(0, "vol0");  // the one that is: the write is not for it
+    EXPECT_EQ(s.read(0, 0, 8), Answer::ok);
+    s.run(seconds(2));
+    s.heal_network();
+    s.run(seconds(2));
+    if (s.read(0, 0, 8) != Answer::ok) return "not answered: " + s.trouble();
     return s.settle();
   });
 }

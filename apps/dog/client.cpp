@@ -7,6 +7,8 @@
 #include <tuple>
 #include <utility>
 
+#include "core/client/printable_text.hpp"
+
 namespace sd::dog {
 
 namespace {
@@ -68,6 +70,7 @@ client::ResponseResult Client::call_once(const client::SdRequest& request, std::
   if (const auto* error = std::get_if<client::Error>(&response->result))
     failure = client::Failure{error->error, std::string(to_string(error->error))};
   if (!failure) return std::move(response->result);
+  failure->message = client::printable(failure->message);
   if (failure->error == SdError::again)
     throw Again(exit_code::failed, failure->message + "; try again, and see `dog cluster check`");
   throw CommandError(exit_code_for(failure->error), failure->message);

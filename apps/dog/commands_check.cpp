@@ -9,6 +9,7 @@
 #include "apps/dog/commands.hpp"
 #include "apps/dog/progress.hpp"
 #include "apps/dog/table.hpp"
+#include "core/client/printable_text.hpp"
 #include "core/client/size_text.hpp"
 
 namespace sd::dog {
@@ -29,7 +30,7 @@ struct Checked {
 Checked check_vdi(Client& client, const client::VdiEntry& vdi) {
   Checked checked{vdi.name, {}};
   auto& sum = checked.found;
-  Progress progress("Checking " + vdi.name, vdi.size);
+  Progress progress("Checking " + client::printable(vdi.name), vdi.size);
   do {
     const auto step = client.report_until_done<client::VdiCheckReport>(client::VdiCheck{vdi.name, sum.next});
     if (!step.gets_on_from(sum.next))
@@ -139,7 +140,7 @@ void print(const client::CheckReport& report) {
   static constexpr Tone tones[] = {Tone::faint, Tone::warning, Tone::bad};
   for (const auto& finding : report.findings) {
     const auto severity = static_cast<std::size_t>(finding.severity);
-    fmt::print("{}: {}\n", toned(tones[severity], severity_names[severity]), finding.text);
+    fmt::print("{}: {}\n", toned(tones[severity], severity_names[severity]), client::printable(finding.text));
   }
 }
 

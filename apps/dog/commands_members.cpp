@@ -8,6 +8,7 @@
 
 #include "apps/dog/commands.hpp"
 #include "apps/dog/table.hpp"
+#include "core/client/printable_text.hpp"
 
 namespace sd::dog {
 
@@ -43,9 +44,9 @@ void drain(const Options& options, Client& client, const std::string& name, bool
     fmt::print(
         "{} is being drained. It serves on; when `dog node list` shows it as drained, all its data is elsewhere, and "
         "it may be stopped.\n",
-        node.address);
+        client::printable(node.address));
   } else {
-    fmt::print("{} gets its share of the data again.\n", node.address);
+    fmt::print("{} gets its share of the data again.\n", client::printable(node.address));
   }
 }
 
@@ -77,7 +78,7 @@ void recover_force(const Options& options, Client& client, bool yes) {
   if (!no_majority && report.waits_for.empty())
     throw CommandError(exit_code::failed, "there is nothing to force: no data waits for a node that is down");
   std::string names;
-  for (const auto& address : report.waits_for) names += "\n  " + address;
+  for (const auto& address : report.waits_for) names += "\n  " + client::printable(address);
   std::string warning = "Nodes that are given up for good:" + names + "\n\n";
   if (no_majority)
     warning +=

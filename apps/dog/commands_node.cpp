@@ -4,6 +4,7 @@
 
 #include "apps/dog/commands.hpp"
 #include "apps/dog/table.hpp"
+#include "core/client/printable_text.hpp"
 #include "core/client/size_text.hpp"
 
 namespace sd::dog {
@@ -110,7 +111,7 @@ void info(const Options& options, Client& client) {
   if (n.address.empty())
     line("Address", "not known: it has yet to join");
   else
-    line("Address", fmt::format("{}, zone {}, {}", n.address, n.zone,
+    line("Address", fmt::format("{}, zone {}, {}", client::printable(n.address), n.zone,
                                 n.vnodes == 0 ? "gateway" : fmt::format("{} vnodes", n.vnodes)));
   line("State", n.serving ? toned(Tone::good, "serving")
                           : toned(Tone::bad, "not serving" + (n.trouble.empty() ? "" : ": " + n.trouble)));

@@ -12,6 +12,7 @@
 #include "apps/dog/commands.hpp"
 #include "apps/dog/progress.hpp"
 #include "apps/dog/table.hpp"
+#include "core/client/printable_text.hpp"
 #include "core/client/size_text.hpp"
 
 namespace sd::dog {
@@ -102,9 +103,9 @@ void info(const Options& options, Client& client, const Arguments& arguments) {
     fmt::print("{}\n", as_json(vdi).dump(2));
     return;
   }
-  fmt::print("Name:      {}\nNumber:    {:06x}\nSize:      {} ({} bytes)\nCopies:    {}\nServed by: {}\n", vdi.name,
-             vdi.vid, client::format_size(vdi.size), vdi.size, vdi.copies,
-             vdi.owner_address.empty() ? "nobody yet" : vdi.owner_address);
+  fmt::print("Name:      {}\nNumber:    {:06x}\nSize:      {} ({} bytes)\nCopies:    {}\nServed by: {}\n",
+             client::printable(vdi.name), vdi.vid, client::format_size(vdi.size), vdi.size, vdi.copies,
+             vdi.owner_address.empty() ? "nobody yet" : client::printable(vdi.owner_address));
 }
 
 // The range that OFFSET and LENGTH name; without LENGTH to the end of the VDI.

@@ -9,6 +9,7 @@
 #include <span>
 
 #include "apps/dog/commands.hpp"
+#include "core/client/printable_text.hpp"
 
 namespace sd::dog {
 
@@ -53,6 +54,18 @@ Exit codes: 0 done; 1 failed; 2 the sheep cannot be reached, or this machine fai
 5 no such VDI or node; 6 something is wrong (cluster check, vdi check); 64 wrong usage.
 )";
 
+// Our own line breaks stay; what a command was called with, or a system said, may hold anything.
+std::string printable_lines(std::string_view text) {
+  std::string out;
+  while (true) {
+    const std::size_t end = text.find('\n');
+    out += client::printable(text.substr(0, end));
+    if (end == std::string_view::npos) return out;
+    out += '\n';
+    text.remove_prefix(end + 1);
+  }
+}
+
 int report(bool as_json, int code, std::string_view message) {
   using nlohmann::json;
   std::fflush(stdout);
@@ -61,7 +74,7 @@ int report(bool as_json, int code, std::string_view message) {
     fmt::print(stderr, "{}\n",
                json({{"error", message}, {"exit", code}}).dump(-1, ' ', false, json::error_handler_t::replace));
   else
-    fmt::print(stderr, "dog: {}\n", message);
+    fmt::print(stderr, "dog: {}\n", printable_lines(message));
   return code;
 }
 

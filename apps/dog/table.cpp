@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <string>
 
+#include "core/client/printable_text.hpp"
+
 namespace sd::dog {
 
 bool colours() {
@@ -18,8 +20,9 @@ bool colours() {
   return result;
 }
 
-std::string toned(Tone tone, std::string_view text) {
-  if (!colours() || tone == Tone::plain) return std::string(text);
+std::string toned(Tone tone, std::string_view raw) {
+  const std::string text = client::printable(raw);
+  if (!colours() || tone == Tone::plain) return text;
   switch (tone) {
     case Tone::plain: break;
     case Tone::good: return fmt::format(fmt::fg(fmt::terminal_color::green), "{}", text);
@@ -28,7 +31,7 @@ std::string toned(Tone tone, std::string_view text) {
     case Tone::strong: return fmt::format(fmt::emphasis::bold, "{}", text);
     case Tone::faint: return fmt::format(fmt::emphasis::faint, "{}", text);
   }
-  return std::string(text);
+  return text;
 }
 
 namespace {
@@ -40,6 +43,11 @@ std::size_t width(std::string_view text) {
 }
 
 }  // namespace
+
+void Table::add(std::vector<Cell> row) {
+  for (Cell& cell : row) cell.text = client::printable(cell.text);
+  rows_.push_back(std::move(row));
+}
 
 std::string Table::text() const {
   std::vector<std::size_t> widths;

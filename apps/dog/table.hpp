@@ -10,7 +10,7 @@ namespace sd::dog {
 bool colours();
 
 enum class Tone { plain, good, warning, bad, strong, faint };
-// The text in that tone if `colours`, else as it is.
+// The text, made printable, in that tone if `colours`.
 std::string toned(Tone tone, std::string_view text);
 
 class Table {
@@ -26,7 +26,7 @@ class Table {
   };
 
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
-  void add(std::vector<Cell> row) { rows_.push_back(std::move(row)); }
+  void add(std::vector<Cell> row);  // their texts are made printable
   // A line of titles and one for each row, columns two spaces apart.
   std::string text() const;
 

@@ -34,6 +34,9 @@ class FakeBackend final : public Backend {
     return state_.apply(state_.applied + 1, {0, 0, 0, std::move(body)});
   }
 
+  bool is_current(Time) override { return current; }
+  bool current = true;
+
   // Performs what was asked for so far.
   void work(Service& service, ServiceEffects& effects) {
     for (auto& [ticket, body] : std::exchange(proposed, {})) {

@@ -4,44 +4,13 @@
 #include <utility>
 
 #include "core/base/assert.hpp"
+#include "core/cluster/text.hpp"
 
 namespace sd::client {
 
 namespace bincode {
 
-bool valid_utf8(std::string_view text) {
-  std::size_t i = 0;
-  const auto byte = [&](std::size_t at) { return static_cast<std::uint8_t>(text[at]); };
-  while (i < text.size()) {
-    const std::uint8_t lead = byte(i);
-    std::size_t more = 0;
-    // of the second byte: excludes overlong forms, surrogates and what is above U+10FFFF
-    std::uint8_t low = 0x80, high = 0xbf;
-    if (lead < 0x80)
-      more = 0;
-    else if (lead >= 0xc2 && lead <= 0xdf)
-      more = 1;
-    else if (lead >= 0xe0 && lead <= 0xef) {
-      more = 2;
-      if (lead == 0xe0) low = 0xa0;
-      if (lead == 0xed) high = 0x9f;
-    } else if (lead >= 0xf0 && lead <= 0xf4) {
-      more = 3;
-      if (lead == 0xf0) low = 0x90;
-      if (lead == 0xf4) high = 0x8f;
-    } else {
-      return false;
-    }
-    if (text.size() - i <= more) return false;
-    for (std::size_t k = 1; k <= more; ++k) {
-      if (byte(i + k) < low || byte(i + k) > high) return false;
-      low = 0x80;
-      high = 0xbf;
-    }
-    i += more + 1;
-  }
-  return true;
-}
+bool valid_utf8(std::string_view text) { return cluster::valid_utf8(text); }
 
 }  // namespace bincode
 

@@ -19,6 +19,7 @@ constexpr std::uint64_t mb = 1u << 20;
 
 class ServiceTest : public ::testing::Test {
  protected:
+  explicit ServiceTest(std::size_t memory = Service::max_open_bytes) : service(pool, memory) {}
   void SetUp() override { service.open(1); }
   void TearDown() override {
     service.check_invariants();
@@ -114,10 +115,61 @@ class ServiceTest : public ::testing::Test {
 
   BufferPool pool;
   FakeBackend backend{pool};
-  Service service{pool};
+  Service service;
   ServiceEffects effects;
   std::uint32_t id = 0;
 };
+
+// What was answered by another node a moment ago is known here, or is found out first.
+TEST_F(ServiceTest, ARequestThatNamesADiskWaitsUntilTheNodeKnowsWhatThereIs) {
+  format();
+  backend.current = false;
+  const auto request = frame(encode_request({own_version, 0, 7}, GetVdiInfo{"a", "", 0}));
+  send(request);
+  EXPECT_TRUE(service.waits());
+  EXPECT_TRUE(service.receive_buffer(1).empty());
+  EXPECT_THAT(responses(), IsEmpty());
+  backend.apply(cluster::CreateVdi{"a", mb, 0});
+  service.look_again(milliseconds(1), effects);
+  EXPECT_THAT(responses(), IsEmpty());
+  backend.current = true;
+  effects = {};
+  service.look_again(milliseconds(1), effects);
+  EXPECT_FALSE(service.waits());
+  EXPECT_THAT(effects.resume, ElementsAre(1));
+  const auto answers = responses();
+  ASSERT_EQ(answers.size(), 1u);
+  EXPECT_TRUE(std::holds_alternative<VdiId>(answers[0].result));
+}
+
+TEST_F(ServiceTest, ANodeThatCannotFindOutListsWhatItKnowsAndChangesNothing) {
+  format();
+  create("a", mb);
+  backend.current = false;
+  const auto ask_late = [&](const SdRequest& request) {
+    const auto bytes = frame(encode_request({own_version, 0, 7}, request));
+    send(bytes);
+    service.look_again(Service::doubt_patience, effects);
+    EXPECT_TRUE(backend.proposed.empty());
+    const auto answers = responses();
+    EXPECT_EQ(answers.size(), 1u);
+    return answers.empty() ? ResponseResult{} : answers[0].result;
+  };
+  EXPECT_TRUE(std::holds_alternative<Data>(ask_late(VdiList{})));
+  EXPECT_TRUE(std::holds_alternative<Failure>(ask_late(VdiDelete{"a"})));
+  EXPECT_TRUE(std::holds_alternative<Failure>(ask_late(VdiCreate{"b", mb, 0})));
+  EXPECT_FALSE(service.waits());
+}
+
+TEST_F(ServiceTest, AClientMayLeaveWhileTheNodeFindsOut) {
+  format();
+  backend.current = false;
+  const auto request = frame(encode_request({own_version, 0, 7}, VdiList{}));
+  send(request);
+  service.on_closed(1, effects);
+  EXPECT_FALSE(service.waits());
+  service.check_invariants();
+}
 
 TEST_F(ServiceTest, NothingButQueriesAndFormatWorksBeforeTheFormat) {
   backend.join(1, 1);
@@ -187,7 +239,8 @@ TEST_F(ServiceTest, DisksAreCreatedFoundAndDeleted) {
 TEST_F(ServiceTest, BadNamesAndSizesAreRefused) {
   format();
   for (const std::string& name :
-       {std::string(), std::string(256, 'a'), std::string("a\nb"), std::string("a\0b", 3), std::string("\x7f")})
+       {std::string(), std::string(256, 'a'), std::string("a\nb"), std::string("a\0b", 3), std::string("\x7f"),
+        std::string("a@b"), std::string("\xc2\x9b"), std::string("a\xe2\x80\xae")})
     EXPECT_EQ(error_of(VdiCreate{name, mb, 0}), SdError::invalid_parms) << name;
   for (const std::uint64_t size : {std::uint64_t{0}, std::uint64_t{1}, mb + 1, limits::max_vdi_size + 512, UINT64_MAX})
     EXPECT_EQ(error_of(VdiCreate{"a", size, 0}), SdError::invalid_parms) << size;
@@ -559,25 +612,6 @@ TEST_F(ServiceTest, AClientThatDoesNotReadItsAnswersIsNotReadFrom) {
   backend.work(service, effects);
 }
 
-TEST_F(ServiceTest, OneClientCannotTakeAllMemoryFromTheOthersForGood) {
-  format();
-  create("a", 100 * mb);
-  const std::string bytes = frame(encode_request({own_version, 0, 1}, VdiRead{"a", 0, 32u << 20}));
-  for (StreamId stream = 10; stream < 20; ++stream) {
-    service.open(stream);
-    while (send(bytes, stream) > 0) {
-    }
-  }
-  EXPECT_TRUE(service.receive_buffer(1).empty());
-  EXPECT_LE(backend.requested.size() * (32u << 20), Service::max_open_bytes + (32u << 20));
-  service.on_drained(1, effects);  // it notices that it may not read
-  effects = {};
-  for (StreamId stream = 10; stream < 20; ++stream) service.on_closed(stream, effects);
-  EXPECT_TRUE(std::ranges::find(effects.resume, 1u) != effects.resume.end());
-  EXPECT_FALSE(service.receive_buffer(1).empty());
-  backend.work(service, effects);  // results for streams that are gone
-}
-
 TEST_F(ServiceTest, ResultsForAClosedStreamGoNowhere) {
   format();
   create("a", mb);
@@ -591,6 +625,241 @@ TEST_F(ServiceTest, ResultsForAClosedStreamGoNowhere) {
   backend.work(service, effects);
   EXPECT_THAT(effects.output, IsEmpty());
   EXPECT_EQ(service.output(2)->size(), 0u);
+}
+
+// --- Memory
+
+// Many clients and little memory, driven as the real driver does it: a stream that was once given an empty buffer is
+// asked again only after a resume.
+class CrowdedServiceTest : public ServiceTest {
+ protected:
+  static constexpr std::size_t memory = 8 * mb;
+  static constexpr std::uint32_t piece = mb;
+
+  struct Client {
+    std::string to_send;
+    bool takes_answers = true;
+    bool asked = true;  // the driver may ask for a buffer
+    std::size_t answers = 0;
+  };
+
+  CrowdedServiceTest() : ServiceTest(memory) {}
+  void SetUp() override {
+    ServiceTest::SetUp();
+    format();
+    create("a", 100 * mb);
+  }
+  void TearDown() override {
+    for (const auto& [stream, client] : clients) service.on_closed(stream, effects);
+    backend.work(service, effects);
+    ServiceTest::TearDown();
+  }
+
+  Client& connect(StreamId stream, const std::string& bytes) {
+    service.open(stream);
+    Client& client = clients[stream];
+    client.to_send = bytes;
+    return client;
+  }
+  static std::string reads(std::uint32_t count, std::uint32_t length = piece) {
+    std::string bytes;
+    for (std::uint32_t i = 0; i < count; ++i)
+      bytes += frame(encode_request({own_version, 0, i}, VdiRead{"a", 0, length}));
+    return bytes;
+  }
+  static std::string writes(std::uint32_t count) {
+    std::string bytes;
+    for (std::uint32_t i = 0; i < count; ++i)
+      bytes += frame(encode_request({own_version, 0, i}, VdiWrite{"a", 0, false, {}}, std::string(piece, 'x')));
+    return bytes;
+  }
+  void close(StreamId stream) {
+    service.on_closed(stream, effects);
+    clients.erase(stream);
+  }
+
+  void receive(StreamId stream, Client& client) {
+    while (client.asked && !client.to_send.empty()) {
+      const auto buffer = service.receive_buffer(stream);
+      if (buffer.empty()) {
+        client.asked = false;
+        break;
+      }
+      const std::size_t n = std::min(buffer.size(), client.to_send.size());
+      std::memcpy(buffer.data(), client.to_send.data(), n);
+      service.on_received(now, stream, n, backend, effects);
+      client.to_send.erase(0, n);
+    }
+  }
+  // Performs one round of everything. Returns false if nothing happened.
+  bool round() {
+    const std::size_t before = happened();
+    for (auto& [stream, client] : clients) receive(stream, client);
+    backend.work(service, effects);
+    most_held = std::max(most_held, pool.outstanding_bytes());
+    for (auto& [stream, client] : clients) {
+      if (!client.takes_answers || service.output(stream)->empty()) continue;
+      client.answers += responses(stream).size();
+      service.on_drained(stream, effects);
+    }
+    service.check_invariants();
+    for (const StreamId stream : std::exchange(effects.resume, {}))
+      if (clients.contains(stream)) clients[stream].asked = true;
+    for (const StreamId stream : std::exchange(effects.close, {})) {
+      closed.push_back(stream);
+      close(stream);
+    }
+    return happened() != before;
+  }
+  std::size_t happened() const {
+    std::size_t sum = backend.done.size() + closed.size();
+    for (const auto& [stream, client] : clients) sum += client.answers + client.asked - client.to_send.size();
+    return sum;
+  }
+  void run() {
+    while (round()) {
+    }
+  }
+
+  std::map<StreamId, Client> clients;
+  std::vector<StreamId> closed;
+  std::size_t most_held = 0;
+  Time now = seconds(1000);
+};
+
+TEST_F(CrowdedServiceTest, EveryClientGetsAllItsAnswersHoweverManyThereAre) {
+  for (StreamId stream = 10; stream < 40; ++stream) connect(stream, reads(8));
+  run();
+  for (const auto& [stream, client] : clients) EXPECT_EQ(client.answers, 8u) << stream;
+  EXPECT_LE(most_held, memory + mb);
+}
+
+// The first ones have a head start of their share, two answers; the order within a turn is that in which they ask anew.
+TEST_F(CrowdedServiceTest, ClientsTakeTurns) {
+  for (StreamId stream = 10; stream < 40; ++stream) connect(stream, reads(8));
+  do {
+    std::size_t least = SIZE_MAX, most = 0;
+    for (const auto& [stream, client] : clients) {
+      least = std::min(least, client.answers);
+      most = std::max(most, client.answers);
+    }
+    EXPECT_LE(most, least + 4);
+  } while (round());
+}
+
+TEST_F(CrowdedServiceTest, WritesAndReadsShareTheMemory) {
+  for (StreamId stream = 10; stream < 30; ++stream) connect(stream, stream % 2 ? reads(8) : writes(8));
+  run();
+  for (const auto& [stream, client] : clients) EXPECT_EQ(client.answers, 8u) << stream;
+  EXPECT_LE(most_held, memory + mb);
+}
+
+TEST_F(CrowdedServiceTest, ALargeRequestIsNotStarvedBySmallOnes) {
+  for (StreamId stream = 10; stream < 30; ++stream) connect(stream, reads(16, 256u << 10));
+  Client& large = connect(30, reads(1, 6 * mb));
+  std::size_t rounds = 0;
+  while (large.answers == 0 && round()) ++rounds;
+  EXPECT_EQ(large.answers, 1u);
+  EXPECT_LE(rounds, 4u);
+  run();
+  for (StreamId stream = 10; stream < 30; ++stream) EXPECT_EQ(clients[stream].answers, 16u) << stream;
+}
+
+TEST_F(CrowdedServiceTest, ClientsThatNeverReadMakeTheProcessHoldNoMoreThanTheBudget) {
+  for (StreamId stream = 10; stream < 70; ++stream) connect(stream, reads(16)).takes_answers = false;
+  run();
+  EXPECT_LE(most_held, memory + mb);
+  EXPECT_LE(backend.done.size() * piece, memory);
+  // What needs little memory is answered all the same.
+  connect(70, frame(encode_request({own_version, 0, 1}, VdiFlush{"a"})) +
+                  frame(encode_request({own_version, 0, 2}, VdiList{})) + reads(3, 4096));
+  run();
+  EXPECT_EQ(clients[70].answers, 5u);
+}
+
+TEST_F(CrowdedServiceTest, OneClientThatNeverReadsLeavesThreeQuartersToTheOthers) {
+  connect(10, reads(16)).takes_answers = false;
+  run();
+  EXPECT_EQ(backend.done.size() * piece, memory / 4);
+  for (StreamId stream = 11; stream < 20; ++stream) connect(stream, reads(4));
+  run();
+  for (StreamId stream = 11; stream < 20; ++stream) EXPECT_EQ(clients[stream].answers, 4u) << stream;
+}
+
+TEST_F(CrowdedServiceTest, WhoeverClosesFreesItsShareAlsoWhileItWaits) {
+  for (StreamId stream = 10; stream < 20; ++stream) connect(stream, reads(4)).takes_answers = false;
+  connect(20, reads(4));
+  run();
+  EXPECT_EQ(clients[20].answers, 0u);
+  for (StreamId stream = 14; stream < 20; ++stream) close(stream);  // these wait
+  run();
+  EXPECT_EQ(clients[20].answers, 0u);
+  close(10);  // this one holds
+  run();
+  EXPECT_EQ(clients[20].answers, 4u);
+}
+
+TEST_F(CrowdedServiceTest, WhatIsReadForAClientThatIsGoneCountsUntilItIsThere) {
+  for (StreamId stream = 10; stream < 30; ++stream) {
+    Client& client = connect(stream, reads(4));
+    receive(stream, client);
+    close(stream);
+  }
+  EXPECT_LE(backend.requested.size() * piece, memory);
+  Client& waiting = connect(30, reads(4));
+  receive(30, waiting);
+  EXPECT_LE(backend.requested.size() * piece, memory);
+  run();
+  EXPECT_EQ(waiting.answers, 4u);
+}
+
+TEST_F(CrowdedServiceTest, WhoeverKeepsMemoryFromOthersAndDoesNothingLosesItsConnection) {
+  for (StreamId stream = 10; stream < 14; ++stream) connect(stream, reads(4)).takes_answers = false;
+  run();
+  now += 2 * Service::patience;
+  service.on_time(now, effects);
+  run();
+  EXPECT_THAT(closed, IsEmpty()) << "nobody minds";
+  connect(20, reads(4));
+  for (Time passed = 0; passed < Service::patience; passed += seconds(1)) {
+    run();
+    EXPECT_EQ(clients[20].answers, 0u);
+    EXPECT_THAT(closed, IsEmpty());
+    OutQueue& slow = *service.output(10);
+    slow.consume(std::min<std::size_t>(slow.size(), Service::least_progress / 5));
+    now += seconds(1);
+    service.on_time(now, effects);
+  }
+  run();
+  EXPECT_THAT(closed, ElementsAre(11, 12, 13)) << "the first one is slow, but takes its answers";
+  EXPECT_EQ(clients[20].answers, 4u);
+}
+
+TEST_F(CrowdedServiceTest, AClientThatWaitsForItselfAloneMayTakeItsTime) {
+  connect(10, reads(8)).takes_answers = false;
+  run();
+  for (int i = 0; i < 100; ++i) {
+    now += seconds(1);
+    service.on_time(now, effects);
+    run();
+  }
+  EXPECT_THAT(closed, IsEmpty());
+  clients[10].takes_answers = true;
+  run();
+  EXPECT_EQ(clients[10].answers, 8u);
+}
+
+TEST_F(CrowdedServiceTest, AWriteThatNeverEndsLosesItsConnectionWhenOthersWait) {
+  for (StreamId stream = 10; stream < 14; ++stream) connect(stream, writes(1).substr(0, 1000));
+  for (StreamId stream = 14; stream < 18; ++stream) connect(stream, writes(1).substr(0, 1000));
+  connect(20, reads(1));
+  for (int i = 0; i < 40 && clients[20].answers == 0; ++i) {
+    run();
+    now += seconds(1);
+    service.on_time(now, effects);
+  }
+  EXPECT_EQ(clients[20].answers, 1u);
+  EXPECT_EQ(closed.size(), 8u);
 }
 
 }  // namespace

@@ -15,14 +15,15 @@ constexpr std::size_t max_slice = limits::object_size;
 
 bool Session::ready() const {
   if (broken_) return false;
-  if (in_frame()) return true;  // a frame that has begun is received to its end
-  return open_count_ < max_requests && open_bytes_ + out_.size() < max_open_bytes;
+  if (in_frame()) return state_ != State::wait;  // a frame that has begun is received to its end
+  return open_count_ < max_requests;
 }
 
 std::span<std::byte> Session::receive_buffer() {
   if (!ready()) return {};
   switch (state_) {
     case State::head: return std::span(head_).subspan(head_have_);
+    case State::wait: return {};
     case State::data: return {data_.back().mutable_data() + slice_have_, data_.back().size() - slice_have_};
     case State::skip: return std::span(head_).first(std::min(left_, head_.size()));
   }
@@ -32,8 +33,10 @@ std::span<std::byte> Session::receive_buffer() {
 std::optional<Session::Request> Session::on_received(std::size_t n) {
   SD_ASSERT(n <= receive_buffer().size(), "no more bytes are received than there is room for");
   if (n == 0) return std::nullopt;
+  received_ += n;
   switch (state_) {
     case State::head: head_have_ += n; return examine();
+    case State::wait: return std::nullopt;
     case State::data:
       slice_have_ += n;
       left_ -= n;
@@ -67,8 +70,7 @@ std::optional<Session::Request> Session::examine() {
     case HeadPlan::Kind::whole: return finish(false);
     case HeadPlan::Kind::data:
       if (left_ == 0) return finish(false);
-      state_ = State::data;
-      next_slice();
+      state_ = State::wait;
       return std::nullopt;
     case HeadPlan::Kind::unsupported:
     case HeadPlan::Kind::malformed:
@@ -81,6 +83,13 @@ std::optional<Session::Request> Session::examine() {
       return std::nullopt;
   }
   return std::nullopt;
+}
+
+void Session::admit() {
+  SD_ASSERT(state_ == State::wait, "a frame is admitted that waits");
+  frame_bytes_ = left_;
+  state_ = State::data;
+  next_slice();
 }
 
 void Session::next_slice() {
@@ -112,6 +121,7 @@ std::optional<Session::Request> Session::finish(bool malformed) {
   SD_ASSERT(slot < max_requests, "a frame begins only while a slot is free");
   open_[slot] = {true, request.header, 0};
   ++open_count_;
+  reserve(slot, frame_bytes_);
   request.slot = slot;
   begin_frame();
   return request;
@@ -124,6 +134,7 @@ void Session::begin_frame() {
   head_.resize(prefix + min_body);
   head_have_ = 0;
   left_ = 0;
+  frame_bytes_ = 0;
   data_.clear();
   slice_have_ = 0;
 }
@@ -139,6 +150,11 @@ void Session::reserve(Slot slot, std::size_t bytes) {
   open_bytes_ += bytes;
 }
 
+std::size_t Session::reserved(Slot slot) const {
+  SD_ASSERT(slot < max_requests && open_[slot].used, "a slot holds an open request");
+  return open_[slot].bytes;
+}
+
 void Session::close_slot(Slot slot) {
   open_bytes_ -= open_[slot].bytes;
   open_[slot] = {};
@@ -147,7 +163,9 @@ void Session::close_slot(Slot slot) {
 
 void Session::reply(Slot slot, const ResponseResult& result) {
   const RequestHeader& to = header(slot);
-  out_.append_copy(frame(encode_response({to.proto_ver, to.epoch, to.id, result})));
+  const std::string answer = frame(encode_response({to.proto_ver, to.epoch, to.id, result}));
+  out_.append_copy(answer);
+  queued_ += answer.size();
   close_slot(slot);
 }
 
@@ -161,6 +179,7 @@ void Session::reply_data(Slot slot, Payload data) {
   out_.append_copy(length);
   out_.append_copy(head);
   for (Slice& slice : data) out_.append(std::move(slice));
+  queued_ += length.size() + head.size() + size;
   close_slot(slot);
 }
 

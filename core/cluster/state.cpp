@@ -5,6 +5,7 @@
 
 #include "core/base/assert.hpp"
 #include "core/base/sim_bug.hpp"
+#include "core/cluster/vdi_name.hpp"
 
 namespace sd::cluster {
 
@@ -17,11 +18,6 @@ std::size_t zones_that_store(const State& state, Counting counting) {
   for (const auto& [id, member] : state.members)
     if ((member.up || counting == Counting::known) && member.vnodes > 0) zones.insert(member.zone);
   return zones.size();
-}
-
-bool name_is_valid(std::string_view name) {
-  if (name.empty() || name.size() > limits::max_vdi_name) return false;
-  return std::ranges::all_of(name, [](char c) { return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f; });
 }
 
 bool size_is_valid(std::uint64_t size) {
@@ -175,7 +171,7 @@ Result State::perform(std::uint64_t index, const Remove& remove) {
 
 Result State::perform(std::uint64_t index, const CreateVdi& create) {
   if (!formatted) return {Status::not_formatted};
-  if (!name_is_valid(create.name) || !size_is_valid(create.size) || create.copies > limits::max_copies)
+  if (!valid_name(create.name) || !size_is_valid(create.size) || create.copies > limits::max_copies)
     return {Status::invalid};
   if (const Vdi* existing = find(create.name)) return {Status::exists, existing->vid};
   if (vdis.size() >= limits::max_vdis) return {Status::no_space};

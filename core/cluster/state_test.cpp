@@ -128,6 +128,7 @@ TEST_F(ClusterState, AVdiTakesTheNextFreeNumberAndANameIsTakenOnce) {
   EXPECT_EQ(run(CreateVdi{"test", 1 << 20, 0}).vid, 0x7c2b26u);
   EXPECT_EQ(run(CreateVdi{std::string(256, 'x'), 1 << 20, 0}).status, Status::invalid);
   EXPECT_EQ(run(CreateVdi{"", 1 << 20, 0}).status, Status::invalid);
+  EXPECT_EQ(run(CreateVdi{"a\xe2\x80\xae", 1 << 20, 0}).status, Status::invalid) << "whoever proposes it";
   EXPECT_EQ(run(CreateVdi{"zero", 0, 0}).status, Status::invalid);
   EXPECT_EQ(run(CreateVdi{"odd", 1000, 0}).status, Status::invalid);
   EXPECT_EQ(run(CreateVdi{"huge", limits::max_vdi_size + 512, 0}).status, Status::invalid);

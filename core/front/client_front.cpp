@@ -21,6 +21,12 @@ void ClientFront::on_drained(Time, StreamId stream, StreamEffects& fx) {
   carry_out(fx);
 }
 
+void ClientFront::tick(Time now, StreamEffects& fx) {
+  service_.look_again(now, scratch_);
+  service_.on_time(now, scratch_);
+  carry_out(fx);
+}
+
 void ClientFront::on_closed(Time, StreamId stream, StreamEffects& fx) {
   service_.on_closed(stream, scratch_);
   carry_out(fx);

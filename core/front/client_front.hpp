@@ -16,13 +16,14 @@ class ClientFront final : public Front {
   void on_drained(Time now, StreamId stream, StreamEffects& fx) override;
   void on_closed(Time now, StreamId stream, StreamEffects& fx) override;
   void on_io(Time now, const Ticket& ticket, IoDone&& done, StreamEffects& fx) override;
-  void tick(Time, StreamEffects&) override {}
+  void tick(Time now, StreamEffects& fx) override;
   void stop(Time, StreamEffects&) override {}
 
   // Of Backend::propose.
   void on_proposed(std::uint64_t number, const cluster::Result& result, StreamEffects& fx);
   // The I/O that a request of the client port stands for.
   static IoRequest io_of(client::IoRequest&& request);
+  bool waits() const { return service_.waits(); }  // somebody does, for what the node knows
   std::size_t connections() const { return service_.sessions(); }
   void check_invariants() const { service_.check_invariants(); }
 

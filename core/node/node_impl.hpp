@@ -96,6 +96,7 @@ struct Node::Impl final : client::Backend, front::Host, Peers::Sink {
   std::vector<NodeId> unreachable_voters() const override { return control.unreachable_voters(); }
   std::string name_of(NodeId node) const override { return control.name_of(node); }
   std::string force_new_configuration() override { return control.force_new_configuration(now_, rng); }
+  bool is_current(Time since) override;
   bool knows_disks(Time since) override;
   std::uint64_t submit(const front::Ticket& ticket, IoRequest&& io) override;
   void abandon(const front::Front& front, StreamId stream) override;

@@ -49,6 +49,7 @@ void Node::Impl::settle_control(Time now, Effects& fx) {
   if (changed) state_changed(now, fx);
   if (std::exchange(control.effects().introduce_anew, false)) peers.introduce_anew(now, fx);
   if (nbd.waits()) nbd.tick(now, fx);
+  if (clients.waits()) clients.tick(now, fx);
 }
 
 void Node::Impl::take_control_effects(Time now, Effects& fx) {

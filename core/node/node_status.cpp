@@ -16,11 +16,16 @@ std::uint64_t Node::Impl::io(client::IoRequest request) {
   return submit({&clients, 0, 0, io.kind, io.offset, static_cast<std::uint32_t>(io.length)}, std::move(io));
 }
 
-bool Node::Impl::knows_disks(Time since) {
-  if (!control.running() || !control.is_member() || !control.has_lease(now_)) return false;
-  if (control.is_current(now_, since) || SD_BUG(stale_exports)) return true;
+bool Node::Impl::is_current(Time since) {
+  if (!control.running() || SD_BUG(stale_exports)) return true;
+  if (control.is_current(now_, since)) return true;
   control.ask_current(now_);
   return false;
+}
+
+bool Node::Impl::knows_disks(Time since) {
+  if (!control.running() || !control.is_member() || !control.has_lease(now_)) return false;
+  return is_current(since);
 }
 
 std::uint64_t Node::Impl::submit(const front::Ticket& ticket, IoRequest&& io) {
