@@ -1,10 +1,16 @@
 #include "runtime/log.hpp"
 
 #include <fmt/format.h>
-#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/null_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <mutex>
 
 namespace sd::runtime {
 
@@ -20,21 +26,60 @@ spdlog::level::level_enum spdlog_level(Log::Level level) {
 }
 }  // namespace
 
-std::expected<Log, std::string> Log::open(Level level, const std::string& file) {
-  try {
-    spdlog::sink_ptr sink;
-    if (file.empty())
-      sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
-    else
-      sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(file);
-    auto logger = std::make_shared<spdlog::logger>("sheep", std::move(sink));
-    logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %-7l %v");
-    logger->set_level(spdlog_level(level));
-    logger->flush_on(spdlog::level::info);
-    return Log(std::move(logger));
-  } catch (const std::exception& e) {
-    return std::unexpected(fmt::format("cannot open the log file {}: {}", file, e.what()));
+// A file that can be changed for a new one of the same name. A line that does not fit onto the disk is lost.
+class Log::FileSink final : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit FileSink(std::string path) : path_(std::move(path)) {}
+  ~FileSink() override {
+    if (file_) std::fclose(file_);
   }
+
+  std::expected<void, std::string> open() {
+    std::error_code ignored;
+    if (const auto parent = std::filesystem::path(path_).parent_path(); !parent.empty())
+      std::filesystem::create_directories(parent, ignored);
+    std::FILE* opened = std::fopen(path_.c_str(), "ae");
+    if (!opened) return std::unexpected(fmt::format("cannot open the log file {}: {}", path_, std::strerror(errno)));
+    const std::lock_guard lock(mutex_);
+    if (file_) std::fclose(file_);
+    file_ = opened;
+    return {};
+  }
+
+ private:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    std::fwrite(line.data(), 1, line.size(), file_);
+  }
+  void flush_() override { std::fflush(file_); }
+
+  const std::string path_;
+  std::FILE* file_ = nullptr;
+};
+
+Log::Log(std::shared_ptr<spdlog::logger> logger, std::shared_ptr<FileSink> file)
+    : logger_(std::move(logger)), file_(std::move(file)) {}
+
+std::expected<Log, std::string> Log::open(Level level, const std::string& file) {
+  spdlog::sink_ptr sink;
+  std::shared_ptr<FileSink> file_sink;
+  if (file.empty()) {
+    sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+  } else {
+    sink = file_sink = std::make_shared<FileSink>(file);
+    if (auto opened = file_sink->open(); !opened) return std::unexpected(std::move(opened.error()));
+  }
+  auto logger = std::make_shared<spdlog::logger>("sheep", std::move(sink));
+  logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %-7l %v");
+  logger->set_level(spdlog_level(level));
+  logger->flush_on(spdlog::level::info);
+  return Log(std::move(logger), std::move(file_sink));
+}
+
+std::expected<void, std::string> Log::reopen() const {
+  if (!file_) return {};
+  return file_->open();
 }
 
 Log Log::none() {

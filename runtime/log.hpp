@@ -18,7 +18,7 @@ class Log {
  public:
   using Level = LogLine::Level;
 
-  // An empty `file` means standard error. The error is a sentence for the user.
+  // An empty `file` means standard error; else lines are appended to it. The error is a sentence for the user.
   static std::expected<Log, std::string> open(Level level, const std::string& file);
   // For tests: swallows everything.
   static Log none();
@@ -30,9 +30,16 @@ class Log {
   void error(std::string_view text) const { write(Level::error, text); }
   void flush() const;
 
+  bool to_file() const { return file_ != nullptr; }
+  // After the file was renamed: what follows goes to a new one of the old name. The error is a sentence for the user;
+  // the log then goes on where it was. Nothing happens without a file.
+  std::expected<void, std::string> reopen() const;
+
  private:
-  explicit Log(std::shared_ptr<spdlog::logger> logger) : logger_(std::move(logger)) {}
+  class FileSink;
+  explicit Log(std::shared_ptr<spdlog::logger> logger, std::shared_ptr<FileSink> file = nullptr);
   std::shared_ptr<spdlog::logger> logger_;
+  std::shared_ptr<FileSink> file_;  // null: no file
 };
 
 }  // namespace sd::runtime

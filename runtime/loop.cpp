@@ -39,6 +39,8 @@ struct Loop::Impl {
   void arm_disk();
   void watch_space();
   void watch_signals();
+  void watch_harmless_signals();
+  void reopen_log();
   void update_space();
 
   LoopOptions options;
@@ -55,7 +57,7 @@ struct Loop::Impl {
   Time armed_deadline = never;
   asio::posix::stream_descriptor disk_event{io};
   bool disk_armed = false;
-  asio::signal_set signals{io, SIGTERM, SIGINT};
+  asio::signal_set signals{io, SIGTERM, SIGINT}, harmless_signals{io, SIGHUP, SIGUSR1, SIGUSR2};
   bool stopping = false;
   bool work_left = false;  // settle gave others a turn before it was through
   int exit_code = -1;      // -1: goes on
@@ -82,6 +84,7 @@ std::expected<void, std::string> Loop::Impl::open() {
 
 int Loop::Impl::run() {
   watch_signals();
+  watch_harmless_signals();
   watch_space();
   node.start(steady_now(), effects);
   streams.accept_all();
@@ -206,8 +209,37 @@ void Loop::Impl::watch_signals() {
   });
 }
 
+void Loop::Impl::watch_harmless_signals() {
+  harmless_signals.async_wait([this](boost::system::error_code error, int signal) {
+    if (error) return;
+    if (signal == SIGHUP)
+      reopen_log();
+    else
+      log.info(
+          fmt::format("received {}, which means nothing to this program", signal == SIGUSR1 ? "SIGUSR1" : "SIGUSR2"));
+    watch_harmless_signals();
+  });
+}
+
+void Loop::Impl::reopen_log() {
+  if (const auto opened = log.reopen(); !opened)
+    log.error(fmt::format("received SIGHUP: {}; the log goes on in the old file", opened.error()));
+  else
+    log.info(log.to_file() ? "received SIGHUP: the log file was opened anew"
+                           : "received SIGHUP: the log goes to the terminal, there is no file to open anew");
+}
+
+void ignore_harmless_signals() {
+  for (const int signal : {SIGHUP, SIGUSR1, SIGUSR2}) std::signal(signal, SIG_IGN);
+}
+
 Loop::Loop(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Loop::~Loop() = default;
+
+// The signal sets give the signals back to the system, which would end the process while it cleans up.
+Loop::~Loop() {
+  impl_.reset();
+  ignore_harmless_signals();
+}
 
 std::expected<std::unique_ptr<Loop>, std::string> Loop::create(LoopOptions options, Log log) {
   auto impl = std::make_unique<Impl>(std::move(options), std::move(log));

@@ -25,6 +25,9 @@ struct LoopOptions {
 
 inline constexpr int exit_gave_up = 3;
 
+// SIGHUP, SIGUSR1 and SIGUSR2 do nothing from here on, until there is a Loop, which answers them.
+void ignore_harmless_signals();
+
 class Loop {
  public:
   // Listens on every port. The error is a sentence for the user.
@@ -34,6 +37,8 @@ class Loop {
   // Runs the node until SIGTERM or SIGINT has stopped it (0), it was told a second time or the stop took too long (1),
   // or it gave up (exit_gave_up: its disk failed or its files are damaged; the log says which). Unless it is 0
   // operations may still be in flight and destruction may wait for them: leave the process at once.
+  //
+  // SIGHUP opens the log file anew; SIGUSR1 and SIGUSR2 leave a line in it.
   int run();
 
   struct Impl;

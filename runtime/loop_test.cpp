@@ -13,7 +13,9 @@
 #include <csignal>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <functional>
+#include <sstream>
 #include <thread>
 
 #include "runtime/data_directory.hpp"
@@ -96,8 +98,8 @@ class LoopTest : public testing::TestWithParam<DiskEngineKind> {
     return o;
   }
   // Runs `client` beside a loop, then stops the loop with a signal.
-  int run(const std::function<void()>& client) {
-    auto loop = Loop::create(options(), Log::none());
+  int run(const std::function<void()>& client, const Log& log = Log::none()) {
+    auto loop = Loop::create(options(), log);
     EXPECT_TRUE(loop) << loop.error();
     if (!loop) return -1;
     std::thread thread([&] {
@@ -152,6 +154,39 @@ TEST_P(LoopTest, StopsWithConnectionsOpen) {
     read_some(fd, 1 << 20);  // ends, since the socket is closed
     ::close(fd);
   }
+}
+
+// Log rotation sends SIGHUP to every node of a cluster at the same moment.
+TEST_P(LoopTest, LivesThroughTheSignalsThatAskForNothing) {
+  const std::string file = path_ + "/log";
+  const auto log = Log::open(Log::Level::info, file);
+  ASSERT_TRUE(log) << log.error();
+  const auto says = [&](const std::string& what) {
+    for (int i = 0; i < 1000; ++i) {
+      std::ostringstream text;
+      text << std::ifstream(file).rdbuf();
+      if (text.str().find(what) != std::string::npos) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return false;
+  };
+  EXPECT_EQ(run(
+                [&] {
+                  EXPECT_TRUE(says("incarnation 1"));
+                  std::filesystem::rename(file, file + ".1");
+                  ::kill(::getpid(), SIGHUP);
+                  EXPECT_TRUE(says("received SIGHUP: the log file was opened anew"));
+                  ::kill(::getpid(), SIGUSR1);
+                  EXPECT_TRUE(says("received SIGUSR1"));
+                  ::kill(::getpid(), SIGUSR2);
+                  EXPECT_TRUE(says("received SIGUSR2"));
+                  const int fd = connect_unix(path_ + "/nbd");
+                  EXPECT_EQ(read_some(fd, 8), "NBDMAGIC");
+                  ::close(fd);
+                },
+                *log),
+            0);
+  ::kill(::getpid(), SIGHUP);  // nor does it end a process whose loop is gone
 }
 
 TEST_P(LoopTest, APortInUseIsAnErrorThatNamesIt) {

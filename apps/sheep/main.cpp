@@ -105,5 +105,6 @@ int main(int argc, char** argv) {
   Arguments a;
   define(app, a);
   if (const auto code = sd::daemon::parse(app, argc, argv, a, [&a] { check(a); })) return *code;
+  sd::runtime::ignore_harmless_signals();
   return sd::daemon::run("sheep", a, loop_options(a), describe);
 }
