@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 namespace sd::runtime {
@@ -39,21 +40,43 @@ std::expected<void, std::string> make_directory(const std::string& path) {
   return {};
 }
 
-std::expected<int, std::string> lock_directory(const std::string& path) {
+constexpr auto lock_repeat = std::chrono::milliseconds(20);
+
+// Of a lock file; "unknown" if it does not say.
+std::string holder_of(int fd) {
+  char pid[16] = {};
+  const ssize_t n = ::pread(fd, pid, sizeof pid - 1, 0);
+  std::string holder(pid, n > 0 ? static_cast<std::size_t>(n) : 0);
+  while (!holder.empty() && (holder.back() < '0' || holder.back() > '9')) holder.pop_back();
+  return holder.empty() ? "unknown" : holder;
+}
+
+// 0, or an errno value.
+int wait_for_lock(int fd, const std::string& path, const Log& log, std::chrono::milliseconds patience) {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  for (bool told = false;; told = true) {
+    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return 0;
+    if (errno == EINTR) continue;
+    if (errno != EWOULDBLOCK || std::chrono::steady_clock::now() >= deadline) return errno;
+    if (!told)
+      log.info(fmt::format("the directory {} is still in use by process {}: waiting up to {} s for its end", path,
+                           holder_of(fd), std::chrono::ceil<std::chrono::seconds>(patience).count()));
+    std::this_thread::sleep_for(lock_repeat);
+  }
+}
+
+std::expected<int, std::string> lock_directory(const std::string& path, const Log& log,
+                                               std::chrono::milliseconds patience) {
   const std::string name = path + "/lock";
   const int fd = ::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) return std::unexpected(fmt::format("cannot open {}: {}", name, std::strerror(errno)));
-  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    const int error = errno;
-    char pid[16] = {};
-    const ssize_t n = ::pread(fd, pid, sizeof pid - 1, 0);
+  if (const int error = wait_for_lock(fd, path, log, patience); error != 0) {
+    const std::string holder = holder_of(fd);
     ::close(fd);
     if (error != EWOULDBLOCK) return std::unexpected(fmt::format("cannot lock {}: {}", name, std::strerror(error)));
-    std::string holder(pid, n > 0 ? static_cast<std::size_t>(n) : 0);
-    while (!holder.empty() && (holder.back() < '0' || holder.back() > '9')) holder.pop_back();
     return std::unexpected(fmt::format(
         "the directory {} is in use by another sheep (process {}): stop that one or choose another directory", path,
-        holder.empty() ? "unknown" : holder));
+        holder));
   }
   // Who holds the lock is told to people only, so a disk without room for it is no reason not to start: a full node
   // must be able to. Written over what is there, which needs no new space, before the rest is cut off.
@@ -69,21 +92,21 @@ std::expected<int, std::string> lock_directory(const std::string& path) {
 
 }  // namespace
 
-std::expected<DataDirectory, std::string> DataDirectory::open(const std::string& path,
-                                                              const std::string& journal_path) {
+std::expected<DataDirectory, std::string> DataDirectory::open(const std::string& path, const std::string& journal_path,
+                                                              const Log& log, std::chrono::milliseconds patience) {
   DataDirectory directory;
   directory.path_ = path;
   while (directory.path_.size() > 1 && directory.path_.back() == '/') directory.path_.pop_back();
   directory.journal_path_ = journal_path.empty() ? directory.path_ + "/journal" : journal_path;
   if (auto made = make_directory(directory.path_); !made) return std::unexpected(std::move(made.error()));
-  auto lock = lock_directory(directory.path_);
+  auto lock = lock_directory(directory.path_, log, patience);
   if (!lock) return std::unexpected(std::move(lock.error()));
   directory.lock_ = *lock;
   for (const std::string& name :
        {directory.path_ + "/raft", directory.path_ + "/obj", directory.path_ + "/meta", directory.journal_path_})
     if (auto made = make_directory(name); !made) return std::unexpected(std::move(made.error()));
   if (!journal_path.empty()) {
-    auto journal_lock = lock_directory(directory.journal_path_);
+    auto journal_lock = lock_directory(directory.journal_path_, log, patience);
     if (!journal_lock) return std::unexpected(std::move(journal_lock.error()));
     directory.journal_lock_ = *journal_lock;
   }

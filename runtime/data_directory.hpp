@@ -1,8 +1,11 @@
 // The directory tree that holds one node's state: `node`, `lock`, `raft/`, `journal/`, `obj/`, `meta/`. One
 // process at a time may use it.
 #pragma once
+#include <chrono>
 #include <expected>
 #include <string>
+
+#include "runtime/log.hpp"
 
 namespace sd::runtime {
 
@@ -11,7 +14,12 @@ class DataDirectory {
   // Creates what is missing (the last component of `path` too) and takes the lock. `journal_path` empty: `journal/`
   // inside `path`; else a directory of its own, locked likewise. The error is a sentence for the user; it names the
   // process that holds a lock.
-  static std::expected<DataDirectory, std::string> open(const std::string& path, const std::string& journal_path);
+  //
+  // A process that was killed keeps its lock until the kernel has given its memory back, and its successor is often
+  // there before: a lock that is taken is waited for, for `patience`, and a line in `log` says so.
+  static std::expected<DataDirectory, std::string> open(const std::string& path, const std::string& journal_path,
+                                                        const Log& log = Log::terminal(),
+                                                        std::chrono::milliseconds patience = std::chrono::seconds(5));
 
   DataDirectory(DataDirectory&& other) noexcept;
   DataDirectory& operator=(DataDirectory&&) = delete;

@@ -310,22 +310,5 @@ INSTANTIATE_TEST_SUITE_P(Engines, Disk,
                                          Setup{"threads_direct", DiskEngineKind::threads, true, true}),
                          [](const auto& param) { return param.param.name; });
 
-TEST(DataDirectory, HasOneUserAtATimeAndNamesIt) {
-  char name[] = "/var/tmp/sd-dir-XXXXXX";
-  ASSERT_NE(::mkdtemp(name), nullptr);
-  const std::string path = std::string(name) + "/a", journal = std::string(name) + "/j";
-  {
-    auto first = DataDirectory::open(path, journal);
-    ASSERT_TRUE(first) << first.error();
-    auto second = DataDirectory::open(path, "");
-    ASSERT_FALSE(second);
-    EXPECT_NE(second.error().find(std::to_string(::getpid())), std::string::npos) << second.error();
-    EXPECT_FALSE(DataDirectory::open(std::string(name) + "/b", journal)) << "two nodes must not share a journal";
-  }
-  EXPECT_TRUE(DataDirectory::open(path, journal));
-  EXPECT_FALSE(DataDirectory::open(std::string(name) + "/missing/c", ""));
-  std::filesystem::remove_all(name);
-}
-
 }  // namespace
 }  // namespace sd::runtime

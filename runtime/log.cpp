@@ -82,6 +82,8 @@ std::expected<void, std::string> Log::reopen() const {
   return file_->open();
 }
 
+Log Log::terminal() { return std::move(*open(Level::info, "")); }
+
 Log Log::none() {
   return Log(std::make_shared<spdlog::logger>("none", std::make_shared<spdlog::sinks::null_sink_mt>()));
 }

@@ -20,6 +20,8 @@ class Log {
 
   // An empty `file` means standard error; else lines are appended to it. The error is a sentence for the user.
   static std::expected<Log, std::string> open(Level level, const std::string& file);
+  // Standard error, for what happens before the log that was asked for is at hand.
+  static Log terminal();
   // For tests: swallows everything.
   static Log none();
 

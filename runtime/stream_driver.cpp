@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "runtime/address.hpp"
@@ -32,6 +33,15 @@ constexpr int unix_buffer = 2 << 20;
 constexpr int peer_unsent = 128 << 10;
 
 void set_option(int fd, int level, int name, int value) { ::setsockopt(fd, level, name, &value, sizeof value); }
+
+// A predecessor that was killed gives its ports up a moment after the lock of its data directory.
+bool bind_soon(int fd, const sockaddr* address, socklen_t size) {
+  for (int i = 0; ::bind(fd, address, size) != 0; ++i) {
+    if (errno != EADDRINUSE || i == 25) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return true;
+}
 
 void tune(int fd, int family) {
   if (family == AF_UNIX) {
@@ -98,7 +108,7 @@ std::expected<void, std::string> StreamDriver::listen(const Endpoint& endpoint, 
   const int fd = ::socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return std::unexpected(fmt::format("cannot make a socket: {}", std::strerror(errno)));
   set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), size) != 0 || ::listen(fd, 512) != 0) {
+  if (!bind_soon(fd, reinterpret_cast<const sockaddr*>(&address), size) || ::listen(fd, 512) != 0) {
     const int error = errno;
     ::close(fd);
     return std::unexpected(
