@@ -1,5 +1,6 @@
 #include "runtime/data_directory.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
@@ -7,8 +8,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <functional>
+#include <optional>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -90,7 +96,95 @@ std::expected<int, std::string> lock_directory(const std::string& path, const Lo
   return fd;
 }
 
+// Calls `take` with each name until it returns true. Returns 0 or an errno value.
+int each_name(const std::string& directory, const std::function<bool(const std::string& name)>& take) {
+  DIR* dir = ::opendir(directory.c_str());
+  if (!dir) return errno;
+  errno = 0;
+  while (const dirent* entry = ::readdir(dir)) {
+    const std::string name = entry->d_name;
+    if (name != "." && name != ".." && take(name)) break;
+    errno = 0;
+  }
+  const int error = errno;
+  ::closedir(dir);
+  return error;
+}
+
+// Such as the log of this very start.
+bool opened_by_this_process(const std::string& path) {
+  struct stat file;
+  if (::stat(path.c_str(), &file) != 0) return false;
+  bool found = false;
+  each_name("/proc/self/fd", [&](const std::string& fd) {
+    struct stat s;
+    found = ::stat(("/proc/self/fd/" + fd).c_str(), &s) == 0 && s.st_dev == file.st_dev && s.st_ino == file.st_ino;
+    return found;
+  });
+  return found;
+}
+
+// The first name, in order, of what no node has put there: see DataDirectory::open.
+std::optional<std::string> first_foreign(const std::string& directory) {
+  std::optional<std::string> first;
+  each_name(directory, [&](const std::string& name) {
+    for (const char* own : {"node", "lock", "raft", "journal", "obj", "meta", "lost+found"})
+      if (name == own) return false;
+    if (!name.starts_with('.') && (!first || name < *first) && !opened_by_this_process(directory + "/" + name))
+      first = name;
+    return false;
+  });
+  return first;
+}
+
+bool has_bytes(const std::string& path) {
+  struct stat s;
+  return ::stat(path.c_str(), &s) == 0 && s.st_size > 0;
+}
+
+// In words, what a node left there besides its identity; empty if nothing.
+std::string_view left_behind(const std::string& directory, const std::string& journal_directory) {
+  bool objects = false;
+  for (const char* name : {"/obj", "/meta"})
+    each_name(directory + name, [&](const std::string& file) { return objects = objects || !file.starts_with('.'); });
+  if (objects) return "objects";
+  if (has_bytes(directory + "/raft/log.0") || has_bytes(directory + "/raft/log.1")) return "a cluster log";
+  if (has_bytes(journal_directory + "/journal")) return "a journal";
+  return {};
+}
+
 }  // namespace
+
+bool has_identity(const std::string& directory) {
+  const int fd = ::open((directory + "/node").c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return errno != ENOENT;  // what is wrong with it will be said
+  std::array<char, 8192> bytes{};
+  const ssize_t n = ::read(fd, bytes.data(), bytes.size());
+  ::close(fd);
+  return n < 0 || std::ranges::any_of(bytes, [](char c) { return c != 0; });
+}
+
+std::expected<void, std::string> check_identity(const std::string& directory, const std::string& journal_directory) {
+  if (has_identity(directory)) return {};
+  const std::string_view found = left_behind(directory, journal_directory);
+  if (found.empty()) return {};
+  const bool journal_elsewhere = !journal_directory.starts_with(directory + "/");
+  return std::unexpected(
+      fmt::format("the directory {}{} holds {} of a node whose identity (the file {}/node) is missing: bring that file "
+                  "back, or empty {} to let the node join as a new one",
+                  directory, journal_elsewhere ? " or its journal in " + journal_directory : "", found, directory,
+                  journal_elsewhere ? "both" : "the directory"));
+}
+
+std::expected<void, std::string> check_existing(const std::string& path, const std::string& journal_path) {
+  const std::string journal = journal_path.empty() ? path + "/journal" : journal_path;
+  const bool identity = has_identity(path);
+  if (identity && has_bytes(journal + "/journal")) return {};
+  return std::unexpected(
+      fmt::format("{} holds no {}, and --existing makes no new one: mount its disk, or start once without --existing "
+                  "to make it there",
+                  identity ? journal : path, identity ? "journal" : "node"));
+}
 
 std::expected<DataDirectory, std::string> DataDirectory::open(const std::string& path, const std::string& journal_path,
                                                               const Log& log, std::chrono::milliseconds patience) {
@@ -99,6 +193,12 @@ std::expected<DataDirectory, std::string> DataDirectory::open(const std::string&
   while (directory.path_.size() > 1 && directory.path_.back() == '/') directory.path_.pop_back();
   directory.journal_path_ = journal_path.empty() ? directory.path_ + "/journal" : journal_path;
   if (auto made = make_directory(directory.path_); !made) return std::unexpected(std::move(made.error()));
+  if (!has_identity(directory.path_))
+    if (const auto foreign = first_foreign(directory.path_))
+      return std::unexpected(
+          fmt::format("the directory {} is neither empty nor a node's: it holds {}; choose another directory, or move "
+                      "away what is there",
+                      directory.path_, *foreign));
   auto lock = lock_directory(directory.path_, log, patience);
   if (!lock) return std::unexpected(std::move(lock.error()));
   directory.lock_ = *lock;

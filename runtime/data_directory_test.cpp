@@ -34,6 +34,8 @@ class DataDirectories : public testing::Test {
     return text.str();
   }
 
+  static void put(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
+
   std::string base_, path_;
 };
 
@@ -66,6 +68,60 @@ TEST_F(DataDirectories, AreWaitedForWhileTheirLastUserEnds) {
   const std::string text = text_of(base_ + "/log");
   EXPECT_NE(text.find("in use by process " + std::to_string(::getpid())), text.npos) << text;
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1) << text;
+}
+
+TEST_F(DataDirectories, AreNotTakenFromOthers) {
+  std::filesystem::create_directories(path_ + "/lost+found");
+  put(path_ + "/.keep", "");
+  EXPECT_TRUE(open(path_)) << "what is everywhere is nobody's";
+  std::filesystem::remove(path_ + "/lock");
+  put(path_ + "/photo.jpg", "x");
+  put(path_ + "/letter", "x");
+  const auto refused = open(path_);
+  EXPECT_FALSE(std::filesystem::exists(path_ + "/lock")) << "it is left as it was";
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().find("letter"), std::string::npos) << refused.error();
+  put(path_ + "/node", "identity");
+  EXPECT_TRUE(open(path_)) << "in a node's own directory its operator may keep what he likes";
+}
+
+TEST_F(DataDirectories, MayHoldTheLogOfTheStart) {
+  std::filesystem::create_directory(path_);
+  const auto log = Log::open(Log::Level::info, path_ + "/sheep.log");
+  ASSERT_TRUE(log) << log.error();
+  EXPECT_TRUE(open(path_));
+}
+
+TEST_F(DataDirectories, GetNoNewIdentityOverTheDataOfAnother) {
+  ASSERT_TRUE(open(path_));
+  const std::string journal = path_ + "/journal";
+  EXPECT_TRUE(check_identity(path_, journal)) << "a new one";
+  for (const std::string& file : {path_ + "/obj/0000000000000001", path_ + "/meta/0000000000000001",
+                                  path_ + "/raft/log.1", journal + "/journal"}) {
+    put(file, "data");
+    const auto refused = check_identity(path_, journal);
+    ASSERT_FALSE(refused) << file;
+    EXPECT_NE(refused.error().find(path_ + "/node"), std::string::npos) << refused.error();
+    put(path_ + "/node", std::string(8192, '\0'));
+    EXPECT_FALSE(check_identity(path_, journal)) << "a blank identity is none";
+    put(path_ + "/node", "identity");
+    EXPECT_TRUE(check_identity(path_, journal));
+    std::filesystem::remove(path_ + "/node");
+    std::filesystem::remove(file);
+  }
+}
+
+TEST_F(DataDirectories, AreNotMadeWhereThereMustBeOne) {
+  EXPECT_FALSE(check_existing(path_, "")) << "an empty mount point";
+  EXPECT_FALSE(std::filesystem::exists(path_)) << "nothing is made";
+  ASSERT_TRUE(open(path_));
+  EXPECT_FALSE(check_existing(path_, ""));
+  put(path_ + "/node", "identity");
+  const auto refused = check_existing(path_, base_ + "/j");
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().find(base_ + "/j holds no journal"), std::string::npos) << refused.error();
+  put(path_ + "/journal/journal", "data");
+  EXPECT_TRUE(check_existing(path_, ""));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <boost/asio.hpp>
 #include <csignal>
 
+#include "runtime/data_directory.hpp"
 #include "runtime/stream_driver.hpp"
 
 namespace sd::runtime {
@@ -64,6 +65,11 @@ struct Loop::Impl {
 };
 
 std::expected<void, std::string> Loop::Impl::open() {
+  if (auto ok = check_identity(options.disk.directory, options.disk.journal_directory.empty()
+                                                           ? options.disk.directory + "/journal"
+                                                           : options.disk.journal_directory);
+      !ok)
+    return ok;
   auto made = DiskDriver::create(options.disk, pool, log);
   if (!made) return std::unexpected(std::move(made.error()));
   disk = std::move(*made);

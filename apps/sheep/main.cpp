@@ -3,6 +3,7 @@
 
 #include "apps/daemon/daemon.hpp"
 #include "runtime/address.hpp"
+#include "runtime/data_directory.hpp"
 
 namespace {
 
@@ -11,7 +12,7 @@ struct Arguments : sd::daemon::Arguments {
   std::uint16_t port = 7000, nbd_port = 10809, vnodes = 128;
   std::uint32_t copies = 0;
   std::uint64_t journal_mb = 256, random_seed = 0;
-  bool gateway = false, direct = false, nbd = false, has_seed = false;
+  bool gateway = false, direct = false, nbd = false, has_seed = false, existing = false;
 };
 
 void define(CLI::App& app, Arguments& a) {
@@ -27,6 +28,8 @@ void define(CLI::App& app, Arguments& a) {
       std::string(sd::daemon::exit_codes));
   app.add_option("DIR", a.directory, "Directory for this node's data; created if missing; its parent must exist")
       ->required();
+  app.add_flag("--existing", a.existing,
+               "Refuse to start unless DIR holds a node already: its disk may not be mounted");
   app.add_option("-b,--bind-addr", a.bind_address, "Address to listen on")->capture_default_str();
   app.add_option("-p,--port", a.port, "Client port; other nodes connect to the next one")
       ->capture_default_str()
@@ -66,6 +69,8 @@ void check(const Arguments& a) {
 }
 
 std::expected<sd::runtime::LoopOptions, std::string> loop_options(const Arguments& a) {
+  if (a.existing)
+    if (auto ok = sd::runtime::check_existing(a.directory, a.journal); !ok) return std::unexpected(ok.error());
   auto client = sd::runtime::parse_address(a.bind_address, a.port);
   if (!client) return std::unexpected(client.error());
   client->port = a.port;

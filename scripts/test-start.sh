@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# How a node starts, what it refuses to start on, and how it lives with what its surroundings do: signals, a directory that is not its own.
+#
+#   scripts/test-start.sh [--keep] [--preset NAME]
+set -uo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+read_options "" "$@"
+need_binaries
+SD_NODES=1
+private_cluster start
+dir=$(node_dir 0) log=$SD_STATE/log
+serves() { [[ $(dog_on 0 --json node info) == *'"serving": true'* ]]; }
+logged() { grep -Eq -- "$1" "$log"; }
+# Of a start that must end by itself.
+starts() { timeout 20 "$sheep" -b "$SD_BIND" -p "$(node_port 0)" "$@"; }
+signal() { kill "-$1" "$(node_pid 0)"; }
+
+phase "Signals"
+check "a node starts" start_node 0 --journal-size 32 --log-file "$log" || exit 1
+check "it is formatted" format_cluster 1
+check "and has an object" eval "dog_on 0 vdi create disk 4M && head -c 4M /dev/urandom | dog_on 0 vdi write disk"
+mv "$log" "$log.1"
+check "SIGHUP opens the log anew" eval "signal HUP && wait_until 10 'a line' logged 'received SIGHUP: the log file was opened anew'"
+check "SIGUSR1 and SIGUSR2 leave a line" eval "signal USR1 && signal USR2 && wait_until 10 'lines' logged SIGUSR1 && wait_until 10 'lines' logged SIGUSR2"
+check "it goes on" serves
+
+phase "A directory that is in use"
+check_exit 2 "in use by another sheep .process $(node_pid 0)" "a second node on the same directory is refused" starts --log-file "$SD_STATE/log2" "$dir"
+kill_and_start() {
+  { kill -KILL "$(node_pid 0)"; } 2>/dev/null
+  rm -f "$SD_STATE/node0.pid"
+  start_node 0 --journal-size 32 --log-file "$log"
+}
+check "a start right after kill -9 succeeds" kill_and_start
+check "it serves" wait_until 20 "it to serve" serves
+check "it stops" stop_node 0
+
+phase "A directory that is not the node's"
+mkdir "$SD_STATE/unmounted" "$SD_STATE/photos"
+touch "$SD_STATE/photos/me.jpg" "$SD_STATE/photos/you.jpg"
+check_exit 2 "holds no node, and --existing makes no new one" "an empty mount point is refused with --existing" starts --existing "$SD_STATE/unmounted"
+check_exit 1 '' "and stays empty" eval "ls -A '$SD_STATE/unmounted' | grep ."
+check_exit 2 "holds me.jpg" "somebody else's files are refused, and one is named" starts "$SD_STATE/photos"
+check_exit 0 '^me.jpg you.jpg$' "and are left alone" eval "ls -A '$SD_STATE/photos' | xargs"
+mv "$dir/node" "$SD_STATE/identity"
+check_exit 2 "holds objects of a node whose identity .*/node. is missing" "data without an identity are refused" starts "$dir"
+check_exit 1 '' "and get no new one" test -e "$dir/node"
+mv "$SD_STATE/identity" "$dir/node"
+check "with its identity back it starts, --existing too" start_node 0 --journal-size 32 --existing
+check "it serves" wait_until 20 "it to serve" serves
+check "it stops" stop_node 0
+
+summary
