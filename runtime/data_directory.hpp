@@ -49,6 +49,9 @@ std::expected<void, std::string> check_identity(const std::string& directory, co
 // the user. `journal_path` as above.
 std::expected<void, std::string> check_existing(const std::string& path, const std::string& journal_path);
 
+// With fewer open files no node can work: see raise_open_file_limit.
+inline constexpr std::size_t least_open_files = 128;
+
 // Raises the limit of open files as far as this process may; returns the limit.
 std::size_t raise_open_file_limit();
 

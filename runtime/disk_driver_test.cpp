@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -268,6 +269,51 @@ TEST_P(Disk, ManyOperationsOnMoreFilesThanMayBeOpen) {
   std::size_t open_files = 0;
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) ++open_files;
   EXPECT_LT(open_files, 60u) << "the cache of open files is bounded";
+}
+
+// No descriptor is left while it lives, save those that others of this process close.
+class NoDescriptors {
+ public:
+  NoDescriptors() {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    const int lowest_free = ::open("/dev/null", O_RDONLY);
+    ::close(lowest_free);
+    ::rlimit none{static_cast<rlim_t>(lowest_free), before_.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &none);
+  }
+  ~NoDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  ::rlimit before_{};
+};
+
+TEST_P(Disk, OpenFilesGiveWayToOthersWhenNoDescriptorIsLeft) {
+  for (std::uint64_t i = 0; i < 20; ++i)
+    ASSERT_EQ(write({FileKind::object, 0, i}, 0, {pattern(4096, 1)}).status, Status::ok);
+  const NoDescriptors none;
+  EXPECT_EQ(write({FileKind::object, 0, 100}, 0, {pattern(4096, 2)}).status, Status::ok);
+  EXPECT_EQ(simple(Kind::list, {FileKind::object, 0, 0}).files.size(), 21u);
+  EXPECT_EQ(simple(Kind::sync_directory, {FileKind::object, 0, 0}).status, Status::ok);
+}
+
+TEST_P(Disk, WithoutAnyDescriptorOperationsWaitAndDoNotFail) {
+  {
+    const NoDescriptors none;
+    disk_->start({Kind::write, object, 1, 0, 0, {pattern(4096, 1)}});
+    disk_->start({Kind::write, {FileKind::object, 0, 2}, 2, 0, 0, {pattern(4096, 2)}});
+    disk_->start({Kind::sync_directory, {FileKind::object, 0, 0}, 3, 0, 0, {}});
+    disk_->start({Kind::list, {FileKind::object_meta, 0, 0}, 4, 0, 0, {}});
+    const auto enough = std::chrono::steady_clock::now() + 3 * DiskDriver::starved_retry;
+    while (std::chrono::steady_clock::now() < enough) disk_->poll(done_, SIZE_MAX);
+    EXPECT_TRUE(disk_->starved());
+    EXPECT_TRUE(done_.empty());
+  }
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (done_.size() < 4 && std::chrono::steady_clock::now() < deadline) disk_->poll(done_, SIZE_MAX);
+  ASSERT_EQ(done_.size(), 4u);
+  for (const DiskDone& done : done_) EXPECT_EQ(done.status, Status::ok) << done.tag;
+  EXPECT_FALSE(disk_->starved());
+  EXPECT_TRUE(same(read(object, 0, 4096).data, pattern(4096, 1)));
 }
 
 TEST_P(Disk, ABudgetLeavesOperationsForTheNextTurn) {

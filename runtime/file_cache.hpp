@@ -12,6 +12,9 @@
 
 namespace sd::runtime {
 
+// Of this process, or of the machine.
+bool is_out_of_descriptors(int error);
+
 struct OpenFile {
   OpenFile() = default;
   OpenFile(const OpenFile&) = delete;
@@ -32,7 +35,8 @@ class FileCache {
   std::string directory(FileKind kind) const;
   std::string path(const FileId& file) const;
 
-  // Errors here and below are errno values.
+  // Errors here and below are errno values. EMFILE and ENFILE say that no descriptor is left, although this cache has
+  // given up some of its own: try again later.
   std::expected<std::shared_ptr<OpenFile>, int> open(const FileId& file, bool create);
   // Sees to it that `direct_fd` is there, if it can be.
   void open_direct(const FileId& file, OpenFile& opened) const;
@@ -41,7 +45,7 @@ class FileCache {
   // Descriptor of the directory itself, for fsync; stays open.
   std::expected<int, int> directory_fd(FileKind kind);
   // Every file of the kind, ordered; names that are not of the layout are passed over.
-  std::expected<std::vector<FileId>, int> list(FileKind kind) const;
+  std::expected<std::vector<FileId>, int> list(FileKind kind);
 
  private:
   struct Hash {
@@ -54,6 +58,7 @@ class FileCache {
     std::list<FileId>::iterator place;
   };
   void close_oldest();
+  int open_path(const std::string& path, int flags);
 
   std::string directory_, journal_directory_;
   bool direct_;

@@ -6,6 +6,7 @@
 
 #include <boost/asio.hpp>
 #include <csignal>
+#include <utility>
 
 #include "runtime/data_directory.hpp"
 #include "runtime/stream_driver.hpp"
@@ -54,10 +55,10 @@ struct Loop::Impl {
   Node node;
   StreamDriver streams;
   std::vector<DiskDone> done;
-  asio::steady_timer deadline_timer{io}, space_timer{io}, stop_timer{io};
+  asio::steady_timer deadline_timer{io}, space_timer{io}, stop_timer{io}, starved_timer{io};
   Time armed_deadline = never;
   asio::posix::stream_descriptor disk_event{io};
-  bool disk_armed = false;
+  bool disk_armed = false, starved_armed = false;
   asio::signal_set signals{io, SIGTERM, SIGINT}, harmless_signals{io, SIGHUP, SIGUSR1, SIGUSR2};
   bool stopping = false;
   bool work_left = false;  // settle gave others a turn before it was through
@@ -70,6 +71,11 @@ std::expected<void, std::string> Loop::Impl::open() {
                                                            : options.disk.journal_directory);
       !ok)
     return ok;
+  if (const std::size_t files = raise_open_file_limit(); files < least_open_files)
+    return std::unexpected(
+        fmt::format("this process may open {} files only, and a node needs {}: raise the limit (LimitNOFILE= in a "
+                    "systemd unit, ulimit -Hn in a shell)",
+                    files, least_open_files));
   auto made = DiskDriver::create(options.disk, pool, log);
   if (!made) return std::unexpected(std::move(made.error()));
   disk = std::move(*made);
@@ -173,6 +179,10 @@ void Loop::Impl::arm_deadline() {
 }
 
 void Loop::Impl::arm_disk() {
+  if (disk->starved() && !std::exchange(starved_armed, true)) {
+    starved_timer.expires_after(DiskDriver::starved_retry);
+    starved_timer.async_wait([this](boost::system::error_code) { starved_armed = false; });
+  }
   if (disk_armed || disk->in_flight() == 0) return;
   disk_armed = true;
   disk_event.async_wait(asio::posix::stream_descriptor::wait_read,

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "runtime/address.hpp"
+#include "runtime/file_cache.hpp"
 
 namespace sd::runtime {
 
@@ -180,7 +181,8 @@ void StreamDriver::accept_some(Listener& listener) {
     }
     if (errno == EINTR || errno == ECONNABORTED) continue;
     if (errno == EAGAIN) break;
-    log_.warning(fmt::format("cannot accept a connection: {}", std::strerror(errno)));
+    log_.warning(fmt::format("cannot accept a connection: {}; none is accepted for a moment{}", std::strerror(errno),
+                             is_out_of_descriptors(errno) ? ". Raise the limit of open files" : ""));
     listener.timer.expires_after(accept_pause);
     listener.timer.async_wait([this, &listener](boost::system::error_code error) {
       if (!error) wait_accept(listener);

@@ -16,7 +16,7 @@ starts() { timeout 20 "$sheep" -b "$SD_BIND" -p "$(node_port 0)" "$@"; }
 signal() { kill "-$1" "$(node_pid 0)"; }
 
 phase "Signals"
-check "a node starts" start_node 0 --journal-size 32 --log-file "$log" || exit 1
+check "a node starts" start_cluster --journal-size 32 --log-file "$log" || exit 1
 check "it is formatted" format_cluster 1
 check "and has an object" eval "dog_on 0 vdi create disk 4M && head -c 4M /dev/urandom | dog_on 0 vdi write disk"
 mv "$log" "$log.1"
@@ -47,6 +47,36 @@ check_exit 2 "holds objects of a node whose identity .*/node. is missing" "data 
 check_exit 1 '' "and get no new one" test -e "$dir/node"
 mv "$SD_STATE/identity" "$dir/node"
 check "with its identity back it starts, --existing too" start_node 0 --journal-size 32 --existing
+check "it serves" wait_until 20 "it to serve" serves
+check "it stops" stop_node 0
+
+phase "Few open files"
+check_exit 2 "may open 100 files only, and a node needs 128" "a node refuses to start with 100 file descriptors" eval "(ulimit -n 100; starts '$dir')"
+# Connections that stay open, more than there are descriptors; and then none.
+crowd() {
+  "$SD_PYTHON" - "$SD_BIND" "$(node_port 0)" <<'PY'
+import socket, sys, time
+address = (sys.argv[1], int(sys.argv[2]))
+kept = []
+for i in range(300):
+    s = socket.socket()
+    s.settimeout(1)
+    s.connect(address)
+    kept.append(s)
+time.sleep(1)
+PY
+}
+rm -f "$log"
+check "it starts with more" start_node 0 --journal-size 32 --log-file "$log"
+check "it serves" wait_until 20 "it to serve" serves
+limit_now() { prlimit --pid "$(node_pid 0)" --nofile="$1:"; }
+open_now() { ls "/proc/$(node_pid 0)/fd" | wc -l; }
+limit_now $(( $(open_now) + 3 ))
+check "more connections than it has descriptors come and go" crowd
+check "the log says why they waited" logged 'cannot accept a connection: Too many open files'
+check_exit 0 '^[0-3]$' "a few times at most" grep -c 'cannot accept a connection' "$log"
+check "objects are read all the same" eval "dog_on 0 vdi read disk | wc -c"
+limit_now 4096
 check "it serves" wait_until 20 "it to serve" serves
 check "it stops" stop_node 0
 
