@@ -12,6 +12,8 @@
 #include <filesystem>
 #include <mutex>
 
+#include "runtime/log_limit.hpp"
+
 namespace sd::runtime {
 
 namespace {
@@ -58,8 +60,13 @@ class Log::FileSink final : public spdlog::sinks::base_sink<std::mutex> {
   std::FILE* file_ = nullptr;
 };
 
+struct Log::Limited {
+  std::mutex mutex;
+  LogLimit limit;
+};
+
 Log::Log(std::shared_ptr<spdlog::logger> logger, std::shared_ptr<FileSink> file)
-    : logger_(std::move(logger)), file_(std::move(file)) {}
+    : logger_(std::move(logger)), file_(std::move(file)), limited_(std::make_shared<Limited>()) {}
 
 std::expected<Log, std::string> Log::open(Level level, const std::string& file) {
   spdlog::sink_ptr sink;
@@ -88,7 +95,28 @@ Log Log::none() {
   return Log(std::make_shared<spdlog::logger>("none", std::make_shared<spdlog::sinks::null_sink_mt>()));
 }
 
-void Log::write(Level level, std::string_view text) const { logger_->log(spdlog_level(level), "{}", text); }
+void Log::write(Level level, std::string_view text) const {
+  if (!logger_->should_log(spdlog_level(level))) return;
+  if (level > Level::debug) {
+    bool admitted = false;
+    {
+      const std::lock_guard lock(limited_->mutex);
+      admitted = limited_->limit.admit(LogLimit::Clock::now(), level, text);
+    }
+    tell_left_out();  // what came before this line
+    if (!admitted) return;
+  }
+  logger_->log(spdlog_level(level), "{}", text);
+}
+
+void Log::tell_left_out(bool all) const {
+  std::vector<LogLine> lines;
+  {
+    const std::lock_guard lock(limited_->mutex);
+    lines = limited_->limit.left_out(LogLimit::Clock::now(), all);
+  }
+  for (const LogLine& line : lines) logger_->log(spdlog_level(line.level), "{}", line.text);
+}
 
 void Log::flush() const { logger_->flush(); }
 

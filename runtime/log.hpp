@@ -13,7 +13,8 @@ class logger;
 
 namespace sd::runtime {
 
-// Copies share one sink. Thread-safe.
+// Copies share one sink. Thread-safe. Lines of one cause that come too often are left out and counted (log_limit.hpp),
+// save those of level debug.
 class Log {
  public:
   using Level = LogLine::Level;
@@ -30,6 +31,8 @@ class Log {
   void info(std::string_view text) const { write(Level::info, text); }
   void warning(std::string_view text) const { write(Level::warning, text); }
   void error(std::string_view text) const { write(Level::error, text); }
+  // Writes how many lines were left out; to be called every second or so, and with `all` at the end.
+  void tell_left_out(bool all = false) const;
   void flush() const;
 
   bool to_file() const { return file_ != nullptr; }
@@ -39,9 +42,11 @@ class Log {
 
  private:
   class FileSink;
+  struct Limited;
   explicit Log(std::shared_ptr<spdlog::logger> logger, std::shared_ptr<FileSink> file = nullptr);
   std::shared_ptr<spdlog::logger> logger_;
   std::shared_ptr<FileSink> file_;  // null: no file
+  std::shared_ptr<Limited> limited_;
 };
 
 }  // namespace sd::runtime

@@ -66,6 +66,18 @@ TEST_F(LogFile, GoesOnInTheOldOneIfThereCanBeNoNewOne) {
   EXPECT_NE(text_of(path_ + ".1").find("after"), std::string::npos);
 }
 
+TEST_F(LogFile, LeavesOutWhatComesTooOftenAndSaysSo) {
+  const auto log = Log::open(Log::Level::debug, path_);
+  ASSERT_TRUE(log) << log.error();
+  const Log copy = *log;
+  for (int i = 0; i < 1000; ++i) (i % 2 ? copy : *log).warning("rubbish");
+  for (int i = 0; i < 20; ++i) log->debug("asked for");
+  log->tell_left_out(true);
+  const std::string text = text_of(path_);
+  EXPECT_NE(text.find("warning 999 more like this were left out in 10 s: rubbish\n"), text.npos) << text;
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 22) << text;
+}
+
 TEST(Log, CannotBeOpenedWhereThereIsNoFile) { EXPECT_FALSE(Log::open(Log::Level::info, "/dev/null/x")); }
 
 }  // namespace

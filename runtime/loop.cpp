@@ -109,6 +109,7 @@ int Loop::Impl::run() {
     settle();
   }
   streams.stop_accepting();
+  log.tell_left_out(true);
   log.flush();
   return exit_code;
 }
@@ -198,6 +199,7 @@ void Loop::Impl::update_space() {
 
 void Loop::Impl::watch_space() {
   update_space();
+  log.tell_left_out();
   space_timer.expires_after(space_interval);
   space_timer.async_wait([this](boost::system::error_code error) {
     if (!error) watch_space();

@@ -85,7 +85,8 @@ struct StreamDriver::Listener {
   asio::steady_timer timer;
   Service service;
   int family;
-  std::string path;  // of a Unix socket
+  std::string path;     // of a Unix socket
+  bool paused = false;  // nothing is accepted until the timer ends
 };
 
 StreamDriver::StreamDriver(asio::io_context& io, Node& node, Effects& effects, Log log)
@@ -183,9 +184,11 @@ void StreamDriver::accept_some(Listener& listener) {
     if (errno == EAGAIN) break;
     log_.warning(fmt::format("cannot accept a connection: {}; none is accepted for a moment{}", std::strerror(errno),
                              is_out_of_descriptors(errno) ? ". Raise the limit of open files" : ""));
+    listener.paused = true;
     listener.timer.expires_after(accept_pause);
-    listener.timer.async_wait([this, &listener](boost::system::error_code error) {
-      if (!error) wait_accept(listener);
+    listener.timer.async_wait([this, &listener](boost::system::error_code) {
+      if (!std::exchange(listener.paused, false) || !listener.descriptor.is_open()) return;
+      wait_accept(listener);
     });
     return;
   }
@@ -407,6 +410,8 @@ void StreamDriver::forget(const StreamPtr& stream) {
   stream->descriptor.close(ignored);
   if (const auto found = streams_.find(stream->id); found != streams_.end() && found->second == stream)
     streams_.erase(found);
+  for (const auto& listener : listeners_)
+    if (listener->paused) listener->timer.cancel();  // there is a descriptor again
 }
 
 }  // namespace sd::runtime

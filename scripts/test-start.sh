@@ -50,6 +50,29 @@ check "with its identity back it starts, --existing too" start_node 0 --journal-
 check "it serves" wait_until 20 "it to serve" serves
 check "it stops" stop_node 0
 
+phase "Whoever can reach a port"
+check "it starts" start_node 0 --journal-size 32 --log-file "$log"
+# COUNT connections with rubbish, to each port.
+rubbish() {
+  "$SD_PYTHON" - "$SD_BIND" "$1" "$(node_port 0)" $(( $(node_port 0) + 1 )) "$(node_nbd_port 0)" <<'PY'
+import socket, sys
+host, count, *ports = sys.argv[1:]
+for i in range(int(count)):
+    for port in ports:
+        with socket.create_connection((host, int(port)), 10) as s:
+            try:
+                s.sendall(b"\xff%d" % i * 500)
+                while s.recv(4096): pass
+            except ConnectionError: pass
+PY
+}
+lines_of() { (( $(grep -c . "$log") - $1 <= $2 )) || { tail -n 20 "$log"; return 1; }; }
+before=$(grep -c . "$log")
+check "3000 connections send rubbish" rubbish 1000
+check "the log gets a few lines" lines_of "$before" 30
+check "and says how many it left out" wait_until 20 "a count" logged '[0-9]{2,} more like this were left out in 10 s: '
+check "it stops" stop_node 0
+
 phase "Few open files"
 check_exit 2 "may open 100 files only, and a node needs 128" "a node refuses to start with 100 file descriptors" eval "(ulimit -n 100; starts '$dir')"
 # Connections that stay open, more than there are descriptors; and then none.
