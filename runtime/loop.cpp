@@ -89,7 +89,7 @@ std::expected<void, std::string> Loop::Impl::open() {
   if (options.nbd)
     if (auto ok = streams.listen(*options.nbd, Service::nbd); !ok) return ok;
   if (!options.nbd_socket.empty())
-    if (auto ok = streams.listen_unix(options.nbd_socket, Service::nbd); !ok) return ok;
+    if (auto ok = streams.listen_unix(options.nbd_socket, Service::nbd, options.nbd_socket_mode); !ok) return ok;
   log.debug(fmt::format("disk operations go through {}", disk->engine_name()));
   return {};
 }

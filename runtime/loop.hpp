@@ -1,6 +1,8 @@
 // One event loop: a node with its buffers, its disks, its streams and its timer, all on the thread that calls `run`. A
 // process may have several; they share nothing.
 #pragma once
+#include <sys/types.h>
+
 #include <expected>
 #include <memory>
 #include <optional>
@@ -20,7 +22,8 @@ struct LoopOptions {
   Endpoint client;  // where to listen; the peer port is one above
   bool listen_peers = true;
   std::optional<Endpoint> nbd;
-  std::string nbd_socket;  // path of a Unix socket; empty: none
+  std::string nbd_socket;         // path of a Unix socket; empty: none
+  mode_t nbd_socket_mode = 0600;  // who may connect: whoever may write to it
 };
 
 inline constexpr int exit_gave_up = 3;

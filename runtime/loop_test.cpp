@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -187,6 +188,45 @@ TEST_P(LoopTest, LivesThroughTheSignalsThatAskForNothing) {
                 *log),
             0);
   ::kill(::getpid(), SIGHUP);  // nor does it end a process whose loop is gone
+}
+
+TEST_P(LoopTest, TheNbdSocketHasTheModeThatWasAskedForWhateverTheMask) {
+  for (const mode_t mode : {0600, 0660, 0666}) {
+    for (const mode_t mask : {0, 077}) {
+      LoopOptions o = options();
+      if (mode != o.nbd_socket_mode) o.nbd_socket_mode = mode;
+      const mode_t before = ::umask(mask);
+      auto loop = Loop::create(std::move(o), Log::none());
+      EXPECT_EQ(::umask(before), mask) << "the mask is as it was";
+      ASSERT_TRUE(loop) << loop.error();
+      struct stat s;
+      ASSERT_EQ(::stat((path_ + "/nbd").c_str(), &s), 0);
+      EXPECT_EQ(s.st_mode & 0777, mode);
+    }
+  }
+}
+
+TEST_P(LoopTest, OnlyADeadSocketIsReplaced) {
+  const std::string path = path_ + "/nbd";
+  std::ofstream(path) << "letter";
+  const auto over_a_file = Loop::create(options(), Log::none());
+  ASSERT_FALSE(over_a_file);
+  EXPECT_NE(over_a_file.error().find("no socket"), std::string::npos) << over_a_file.error();
+  EXPECT_EQ(std::filesystem::file_size(path), 6u);
+  std::filesystem::remove(path);
+
+  const int other = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  ASSERT_EQ(::bind(other, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::listen(other, 1), 0);
+  const auto over_a_live_one = Loop::create(options(), Log::none());
+  ASSERT_FALSE(over_a_live_one);
+  EXPECT_NE(over_a_live_one.error().find("another process"), std::string::npos) << over_a_live_one.error();
+  ::close(other);
+  EXPECT_TRUE(std::filesystem::exists(path));
+  EXPECT_TRUE(Loop::create(options(), Log::none())) << "nobody answers any more";
 }
 
 TEST_P(LoopTest, APortInUseIsAnErrorThatNamesIt) {

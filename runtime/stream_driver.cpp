@@ -44,6 +44,27 @@ bool bind_soon(int fd, const sockaddr* address, socklen_t size) {
   return true;
 }
 
+// Removes a socket that a process left behind when it was killed. Anything else in its place is an error.
+std::expected<void, std::string> remove_stale(const sockaddr_un& address) {
+  const char* path = address.sun_path;
+  struct stat s;
+  if (::lstat(path, &s) != 0) return {};  // none there, or bind says what is wrong
+  if (!S_ISSOCK(s.st_mode))
+    return std::unexpected(
+        fmt::format("cannot listen on {}: there is something that is no socket: choose another path", path));
+  const int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (probe < 0) return std::unexpected(fmt::format("cannot make a socket: {}", std::strerror(errno)));
+  const bool dead = ::connect(probe, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
+                    (errno == ECONNREFUSED || errno == ENOENT);
+  ::close(probe);
+  if (!dead)
+    return std::unexpected(
+        fmt::format("cannot listen on {}: another process uses the socket: stop it or choose another path", path));
+  if (::unlink(path) != 0 && errno != ENOENT)
+    return std::unexpected(fmt::format("cannot replace the old socket {}: {}", path, std::strerror(errno)));
+  return {};
+}
+
 void tune(int fd, int family) {
   if (family == AF_UNIX) {
     if (::setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &unix_buffer, sizeof unix_buffer) != 0)
@@ -123,29 +144,24 @@ std::expected<void, std::string> StreamDriver::listen(const Endpoint& endpoint, 
   return {};
 }
 
-std::expected<void, std::string> StreamDriver::listen_unix(const std::string& path, Service service) {
+std::expected<void, std::string> StreamDriver::listen_unix(const std::string& path, Service service, mode_t mode) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path)
     return std::unexpected(fmt::format("the socket path {} is longer than {} bytes: choose a shorter one", path,
                                        sizeof address.sun_path - 1));
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  if (auto ok = remove_stale(address); !ok) return ok;
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return std::unexpected(fmt::format("cannot make a socket: {}", std::strerror(errno)));
-  const auto* generic = reinterpret_cast<const sockaddr*>(&address);
-  struct stat s;
-  if (::stat(path.c_str(), &s) == 0 && S_ISSOCK(s.st_mode)) {
-    // Left behind by a process that was killed, unless somebody answers.
-    const int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (::connect(probe, generic, sizeof address) != 0 && errno == ECONNREFUSED) ::unlink(path.c_str());
-    ::close(probe);
-  }
-  if (::bind(fd, generic, sizeof address) != 0 || ::listen(fd, 512) != 0) {
-    const int error = errno;
+  const mode_t mask = ::umask(0777 & ~mode);
+  const int bound = ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  const int bind_error = errno;
+  ::umask(mask);
+  if (bound != 0 || ::listen(fd, 512) != 0) {
+    const int error = bound != 0 ? bind_error : errno;
     ::close(fd);
-    return std::unexpected(fmt::format(
-        "cannot listen on {}: {}{}", path, std::strerror(error),
-        error == EADDRINUSE ? " (another process uses the socket, or it is no socket: choose another path)" : ""));
+    return std::unexpected(fmt::format("cannot listen on {}: {}", path, std::strerror(error)));
   }
   listeners_.push_back(std::make_unique<Listener>(io_, fd, service, AF_UNIX));
   listeners_.back()->path = path;

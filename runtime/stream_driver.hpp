@@ -5,6 +5,8 @@
 // loop's Effects; the loop then notes what they ask of streams and, once per turn, calls `flush`, so that all replies
 // of a turn leave in one system call.
 #pragma once
+#include <sys/types.h>
+
 #include <boost/asio.hpp>
 #include <expected>
 #include <functional>
@@ -30,7 +32,8 @@ class StreamDriver {
 
   // The error is a sentence for the user. Accepting begins with `accept_all`.
   std::expected<void, std::string> listen(const Endpoint& endpoint, Service service);
-  std::expected<void, std::string> listen_unix(const std::string& path, Service service);
+  // The socket has exactly this mode from its first moment on. One that is there is replaced if nobody answers on it.
+  std::expected<void, std::string> listen_unix(const std::string& path, Service service, mode_t mode);
   void accept_all();
   void stop_accepting();
 

@@ -50,6 +50,18 @@ check "with its identity back it starts, --existing too" start_node 0 --journal-
 check "it serves" wait_until 20 "it to serve" serves
 check "it stops" stop_node 0
 
+phase "The Unix socket"
+mode_is() { [[ $(stat -c %a "$(node_socket 0)") == "$1" ]]; }
+check "the node starts" eval "(umask 0; start_node 0 --journal-size 32)"
+check "the socket is its user's alone" mode_is 600
+kill_node 0
+check "it starts with a mode, over the socket of a killed one" start_node 0 --journal-size 32 --nbd-socket-mode 0660
+check "the socket has it" mode_is 660
+check "it stops" stop_node 0
+check_exit 1 '' "the socket is gone" test -e "$(node_socket 0)"
+check_exit 64 "is no mode" "a mode that is none is refused" starts --nbd-socket "$(node_socket 0)" --nbd-socket-mode 0999 "$dir"
+check_exit 64 "no meaning without" "so is one without a socket" starts --nbd-socket-mode 0660 "$dir"
+
 phase "Whoever can reach a port"
 check "it starts" start_node 0 --journal-size 32 --log-file "$log"
 # COUNT connections with rubbish, to each port.

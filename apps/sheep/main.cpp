@@ -1,6 +1,9 @@
 // sheep: the storage daemon. Reads the command line, opens the data directory, runs one loop.
 #include <fmt/format.h>
 
+#include <charconv>
+#include <optional>
+
 #include "apps/daemon/daemon.hpp"
 #include "runtime/address.hpp"
 #include "runtime/data_directory.hpp"
@@ -12,8 +15,16 @@ struct Arguments : sd::daemon::Arguments {
   std::uint16_t port = 7000, nbd_port = 10809, vnodes = 128;
   std::uint32_t copies = 0;
   std::uint64_t journal_mb = 256, random_seed = 0;
+  mode_t nbd_socket_mode = 0600;
   bool gateway = false, direct = false, nbd = false, has_seed = false, existing = false;
 };
+
+std::optional<mode_t> octal(std::string_view text) {
+  mode_t mode = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), mode, 8);
+  if (error != std::errc() || end != text.data() + text.size() || mode > 0777) return std::nullopt;
+  return mode;
+}
 
 void define(CLI::App& app, Arguments& a) {
   app.set_version_flag("--version", std::string("sheep 0.1.0"));
@@ -57,13 +68,22 @@ void define(CLI::App& app, Arguments& a) {
   app.add_flag("--nbd", a.nbd, "Serve disks over NBD");
   app.add_option("--nbd-port", a.nbd_port, "Port for NBD")->capture_default_str()->check(CLI::Range(1, 65535));
   app.add_option("--nbd-socket", a.nbd_socket, "Serve NBD on this Unix socket too");
+  app.add_option_function<std::string>(
+         "--nbd-socket-mode", [&a](const std::string& mode) { a.nbd_socket_mode = octal(mode).value_or(0600); },
+         "Mode of that socket, octal: who may write to it may use every disk")
+      ->default_str("0600")
+      ->check([](const std::string& mode) {
+        return octal(mode) ? std::string() : mode + " is no mode: give one such as 0660";
+      });
   app.add_option_function<std::uint64_t>("--random-seed",
                                          [&a](const std::uint64_t& seed) { a.random_seed = seed, a.has_seed = true; })
       ->group("");
   sd::daemon::define(app, a);
 }
 
-void check(const Arguments& a) {
+void check(const CLI::App& app, const Arguments& a) {
+  if (app.count("--nbd-socket-mode") > 0 && a.nbd_socket.empty())
+    throw CLI::ValidationError("--nbd-socket-mode", "has no meaning without --nbd-socket");
   if (a.cluster_driver == "local" && !a.seeds.empty())
     throw CLI::ValidationError("--seed", "has no meaning with --cluster-driver local: leave one of them out");
 }
@@ -92,6 +112,7 @@ std::expected<sd::runtime::LoopOptions, std::string> loop_options(const Argument
     o->nbd->port = a.nbd_port;
   }
   o->nbd_socket = a.nbd_socket;
+  o->nbd_socket_mode = a.nbd_socket_mode;
   return o;
 }
 
@@ -109,7 +130,7 @@ int main(int argc, char** argv) {
                "sheep");
   Arguments a;
   define(app, a);
-  if (const auto code = sd::daemon::parse(app, argc, argv, a, [&a] { check(a); })) return *code;
+  if (const auto code = sd::daemon::parse(app, argc, argv, a, [&] { check(app, a); })) return *code;
   sd::runtime::ignore_harmless_signals();
   return sd::daemon::run("sheep", a, loop_options(a), describe);
 }
