@@ -169,7 +169,9 @@ void DiskDriver::begin(DiskOp&& op, std::vector<DiskDone>& done) {
     task->fd = *fd;
     return to_engine(task);
   }
-  auto file = files_.open(id, task->op.kind == Kind::write || task->op.kind == Kind::truncate);
+  const bool create = task->op.kind == Kind::write || task->op.kind == Kind::truncate;
+  auto file = files_.open(id, create);
+  if (!file && !is_out_of_descriptors(file.error()) && replace_by_file(id)) file = files_.open(id, create);
   if (!file) return is_out_of_descriptors(file.error()) ? starve(task, file.error()) : finish(task, file.error(), done);
   task->file = std::move(*file);
   task->fd = task->file->fd;
@@ -271,6 +273,8 @@ void DiskDriver::on_ended(DiskTask* task, std::vector<DiskDone>& done) {
     task->fd = task->file->fd;  // a device with larger sectors
     return to_engine(task);
   }
+  if (task->result < 0 && task->call == DiskTask::Call::unlink && replace_by_file(task->op.file))
+    return to_engine(task);
   if (task->result < 0) return finish(task, -task->result, done);
   const bool transfer = task->call == DiskTask::Call::readv || task->call == DiskTask::Call::writev;
   if (transfer && advance(*task)) return to_engine(task);
@@ -288,6 +292,20 @@ void DiskDriver::finish(DiskTask* task, int error, std::vector<DiskDone>& done) 
     result.data.shrink(task->transferred);
   }
   recycle(task);
+}
+
+// True if something else was in the place of an object's file: now there is an empty one. Its checksums do not fit, so
+// the object's copy counts as damaged, and others repair it.
+bool DiskDriver::replace_by_file(const FileId& file) {
+  if (!files_.is_not_a_file(file)) return false;
+  const std::string path = files_.path(file);
+  const auto aside = files_.set_aside(file);
+  if (aside)
+    log_.error(
+        fmt::format("{} is no file; it is called {} now, and the data of the object are lost here", path, *aside));
+  else
+    log_.error(fmt::format("{} is no file, and cannot be moved away: {}", path, std::strerror(aside.error())));
+  return aside.has_value();
 }
 
 // Nothing is known of the disk: what another process takes away, it gives back.

@@ -71,6 +71,7 @@ class DiskDriver {
   void on_ended(DiskTask* task, std::vector<DiskDone>& done);
   void finish(DiskTask* task, int error, std::vector<DiskDone>& done);
   void starve(DiskTask* task, int error);
+  bool replace_by_file(const FileId& file);
   Status status_of(const DiskOp& op, int error);
 
   DiskDriverOptions options_;

@@ -238,9 +238,31 @@ TEST_P(Disk, NobodyElseMayReadWhatIsStored) {
 TEST_P(Disk, ALinkInPlaceOfAnObjectIsNotFollowed) {
   ASSERT_EQ(write({FileKind::object, 0, 2}, 0, {pattern(4096, 1)}).status, Status::ok);
   ASSERT_EQ(::symlink("0000000000000002", (path_ + "/obj/0000000000000003").c_str()), 0);
-  EXPECT_NE(read({FileKind::object, 0, 3}, 0, 4096).status, Status::ok);
-  EXPECT_NE(write({FileKind::object, 0, 3}, 0, {pattern(4096, 2)}).status, Status::ok);
+  EXPECT_TRUE(read({FileKind::object, 0, 3}, 0, 4096).data.empty());
+  EXPECT_EQ(write({FileKind::object, 0, 3}, 0, {pattern(4096, 2)}).status, Status::ok);
   EXPECT_TRUE(same(read({FileKind::object, 0, 2}, 0, 4096).data, pattern(4096, 1)));
+}
+
+// Somebody made it, or the file system was repaired. One object is damaged then; the disk has not failed.
+TEST_P(Disk, ADirectoryInPlaceOfAnObjectIsPutAsideForAnEmptyFile) {
+  for (const FileKind kind : {FileKind::object, FileKind::object_meta}) {
+    const FileId readable{kind, 0, 1}, written{kind, 0, 2}, removed{kind, 0, 3}, synced{kind, 0, 4};
+    const std::string folder = path_ + (kind == FileKind::object ? "/obj/" : "/meta/");
+    for (const char* name : {"0000000000000001", "0000000000000002", "0000000000000003", "0000000000000004"})
+      std::filesystem::create_directories(folder + name + "/kept");
+    std::filesystem::create_directories(folder + "0000000000000001.damaged/taken");
+    const auto found = read(readable, 0, 4096);
+    EXPECT_EQ(found.status, Status::ok);
+    EXPECT_TRUE(found.data.empty());
+    EXPECT_EQ(write(written, 4096, {pattern(4096, 1)}).status, Status::ok);
+    EXPECT_TRUE(same(read(written, 4096, 4096).data, pattern(4096, 1)));
+    EXPECT_EQ(simple(Kind::sync, synced).status, Status::ok);
+    EXPECT_EQ(simple(Kind::remove, removed).status, Status::ok);
+    EXPECT_EQ(simple(Kind::list, {kind, 0, 0}).files, (std::vector<FileId>{readable, written, synced}));
+    EXPECT_TRUE(std::filesystem::exists(folder + "0000000000000001.damaged.1/kept")) << "nothing is deleted";
+    EXPECT_TRUE(std::filesystem::exists(folder + "0000000000000002.damaged/kept"));
+    EXPECT_TRUE(std::filesystem::exists(folder + "0000000000000003.damaged/kept"));
+  }
 }
 
 TEST_P(Disk, ManyOperationsOnMoreFilesThanMayBeOpen) {
@@ -340,8 +362,8 @@ TEST_P(Disk, AFullDeviceIsNoSpace) {
 }
 
 TEST_P(Disk, AnythingElseIsAnIoError) {
-  ASSERT_TRUE(std::filesystem::create_directory(path_ + "/obj/0000000000000008"));
-  EXPECT_EQ(write({FileKind::object, 0, 8}, 0, {pattern(100, 1)}).status, Status::io_error);
+  ASSERT_TRUE(std::filesystem::create_directory(path_ + "/journal/journal"));
+  EXPECT_EQ(write({FileKind::journal, 0, 0}, 0, {pattern(100, 1)}).status, Status::io_error);
   std::filesystem::remove_all(path_ + "/obj");
   EXPECT_EQ(write(object, 0, {pattern(100, 1)}).status, Status::io_error);
   EXPECT_EQ(simple(Kind::list, {FileKind::object, 0, 0}).status, Status::io_error);

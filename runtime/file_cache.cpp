@@ -112,6 +112,34 @@ void FileCache::open_direct(const FileId& file, OpenFile& opened) const {
   if (opened.direct_fd < 0 && is_out_of_descriptors(errno)) opened.direct_tried = false;
 }
 
+bool FileCache::is_not_a_file(const FileId& file) const {
+  if (file.kind != FileKind::object && file.kind != FileKind::object_meta) return false;
+  struct stat s;
+  if (::lstat(path(file).c_str(), &s) != 0) return false;
+  return S_ISDIR(s.st_mode) || S_ISLNK(s.st_mode) || S_ISSOCK(s.st_mode);
+}
+
+std::expected<std::string, int> FileCache::set_aside(const FileId& file) {
+  const auto parent = directory_fd(file.kind);
+  if (!parent) return std::unexpected(parent.error());
+  const std::string from = path(file);
+  std::string to = from + ".damaged";
+  int fd = -1;
+  for (int i = 1; (fd = open_path(to, O_RDWR | O_CREAT | O_EXCL)) < 0; ++i) {
+    if (errno != EEXIST || i == 100) return std::unexpected(errno);
+    to = fmt::format("{}.damaged.{}", from, i);
+  }
+  ::close(fd);
+  // The two change places at once, so that a crash leaves one or the other.
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) != 0) {
+    const int error = errno;
+    ::unlink(to.c_str());
+    return std::unexpected(error);
+  }
+  if (::fsync(*parent) != 0) return std::unexpected(errno);
+  return to;
+}
+
 void FileCache::forget(const FileId& file) {
   const auto found = files_.find(file);
   if (found == files_.end()) return;

@@ -40,6 +40,12 @@ class FileCache {
   std::expected<std::shared_ptr<OpenFile>, int> open(const FileId& file, bool create);
   // Sees to it that `direct_fd` is there, if it can be.
   void open_direct(const FileId& file, OpenFile& opened) const;
+  // Where an object's file should be is something else: a directory, a link, a socket. It is one object that is
+  // damaged, not the disk.
+  bool is_not_a_file(const FileId& file) const;
+  // Puts an empty file in the place of what is there, and makes that durable: whoever knew of a file finds one, without
+  // its data. What was there gets the name that is returned.
+  std::expected<std::string, int> set_aside(const FileId& file);
   // Before a file is removed: the next open is of a new file.
   void forget(const FileId& file);
   // Descriptor of the directory itself, for fsync; stays open.

@@ -50,6 +50,21 @@ check "with its identity back it starts, --existing too" start_node 0 --journal-
 check "it serves" wait_until 20 "it to serve" serves
 check "it stops" stop_node 0
 
+phase "A directory in place of an object"
+check "the node starts" start_node 0 --journal-size 32 --log-file "$log"
+check "a second disk has an object" eval "dog_on 0 vdi create other 4M && head -c 4M /dev/urandom >'$SD_STATE/other' && dog_on 0 vdi write other <'$SD_STATE/other'"
+check "it stops" stop_node 0
+object=$(find "$dir/obj" -type f -size +3M | sort | head -n 1)
+rm "$object" && mkdir "$object"
+check "the node starts" start_node 0 --journal-size 32 --log-file "$log"
+check "it serves" wait_until 20 "it to serve" serves
+check_exit '[^0]' '' "the object of that name cannot be read" eval "dog_on 0 vdi read disk >/dev/null"
+check "the log names it" logged "$object is no file"
+check "the others can" eval "dog_on 0 vdi read other | cmp - '$SD_STATE/other'"
+check "it can be written" eval "dog_on 0 vdi write disk <'$SD_STATE/other'"
+check "and read then" eval "dog_on 0 vdi read disk | cmp - '$SD_STATE/other'"
+check "the node stops, and has not failed" stop_node 0
+
 phase "The Unix socket"
 mode_is() { [[ $(stat -c %a "$(node_socket 0)") == "$1" ]]; }
 check "the node starts" eval "(umask 0; start_node 0 --journal-size 32)"
