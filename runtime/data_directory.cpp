@@ -142,13 +142,17 @@ bool has_bytes(const std::string& path) {
   return ::stat(path.c_str(), &s) == 0 && s.st_size > 0;
 }
 
+bool has_cluster_log(const std::string& directory) {
+  return has_bytes(directory + "/raft/log.0") || has_bytes(directory + "/raft/log.1");
+}
+
 // In words, what a node left there besides its identity; empty if nothing.
 std::string_view left_behind(const std::string& directory, const std::string& journal_directory) {
   bool objects = false;
   for (const char* name : {"/obj", "/meta"})
     each_name(directory + name, [&](const std::string& file) { return objects = objects || !file.starts_with('.'); });
   if (objects) return "objects";
-  if (has_bytes(directory + "/raft/log.0") || has_bytes(directory + "/raft/log.1")) return "a cluster log";
+  if (has_cluster_log(directory)) return "a cluster log";
   if (has_bytes(journal_directory + "/journal")) return "a journal";
   return {};
 }
@@ -163,6 +167,8 @@ bool has_identity(const std::string& directory) {
   ::close(fd);
   return n < 0 || std::ranges::any_of(bytes, [](char c) { return c != 0; });
 }
+
+bool knows_cluster(const std::string& directory) { return has_identity(directory) && has_cluster_log(directory); }
 
 std::expected<void, std::string> check_identity(const std::string& directory, const std::string& journal_directory) {
   if (has_identity(directory)) return {};

@@ -41,6 +41,9 @@ class DataDirectory {
 // The identity file is there and was written: a node has lived in this directory.
 bool has_identity(const std::string& directory);
 
+// The node that lives there has a cluster log, which names the other members.
+bool knows_cluster(const std::string& directory);
+
 // A node makes itself an identity if it finds none. It must not where a node has lived before: the data would be taken
 // for a stranger's. The error is a sentence for the user. Only for who holds the lock.
 std::expected<void, std::string> check_identity(const std::string& directory, const std::string& journal_directory);

@@ -19,6 +19,7 @@ constexpr std::size_t disk_budget = 256u << 10;  // bytes of disk operations sta
 constexpr Time turn_limit = milliseconds(1);     // then other streams and timers have their turn
 constexpr auto stop_timeout = std::chrono::seconds(15);
 constexpr auto space_interval = std::chrono::seconds(1);
+constexpr int joining_patience = 15, joining_repeat = 60;  // seconds: before the log says that it takes long, and then
 
 bool empty(const Effects& e) {
   return e.disk.empty() && e.output.empty() && e.dial.empty() && e.close.empty() && e.resume.empty() && e.log.empty();
@@ -44,6 +45,7 @@ struct Loop::Impl {
   void watch_harmless_signals();
   void reopen_log();
   void update_space();
+  void watch_joining();
 
   LoopOptions options;
   Log log;
@@ -61,8 +63,9 @@ struct Loop::Impl {
   bool disk_armed = false, starved_armed = false;
   asio::signal_set signals{io, SIGTERM, SIGINT}, harmless_signals{io, SIGHUP, SIGUSR1, SIGUSR2};
   bool stopping = false;
-  bool work_left = false;  // settle gave others a turn before it was through
-  int exit_code = -1;      // -1: goes on
+  int joining_told_in = joining_patience;  // seconds
+  bool work_left = false;                  // settle gave others a turn before it was through
+  int exit_code = -1;                      // -1: goes on
 };
 
 std::expected<void, std::string> Loop::Impl::open() {
@@ -98,6 +101,9 @@ int Loop::Impl::run() {
   watch_signals();
   watch_harmless_signals();
   watch_space();
+  for (const std::string& seed : options.unresolved_seeds)
+    log.warning(fmt::format("{}; the node starts without that seed, and asks for it again at its next start", seed));
+  streams.watch_seeds(options.node.seeds);
   node.start(steady_now(), effects);
   streams.accept_all();
   settle();
@@ -200,10 +206,24 @@ void Loop::Impl::update_space() {
 void Loop::Impl::watch_space() {
   update_space();
   log.tell_left_out();
+  watch_joining();
   space_timer.expires_after(space_interval);
   space_timer.async_wait([this](boost::system::error_code error) {
     if (!error) watch_space();
   });
+}
+
+// A seed that takes connections and says nothing looks like one that is busy.
+void Loop::Impl::watch_joining() {
+  if (options.node.seeds.empty() || stopping) return;
+  if (--joining_told_in > 0) return;
+  joining_told_in = joining_repeat;
+  if (node.status(steady_now()).member) return;
+  std::string seeds;
+  for (const Endpoint& seed : options.node.seeds)
+    if (seed != options.node.address) seeds += (seeds.empty() ? "" : ", ") + to_string(seed);
+  log.warning(seeds.empty() ? "no node has let this one in so far, and it knows no seed but itself"
+                            : fmt::format("no node has let this one in so far; its seeds are {}", seeds));
 }
 
 void Loop::Impl::watch_signals() {

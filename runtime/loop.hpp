@@ -19,7 +19,8 @@ struct LoopOptions {
   NodeOptions node;
   std::uint64_t random_seed = 0;
   DiskDriverOptions disk;
-  Endpoint client;  // where to listen; the peer port is one above
+  std::vector<std::string> unresolved_seeds;  // sentences; they are logged
+  Endpoint client;                            // where to listen; the peer port is one above
   bool listen_peers = true;
   std::optional<Endpoint> nbd;
   std::string nbd_socket;         // path of a Unix socket; empty: none

@@ -27,6 +27,7 @@ constexpr std::size_t max_segments = 64;         // of one gathering write
 constexpr auto dial_timeout = std::chrono::seconds(3);
 constexpr auto close_timeout = std::chrono::seconds(1);
 constexpr auto accept_pause = std::chrono::milliseconds(100);
+constexpr Time seed_repeat = seconds(60);
 // TCP sizes its own buffers; a Unix socket's stays small unless told, and one request of an NBD client is up to this
 // large.
 constexpr int unix_buffer = 2 << 20;
@@ -91,6 +92,7 @@ struct StreamDriver::Stream {
   asio::posix::stream_descriptor descriptor;
   asio::steady_timer timer;  // of a dial, or of a close that waits for its output
   StreamId id;
+  Endpoint dialed;  // none: the other side has dialed
   bool connecting = false;
   bool reading = false;     // a wait for input is under way, or a read is about to run
   bool write_wait = false;  // the socket is full
@@ -225,6 +227,20 @@ void StreamDriver::adopt(int fd, Service service) {
 
 // ---- dialing
 
+void StreamDriver::watch_seeds(const std::vector<Endpoint>& seeds) {
+  for (const Endpoint& seed : seeds) seeds_.push_back({{seed.address, static_cast<std::uint16_t>(seed.port + 1)}, 0});
+}
+
+void StreamDriver::complain_of_seed(const Endpoint& dialed, std::string_view what) {
+  for (Seed& seed : seeds_) {
+    const Time now = steady_now();
+    if (seed.dialed != dialed || now < seed.tell_at || node_.status(now).member) continue;
+    seed.tell_at = now + seed_repeat;
+    const Endpoint named{dialed.address, static_cast<std::uint16_t>(dialed.port - 1)};
+    log_.warning(fmt::format("the seed {} (its port for nodes is {}) {}", to_string(named), dialed.port, what));
+  }
+}
+
 void StreamDriver::dial(StreamId id, const Endpoint& to) {
   sockaddr_storage address;
   const socklen_t size = to_socket_address(to, address);
@@ -239,9 +255,11 @@ void StreamDriver::dial(StreamId id, const Endpoint& to) {
   set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, peer_unsent);
   auto stream = std::make_shared<Stream>(io_, fd, id);
   stream->connecting = true;
+  stream->dialed = to;
   streams_[id] = stream;
   if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), size) != 0 && errno != EINPROGRESS && errno != EINTR) {
     const DialResult result = errno == ECONNREFUSED ? DialResult::refused : DialResult::failed;
+    complain_of_seed(to, fmt::format("cannot be reached: {}", std::strerror(errno)));
     asio::post(io_, [this, stream, result] {
       if (stream->gone) return;
       forget(stream);
@@ -252,6 +270,7 @@ void StreamDriver::dial(StreamId id, const Endpoint& to) {
   stream->timer.expires_after(dial_timeout);
   stream->timer.async_wait([this, stream](boost::system::error_code error) {
     if (error || stream->gone || !stream->connecting) return;
+    complain_of_seed(stream->dialed, "cannot be reached: no answer");
     forget(stream);
     node_.on_dialed(steady_now(), stream->id, DialResult::failed, effects_);
   });
@@ -268,6 +287,7 @@ void StreamDriver::on_connected(const StreamPtr& stream) {
   stream->timer.cancel();
   stream->connecting = false;
   if (error != 0) {
+    complain_of_seed(stream->dialed, fmt::format("cannot be reached: {}", std::strerror(error)));
     forget(stream);
     node_.on_dialed(steady_now(), stream->id, error == ECONNREFUSED ? DialResult::refused : DialResult::failed,
                     effects_);
@@ -309,6 +329,8 @@ void StreamDriver::read(const StreamPtr& stream) {
     if (buffer.empty()) return;  // until the node says resume
     const ssize_t n = ::recv(stream->fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (n > 0) {
+      if (stream->dialed != Endpoint{})  // nodes answer on connections of their own
+        complain_of_seed(stream->dialed, "answers as no node does: another service uses that port");
       const auto size = static_cast<std::size_t>(n);
       node_.on_received(steady_now(), stream->id, size, effects_);
       taken += size;
@@ -318,6 +340,10 @@ void StreamDriver::read(const StreamPtr& stream) {
     }
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) return wait_read_after_flush(stream);
+    if (stream->dialed != Endpoint{})
+      complain_of_seed(stream->dialed,
+                       "has closed the connection: it stopped, or does not take this node, and its log "
+                       "says why; or it is no node of this version");
     forget(stream);
     node_.on_closed(steady_now(), stream->id, effects_);
     return;

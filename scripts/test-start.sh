@@ -130,4 +130,71 @@ limit_now 4096
 check "it serves" wait_until 20 "it to serve" serves
 check "it stops" stop_node 0
 
+phase "Seeds"
+check_exit 2 'cannot resolve the address nobody.invalid' "a new node is refused if no seed can be resolved" starts --seed nobody.invalid:7000 "$SD_STATE/new"
+check_exit 2 'names no host|no valid port' "what is no seed is refused" starts --seed "$SD_BIND:x" "$dir"
+rm -f "$log"
+check "a member starts without" start_node 0 --journal-size 32 --log-file "$log" --seed nobody.invalid:7000
+check "it serves" wait_until 20 "it to serve" serves
+check "the log names the seed" logged 'cannot resolve the address nobody.invalid.* starts without that seed'
+# A seed that nobody listens for, one that is another service, and one that says nothing at all.
+refusing=$(( SD_BASE_PORT + 10 )) babbling=$(( SD_BASE_PORT + 12 )) silent=$(( SD_BASE_PORT + 14 )) closing=$(( SD_BASE_PORT + 16 ))
+"$SD_PYTHON" - "$SD_BIND" $babbling $silent $closing <<'PY' &
+import socket, sys, time
+host, *ports = sys.argv[1:]
+listeners = []
+for port in ports:
+    listeners.append(socket.create_server((host, int(port) + 1)))
+    listeners[-1].settimeout(0.05)
+kept, end = [], time.monotonic() + 60
+while time.monotonic() < end:
+    for i, listener in enumerate(listeners):
+        try: s, _ = listener.accept()
+        except TimeoutError: continue
+        if i == 0: s.sendall(b"SSH-2.0-other\r\n")
+        if i < 2: kept.append(s)
+        else: s.close()
+PY
+services=$!
+wait_until 10 "the services" port_open $(( closing + 1 ))
+strayed() {
+  local seeds=() port
+  for port in "$@"; do seeds+=(--seed "$SD_BIND:$port"); done
+  timeout 18 "$sheep" -b "$SD_BIND" -p "$(node_port 4)" --journal-size 32 "${seeds[@]}" "$SD_STATE/new"
+}
+run_quietly strayed $refusing $babbling $silent $closing
+said=$output
+says() { grep -Eq -- "$1" <<<"$said" || { echo "$said"; return 1; }; }
+check "the log names a seed that refuses" says "the seed $SD_BIND:$refusing .*cannot be reached: Connection refused"
+check "and one that is another service" says "the seed $SD_BIND:$babbling .*answers as no node does"
+check "and one that closes" says "the seed $SD_BIND:$closing .*has closed the connection"
+check "and, after a while, all of them" says "no node has let this one in so far; its seeds are .*:$silent"
+check_exit 0 '^[1-5]$' "not often" grep -c warning <<<"$said"
+kill $services; wait $services 2>/dev/null
+check "the node stops" stop_node 0
+
+phase "The address that a node guesses"
+# guessing "INTERFACE ADDRESS, ..." [OPTIONS]: a node on a machine with these.
+guessing() {
+  # shellcheck disable=SC2016
+  unshare -n bash -c '
+    ip link set lo up
+    while read -r name address; do
+      [[ -z $name ]] || ip link add "$name" type bridge && ip address add "$address/24" dev "$name" && ip link set "$name" up
+    done < <(tr "," "\n" <<<"$1")
+    shift
+    timeout 2 "$@"' - "$1" "$sheep" --journal-size 32 "${@:2}" "$SD_STATE/guess"
+}
+if (( $(id -u) == 0 )) && unshare -n ip link add eth7 type bridge 2>/dev/null; then
+  check_exit 124 '10.1.0.5:7000 .a guess: eth7 has it; --advertise names another' "is the only real one, and is logged" guessing "virbr0 192.168.122.1,docker0 172.17.0.1,eth7 10.1.0.5"
+  check_exit 2 'several addresses: 10.1.0.5 .eth7., 10.2.0.5 .eth8.; name the one .* with --advertise' "is refused if there are several, which are listed" guessing "eth7 10.1.0.5,eth8 10.2.0.5,docker0 172.17.0.1"
+  check_exit 124 'sheep 10.2.0.5:7000 serves' "need not be guessed" guessing "eth7 10.1.0.5,eth8 10.2.0.5" --advertise 10.2.0.5
+  check_exit 2 'virtual interfaces only: 172.17.0.1 .docker0.' "is never a virtual one" guessing "docker0 172.17.0.1"
+  rm -rf "$SD_STATE/guess"
+  check_exit 2 'no address at which nodes on other machines could reach it' "is not 127.0.0.1 with seeds" guessing "" --seed 10.0.0.1:7000
+  check_exit 124 '127.0.0.1:7000 .a guess' "is 127.0.0.1 for a node without" guessing ""
+else
+  warn "no network namespaces with bridges here: the guess is tested by runtime_test alone"
+fi
+
 summary

@@ -2,16 +2,19 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <chrono>
 #include <optional>
 
 #include "apps/daemon/daemon.hpp"
 #include "runtime/address.hpp"
 #include "runtime/data_directory.hpp"
+#include "runtime/seeds.hpp"
 
 namespace {
 
 struct Arguments : sd::daemon::Arguments {
   std::string bind_address = "0.0.0.0", io_engine = "auto", cluster_driver = "sdcluster", nbd_socket;
+  std::string guessed_from;  // the interface whose address is advertised; empty: nothing was guessed
   std::uint16_t port = 7000, nbd_port = 10809, vnodes = 128;
   std::uint32_t copies = 0;
   std::uint64_t journal_mb = 256, random_seed = 0;
@@ -88,14 +91,42 @@ void check(const CLI::App& app, const Arguments& a) {
     throw CLI::ValidationError("--seed", "has no meaning with --cluster-driver local: leave one of them out");
 }
 
-std::expected<sd::runtime::LoopOptions, std::string> loop_options(const Arguments& a) {
+// Names of seeds may be served by what runs on this very cluster. A node that knows its members starts without; any
+// other one needs at least one seed, or it would begin a cluster of its own.
+std::expected<sd::runtime::Seeds, std::string> resolve_seeds(const Arguments& a) {
+  const bool member = sd::runtime::knows_cluster(a.directory);
+  auto seeds = sd::runtime::resolve_seeds(a.seeds, 7000, member ? std::chrono::seconds(5) : std::chrono::minutes(5));
+  if (seeds && !member && seeds->found.empty() && !seeds->failed.empty()) return std::unexpected(seeds->failed.front());
+  return seeds;
+}
+
+// Others must reach this node, so it needs an address of its own even if it listens on all of them.
+std::expected<void, std::string> guess_address(Arguments& a, const sd::Endpoint& client) {
+  if (!sd::runtime::is_unspecified(client) || !a.advertise.empty() || a.cluster_driver == "local") return {};
+  const auto guess = sd::runtime::guess_address(sd::runtime::own_addresses(), a.port, !a.seeds.empty());
+  if (!guess) return std::unexpected(guess.error());
+  a.advertise = sd::to_string(guess->endpoint);
+  a.guessed_from = guess->interface;
+  return {};
+}
+
+std::expected<sd::runtime::LoopOptions, std::string> loop_options(Arguments& a) {
   if (a.existing)
     if (auto ok = sd::runtime::check_existing(a.directory, a.journal); !ok) return std::unexpected(ok.error());
   auto client = sd::runtime::parse_address(a.bind_address, a.port);
   if (!client) return std::unexpected(client.error());
   client->port = a.port;
-  auto o = sd::daemon::loop_options(a, *client);
+  if (auto ok = guess_address(a, *client); !ok) return std::unexpected(ok.error());
+  auto seeds = resolve_seeds(a);
+  if (!seeds) return std::unexpected(seeds.error());
+  sd::daemon::Arguments without_seeds = a;
+  without_seeds.seeds.clear();
+  auto o = sd::daemon::loop_options(without_seeds, *client);
   if (!o) return o;
+  o->node.seeds = std::move(seeds->found);
+  o->unresolved_seeds = std::move(seeds->failed);
+  // A node without seeds begins a cluster if its log is empty. One that was given some never does.
+  if (o->node.seeds.empty() && !o->unresolved_seeds.empty()) o->node.seeds.push_back(o->node.address);
   o->node.local_only = a.cluster_driver == "local";
   o->listen_peers = !o->node.local_only;
   o->node.vnodes = a.gateway ? 0 : a.vnodes;
@@ -116,9 +147,11 @@ std::expected<sd::runtime::LoopOptions, std::string> loop_options(const Argument
   return o;
 }
 
-std::string describe(const sd::NodeOptions& node, const std::string& directory) {
-  return fmt::format("sheep {} serves {} (zone {}, {}); unapplied writes take at most {} MB of memory",
-                     sd::to_string(node.address), directory, node.zone,
+std::string describe(const Arguments& a, const sd::NodeOptions& node, const std::string& directory) {
+  const std::string guess =
+      a.guessed_from.empty() ? "" : fmt::format(" (a guess: {} has it; --advertise names another)", a.guessed_from);
+  return fmt::format("sheep {}{} serves {} (zone {}, {}); unapplied writes take at most {} MB of memory",
+                     sd::to_string(node.address), guess, directory, node.zone,
                      node.vnodes == 0 ? std::string("gateway") : fmt::format("{} vnodes", node.vnodes),
                      node.max_dirty_bytes >> 20);
 }
@@ -132,5 +165,7 @@ int main(int argc, char** argv) {
   define(app, a);
   if (const auto code = sd::daemon::parse(app, argc, argv, a, [&] { check(app, a); })) return *code;
   sd::runtime::ignore_harmless_signals();
-  return sd::daemon::run("sheep", a, loop_options(a), describe);
+  auto options = loop_options(a);
+  return sd::daemon::run("sheep", a, std::move(options),
+                         [&a](const auto& node, const auto& directory) { return describe(a, node, directory); });
 }
