@@ -125,11 +125,12 @@ bool opened_by_this_process(const std::string& path) {
 }
 
 // The first name, in order, of what no node has put there: see DataDirectory::open.
-std::optional<std::string> first_foreign(const std::string& directory) {
+std::optional<std::string> first_foreign(const std::string& directory, const std::string& journal_directory) {
   std::optional<std::string> first;
   each_name(directory, [&](const std::string& name) {
     for (const char* own : {"node", "lock", "raft", "journal", "obj", "meta", "lost+found"})
       if (name == own) return false;
+    if ((journal_directory + "/").starts_with(directory + "/" + name + "/")) return false;
     if (!name.starts_with('.') && (!first || name < *first) && !opened_by_this_process(directory + "/" + name))
       first = name;
     return false;
@@ -200,7 +201,7 @@ std::expected<DataDirectory, std::string> DataDirectory::open(const std::string&
   directory.journal_path_ = journal_path.empty() ? directory.path_ + "/journal" : journal_path;
   if (auto made = make_directory(directory.path_); !made) return std::unexpected(std::move(made.error()));
   if (!has_identity(directory.path_))
-    if (const auto foreign = first_foreign(directory.path_))
+    if (const auto foreign = first_foreign(directory.path_, directory.journal_path_))
       return std::unexpected(
           fmt::format("the directory {} is neither empty nor a node's: it holds {}; choose another directory, or move "
                       "away what is there",

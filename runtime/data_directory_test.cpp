@@ -92,6 +92,12 @@ TEST_F(DataDirectories, MayHoldTheLogOfTheStart) {
   EXPECT_TRUE(open(path_));
 }
 
+TEST_F(DataDirectories, MayHoldTheMountPointOfTheJournal) {
+  std::filesystem::create_directories(path_ + "/fast");
+  EXPECT_FALSE(open(path_));
+  EXPECT_TRUE(open(path_, path_ + "/fast/journal"));
+}
+
 TEST_F(DataDirectories, GetNoNewIdentityOverTheDataOfAnother) {
   ASSERT_TRUE(open(path_));
   const std::string journal = path_ + "/journal";

@@ -59,8 +59,8 @@ std::expected<void, std::string> remove_stale(const sockaddr_un& address) {
                     (errno == ECONNREFUSED || errno == ENOENT);
   ::close(probe);
   if (!dead)
-    return std::unexpected(
-        fmt::format("cannot listen on {}: another process uses the socket: stop it or choose another path", path));
+    return std::unexpected(fmt::format(
+        "cannot listen on {}: the socket is in use by another process: stop that one or choose another path", path));
   if (::unlink(path) != 0 && errno != ENOENT)
     return std::unexpected(fmt::format("cannot replace the old socket {}: {}", path, std::strerror(errno)));
   return {};

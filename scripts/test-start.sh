@@ -22,7 +22,8 @@ check "and has an object" eval "dog_on 0 vdi create disk 4M && head -c 4M /dev/u
 mv "$log" "$log.1"
 check "SIGHUP opens the log anew" eval "signal HUP && wait_until 10 'a line' logged 'received SIGHUP: the log file was opened anew'"
 check "SIGUSR1 and SIGUSR2 leave a line" eval "signal USR1 && signal USR2 && wait_until 10 'lines' logged SIGUSR1 && wait_until 10 'lines' logged SIGUSR2"
-check "it goes on" serves
+signal PIPE
+check "it goes on, after SIGPIPE too" serves
 
 phase "A directory that is in use"
 check_exit 2 "in use by another sheep .process $(node_pid 0)" "a second node on the same directory is refused" starts --log-file "$SD_STATE/log2" "$dir"
