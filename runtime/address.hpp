@@ -36,8 +36,8 @@ std::vector<OwnAddress> own_addresses();
 bool is_virtual_interface(std::string_view name);
 
 // At which of `own` others reach this node. IPv4 before IPv6, none of virtual interfaces; if several are left, or only
-// virtual ones, the error lists them. With no address at all it is 127.0.0.1, unless the node `has_seeds` on other
-// machines.
+// virtual ones, the error lists them. With no address at all it is 127.0.0.1, unless the node `has_seeds`: those are
+// on other machines.
 std::expected<OwnAddress, std::string> guess_address(const std::vector<OwnAddress>& own, std::uint16_t port,
                                                      bool has_seeds);
 

@@ -16,8 +16,8 @@ class DataDirectory {
   // process that holds a lock.
   //
   // A directory without a node's identity in it is taken only if nothing of others is there. What file systems and
-  // their keepers leave everywhere does not count (`lost+found`, names that begin with a dot), nor do the
-  // journal's directory and what this process has open, such as its log.
+  // their keepers leave everywhere does not count (`lost+found`, names that begin with a dot), nor do the journal's
+  // directory and what this process has open, such as its log.
   //
   // A process that was killed keeps its lock until the kernel has given its memory back, and its successor is often
   // there before: a lock that is taken is waited for, for `patience`, and a line in `log` says so.

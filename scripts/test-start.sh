@@ -174,6 +174,24 @@ check_exit 0 '^[1-5]$' "not often" grep -c warning <<<"$said"
 kill $services; wait $services 2>/dev/null
 check "the node stops" stop_node 0
 
+phase "A second signal"
+SD_NODES=2
+rm -f "$log"
+check "two nodes start" eval "start_node 0 --journal-size 32 --log-file '$log' && start_node 1 --journal-size 32 && wait_until 20 'both' sees_nodes 0 2"
+check "both vote" wait_until 20 "two voters" eval "[[ \$(dog_on 0 node list | grep -cE 'leader|voter') == 2 ]]"
+kill_node 1
+# Without the other one a node tries for seconds to hand over what it has.
+check "one has begun to stop" eval "signal TERM && wait_until 10 'the beginning' logged ' stopping$'"
+signal INT
+ends_with() { local ended=0; wait "$(node_pid 0)" || ended=$?; (( ended == $1 )) || { echo "exit code $ended"; return 1; }; }
+check "a second signal ends it at once, with exit code 1" ends_with 1
+check "the log says so" logged 'stopping at once: a second signal came'
+rm -f "$SD_STATE/node0.pid"
+check "both start again" start_cluster --journal-size 32
+check "and serve" wait_until 20 "it to serve" serves
+check "what was written is there" eval "dog_on 0 vdi read other | cmp - '$SD_STATE/other'"
+check "they stop" stop_all
+
 phase "The address that a node guesses"
 # guessing "INTERFACE ADDRESS, ..." [OPTIONS]: a node on a machine with these.
 guessing() {
