@@ -7,6 +7,8 @@
 #include <netdb.h>
 #include <netinet/in.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstring>
 
@@ -49,7 +51,7 @@ socklen_t to_socket_address(const Endpoint& endpoint, sockaddr_storage& out) {
   return sizeof in;
 }
 
-std::expected<Endpoint, std::string> parse_address(std::string_view text, std::optional<std::uint16_t> default_port) {
+std::expected<HostPort, std::string> split_address(std::string_view text, std::optional<std::uint16_t> default_port) {
   std::string host;
   std::string_view port_text;
   bool has_port = false;
@@ -78,7 +80,11 @@ std::expected<Endpoint, std::string> parse_address(std::string_view text, std::o
     return std::unexpected(fmt::format("'{}' names no port: write HOST:PORT", text));
   }
   if (host.empty()) return std::unexpected(fmt::format("'{}' names no host: write HOST:PORT", text));
+  return HostPort{std::move(host), port};
+}
 
+std::expected<Endpoint, std::string> resolve_address(const HostPort& name) {
+  const auto& [host, port] = name;
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
@@ -95,21 +101,85 @@ std::expected<Endpoint, std::string> parse_address(std::string_view text, std::o
   return *best;
 }
 
-std::optional<Endpoint> first_own_address(std::uint16_t port) {
+std::expected<Endpoint, std::string> parse_address(std::string_view text, std::optional<std::uint16_t> default_port) {
+  const auto name = split_address(text, default_port);
+  if (!name) return std::unexpected(name.error());
+  return resolve_address(*name);
+}
+
+std::vector<OwnAddress> own_addresses() {
   ifaddrs* interfaces = nullptr;
-  if (::getifaddrs(&interfaces) != 0) return std::nullopt;
-  std::optional<Endpoint> best;
+  if (::getifaddrs(&interfaces) != 0) return {};
+  std::vector<OwnAddress> found;
   for (const ifaddrs* i = interfaces; i; i = i->ifa_next) {
     if (!i->ifa_addr || !(i->ifa_flags & IFF_UP) || (i->ifa_flags & IFF_LOOPBACK)) continue;
     auto endpoint = from_socket_address(*i->ifa_addr);
     if (!endpoint) continue;
-    const bool link_local = !endpoint->is_v4() && endpoint->address[0] == 0xfe && (endpoint->address[1] & 0xc0) == 0x80;
-    if (link_local) continue;  // useless without naming the interface
-    endpoint->port = port;
-    if (!best || (!best->is_v4() && endpoint->is_v4())) best = endpoint;
+    const auto& a = endpoint->address;
+    const bool link_local = endpoint->is_v4() ? a[12] == 169 && a[13] == 254 : a[0] == 0xfe && (a[1] & 0xc0) == 0x80;
+    if (link_local) continue;
+    endpoint->port = 0;
+    found.push_back({i->ifa_name, *endpoint});
   }
   ::freeifaddrs(interfaces);
-  return best;
+  return found;
+}
+
+bool is_virtual_interface(std::string_view name) {
+  static constexpr std::array<std::string_view, 14> prefixes = {
+      "virbr", "vnet", "docker", "veth", "br-", "cni", "flannel", "cali", "lxc", "lxd", "podman", "tap", "tun", "wg"};
+  return std::ranges::any_of(prefixes, [&](std::string_view prefix) { return name.starts_with(prefix); });
+}
+
+namespace {
+
+// Those of real interfaces, of one family.
+std::vector<OwnAddress> candidates(const std::vector<OwnAddress>& own) {
+  std::vector<OwnAddress> v4, v6;
+  for (const OwnAddress& address : own)
+    if (!is_virtual_interface(address.interface)) (address.endpoint.is_v4() ? v4 : v6).push_back(address);
+  return v4.empty() ? v6 : v4;
+}
+
+std::string list_of(const std::vector<OwnAddress>& addresses) {
+  std::string list;
+  for (const auto& [interface, endpoint] : addresses) {
+    const std::string text = to_string(endpoint);
+    list += fmt::format("{}{} ({})", list.empty() ? "" : ", ", text.substr(0, text.rfind(':')), interface);
+  }
+  return list;
+}
+
+}  // namespace
+
+std::expected<OwnAddress, std::string> guess_address(const std::vector<OwnAddress>& own, std::uint16_t port,
+                                                     bool has_seeds) {
+  auto found = candidates(own);
+  if (found.size() > 1)
+    return std::unexpected(
+        fmt::format("this machine has several addresses: {}; name the one at which other nodes and "
+                    "clients reach it with --advertise",
+                    list_of(found)));
+  if (found.empty() && !own.empty())
+    return std::unexpected(
+        fmt::format("this machine has addresses of virtual interfaces only: {}; name the one at "
+                    "which other nodes and clients reach it with --advertise",
+                    list_of(own)));
+  if (found.empty() && has_seeds)
+    return std::unexpected(
+        std::string("this machine has no address at which nodes on other machines could reach it: "
+                    "bring its network up, or name one with --advertise"));
+  if (found.empty()) found.push_back({"lo", Endpoint::v4(127, 0, 0, 1, 0)});
+  found.front().endpoint.port = port;
+  return found.front();
+}
+
+std::optional<Endpoint> first_own_address(std::uint16_t port) {
+  const auto found = candidates(own_addresses());
+  if (found.empty()) return std::nullopt;
+  Endpoint endpoint = found.front().endpoint;
+  endpoint.port = port;
+  return endpoint;
 }
 
 bool is_loopback(const Endpoint& endpoint) {

@@ -38,5 +38,45 @@ TEST(Address, KnowsTheSpecialOnes) {
   EXPECT_TRUE(is_unspecified(parse_address("[::]:1", std::nullopt).value()));
 }
 
+class Guess : public testing::Test {
+ protected:
+  static OwnAddress at(const std::string& interface, const std::string& address) {
+    return {interface, parse_address(address, 0).value()};
+  }
+  static std::expected<OwnAddress, std::string> guess(const std::vector<OwnAddress>& own, bool has_seeds = true) {
+    return guess_address(own, 7000, has_seeds);
+  }
+};
+
+TEST_F(Guess, IsTheOnlyRealAddress) {
+  const auto found = guess({at("virbr0", "192.168.122.1"), at("docker0", "172.17.0.1"), at("eth0", "fd00::2"),
+                            at("br-1a2b", "172.18.0.1"), at("eth0", "10.0.0.1"), at("tun0", "10.8.0.1")});
+  ASSERT_TRUE(found) << found.error();
+  EXPECT_EQ(found->interface, "eth0");
+  EXPECT_EQ(found->endpoint, Endpoint::v4(10, 0, 0, 1, 7000)) << "IPv4 before IPv6";
+  EXPECT_EQ(guess({at("bridge0", "fd00::2")})->endpoint, parse_address("[fd00::2]:7000", std::nullopt).value());
+}
+
+TEST_F(Guess, IsRefusedIfItCouldBeOneOfSeveral) {
+  const auto refused = guess({at("eth0", "10.0.0.1"), at("eth1", "192.168.1.5"), at("docker0", "172.17.0.1")}, false);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().find("10.0.0.1 (eth0), 192.168.1.5 (eth1)"), std::string::npos) << refused.error();
+  EXPECT_EQ(refused.error().find("docker0"), std::string::npos) << refused.error();
+  EXPECT_NE(refused.error().find("--advertise"), std::string::npos) << refused.error();
+}
+
+TEST_F(Guess, IsNoVirtualAddressButNamesThem) {
+  for (const bool has_seeds : {false, true}) {
+    const auto refused = guess({at("docker0", "172.17.0.1"), at("br-ex", "10.0.0.1")}, has_seeds);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().find("172.17.0.1 (docker0), 10.0.0.1 (br-ex)"), std::string::npos) << refused.error();
+  }
+}
+
+TEST_F(Guess, IsThisMachineAloneOnlyForANodeWithoutSeeds) {
+  EXPECT_EQ(guess({}, false)->endpoint, Endpoint::v4(127, 0, 0, 1, 7000));
+  EXPECT_FALSE(guess({}, true));
+}
+
 }  // namespace
 }  // namespace sd::runtime

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 
 #include "core/base/assert.hpp"
 
@@ -83,6 +84,7 @@ DiskDriver::DiskDriver(DiskDriverOptions options, BufferPool& pool, Log log, std
 
 DiskDriver::~DiskDriver() {
   noted_.clear();
+  starved_.clear();
   while (in_flight_ > 0) {
     pollfd p{engine_->wait_fd(), POLLIN, 0};
     ::poll(&p, 1, 100);
@@ -99,6 +101,10 @@ void DiskDriver::start(DiskOp&& op) { noted_.push_back(std::move(op)); }
 
 void DiskDriver::poll(std::vector<DiskDone>& done, std::size_t budget) {
   std::size_t spent = 0;
+  if (starved() && now_ns() >= starved_until_) {
+    noted_.insert(noted_.begin(), std::make_move_iterator(starved_.begin()), std::make_move_iterator(starved_.end()));
+    starved_.clear();
+  }
   while (!noted_.empty() && spent < budget) {
     DiskOp op = std::move(noted_.front());
     noted_.pop_front();
@@ -145,6 +151,7 @@ void DiskDriver::begin(DiskOp&& op, std::vector<DiskDone>& done) {
   const FileId& id = task->op.file;
   if (task->op.kind == Kind::list) {
     auto files = files_.list(id.kind);
+    if (!files && is_out_of_descriptors(files.error())) return starve(task, files.error());
     finish(task, files ? 0 : files.error(), done);
     if (files) done.back().files = std::move(*files);
     return;
@@ -157,13 +164,15 @@ void DiskDriver::begin(DiskOp&& op, std::vector<DiskDone>& done) {
   }
   if (task->op.kind == Kind::sync_directory) {
     const auto fd = files_.directory_fd(id.kind);
-    if (!fd) return finish(task, fd.error(), done);
+    if (!fd) return is_out_of_descriptors(fd.error()) ? starve(task, fd.error()) : finish(task, fd.error(), done);
     task->call = DiskTask::Call::fsync;
     task->fd = *fd;
     return to_engine(task);
   }
-  auto file = files_.open(id, task->op.kind == Kind::write || task->op.kind == Kind::truncate);
-  if (!file) return finish(task, file.error(), done);
+  const bool create = task->op.kind == Kind::write || task->op.kind == Kind::truncate;
+  auto file = files_.open(id, create);
+  if (!file && !is_out_of_descriptors(file.error()) && replace_by_file(id)) file = files_.open(id, create);
+  if (!file) return is_out_of_descriptors(file.error()) ? starve(task, file.error()) : finish(task, file.error(), done);
   task->file = std::move(*file);
   task->fd = task->file->fd;
   switch (task->op.kind) {
@@ -264,6 +273,8 @@ void DiskDriver::on_ended(DiskTask* task, std::vector<DiskDone>& done) {
     task->fd = task->file->fd;  // a device with larger sectors
     return to_engine(task);
   }
+  if (task->result < 0 && task->call == DiskTask::Call::unlink && replace_by_file(task->op.file))
+    return to_engine(task);
   if (task->result < 0) return finish(task, -task->result, done);
   const bool transfer = task->call == DiskTask::Call::readv || task->call == DiskTask::Call::writev;
   if (transfer && advance(*task)) return to_engine(task);
@@ -280,6 +291,30 @@ void DiskDriver::finish(DiskTask* task, int error, std::vector<DiskDone>& done) 
     result.data = std::move(task->data);
     result.data.shrink(task->transferred);
   }
+  recycle(task);
+}
+
+// True if something else was in the place of an object's file: now there is an empty one. Its checksums do not fit, so
+// the object's copy counts as damaged, and others repair it.
+bool DiskDriver::replace_by_file(const FileId& file) {
+  if (!files_.is_not_a_file(file)) return false;
+  const std::string path = files_.path(file);
+  const auto aside = files_.set_aside(file);
+  if (aside)
+    log_.error(
+        fmt::format("{} is no file; it is called {} now, and the data of the object are lost here", path, *aside));
+  else
+    log_.error(fmt::format("{} is no file, and cannot be moved away: {}", path, std::strerror(aside.error())));
+  return aside.has_value();
+}
+
+// Nothing is known of the disk: what another process takes away, it gives back.
+void DiskDriver::starve(DiskTask* task, int error) {
+  if (!starved())
+    log_.warning(fmt::format("cannot open files: {}; what needs one waits. Raise the limit of open files",
+                             std::strerror(error)));
+  starved_.push_back(std::move(task->op));
+  starved_until_ = now_ns() + std::chrono::nanoseconds(starved_retry).count();
   recycle(task);
 }
 

@@ -8,6 +8,7 @@
 // With `direct`, object and journal files bypass the page cache, and so do writes marked `uncached` always; operations
 // that are not aligned to 4096 bytes use it all the same, on the same file.
 #pragma once
+#include <chrono>
 #include <deque>
 #include <expected>
 #include <functional>
@@ -49,6 +50,10 @@ class DiskDriver {
   void poll(std::vector<DiskDone>& done, std::size_t budget);
   // There are operations that `poll` has not started.
   bool pending() const { return !noted_.empty(); }
+  // There are operations that wait until this process can open files again; no failure of the disk. `poll` tries again
+  // after `starved_retry`.
+  bool starved() const { return !starved_.empty(); }
+  static constexpr auto starved_retry = std::chrono::milliseconds(100);
   // Operations the engine has not returned.
   std::size_t in_flight() const { return in_flight_; }
   // Readable when an operation in flight has ended: call `poll`.
@@ -65,6 +70,8 @@ class DiskDriver {
   void to_engine(DiskTask* task);
   void on_ended(DiskTask* task, std::vector<DiskDone>& done);
   void finish(DiskTask* task, int error, std::vector<DiskDone>& done);
+  void starve(DiskTask* task, int error);
+  bool replace_by_file(const FileId& file);
   Status status_of(const DiskOp& op, int error);
 
   DiskDriverOptions options_;
@@ -72,10 +79,11 @@ class DiskDriver {
   Log log_;
   FileCache files_;
   std::unique_ptr<DiskEngine> engine_;
-  std::deque<DiskOp> noted_;
+  std::deque<DiskOp> noted_, starved_;
   std::vector<DiskTask*> ended_;
   std::vector<std::unique_ptr<DiskTask>> idle_;  // kept for reuse
   std::size_t in_flight_ = 0;
+  std::uint64_t starved_until_ = 0;           // nanoseconds
   std::uint64_t writes_in_engine_until_ = 0;  // nanoseconds; see transfer_in_place
 };
 

@@ -35,6 +35,8 @@ std::optional<FileId> parse_object_name(FileKind kind, std::string_view name) {
 
 }  // namespace
 
+bool is_out_of_descriptors(int error) { return error == EMFILE || error == ENFILE; }
+
 OpenFile::~OpenFile() {
   if (fd >= 0) ::close(fd);
   if (direct_fd >= 0) ::close(direct_fd);
@@ -79,19 +81,21 @@ void FileCache::close_oldest() {
   order_.pop_back();
 }
 
+// As open(2). If no descriptor is left, some of this cache's own are given up.
+int FileCache::open_path(const std::string& path, int flags) {
+  const int fd = ::open(path.c_str(), flags | O_CLOEXEC, 0600);
+  if (fd >= 0 || !is_out_of_descriptors(errno)) return fd;
+  for (int i = 0; i < 16; ++i) close_oldest();
+  return ::open(path.c_str(), flags | O_CLOEXEC, 0600);
+}
+
 std::expected<std::shared_ptr<OpenFile>, int> FileCache::open(const FileId& file, bool create) {
   if (const auto found = files_.find(file); found != files_.end()) {
     if (found->second.place != order_.begin()) order_.splice(order_.begin(), order_, found->second.place);
     return found->second.file;
   }
-  const std::string name = path(file);
   // The data of guests are nobody else's, and are where this says, not where a link leads.
-  const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | (create ? O_CREAT : 0);
-  int fd = ::open(name.c_str(), flags, 0600);
-  if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
-    for (int i = 0; i < 16; ++i) close_oldest();
-    fd = ::open(name.c_str(), flags, 0600);
-  }
+  const int fd = open_path(path(file), O_RDWR | O_NOFOLLOW | (create ? O_CREAT : 0));
   if (fd < 0) return std::unexpected(errno);
   auto opened = std::make_shared<OpenFile>();
   opened->fd = fd;
@@ -105,6 +109,35 @@ std::expected<std::shared_ptr<OpenFile>, int> FileCache::open(const FileId& file
 void FileCache::open_direct(const FileId& file, OpenFile& opened) const {
   if (std::exchange(opened.direct_tried, true)) return;
   opened.direct_fd = ::open(path(file).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_DIRECT);
+  if (opened.direct_fd < 0 && is_out_of_descriptors(errno)) opened.direct_tried = false;
+}
+
+bool FileCache::is_not_a_file(const FileId& file) const {
+  if (file.kind != FileKind::object && file.kind != FileKind::object_meta) return false;
+  struct stat s;
+  if (::lstat(path(file).c_str(), &s) != 0) return false;
+  return S_ISDIR(s.st_mode) || S_ISLNK(s.st_mode) || S_ISSOCK(s.st_mode);
+}
+
+std::expected<std::string, int> FileCache::set_aside(const FileId& file) {
+  const auto parent = directory_fd(file.kind);
+  if (!parent) return std::unexpected(parent.error());
+  const std::string from = path(file);
+  std::string to = from + ".damaged";
+  int fd = -1;
+  for (int i = 1; (fd = open_path(to, O_RDWR | O_CREAT | O_EXCL)) < 0; ++i) {
+    if (errno != EEXIST || i == 100) return std::unexpected(errno);
+    to = fmt::format("{}.damaged.{}", from, i);
+  }
+  ::close(fd);
+  // The two change places at once, so that a crash leaves one or the other.
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) != 0) {
+    const int error = errno;
+    ::unlink(to.c_str());
+    return std::unexpected(error);
+  }
+  if (::fsync(*parent) != 0) return std::unexpected(errno);
+  return to;
 }
 
 void FileCache::forget(const FileId& file) {
@@ -116,12 +149,12 @@ void FileCache::forget(const FileId& file) {
 
 std::expected<int, int> FileCache::directory_fd(FileKind kind) {
   int& fd = directory_fds_[static_cast<std::size_t>(kind)];
-  if (fd < 0) fd = ::open(directory(kind).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) fd = open_path(directory(kind), O_RDONLY | O_DIRECTORY);
   if (fd < 0) return std::unexpected(errno);
   return fd;
 }
 
-std::expected<std::vector<FileId>, int> FileCache::list(FileKind kind) const {
+std::expected<std::vector<FileId>, int> FileCache::list(FileKind kind) {
   std::vector<FileId> files;
   if (kind == FileKind::identity || kind == FileKind::raft || kind == FileKind::journal) {
     for (std::uint64_t id = 0; id < (kind == FileKind::raft ? 2u : 1u); ++id) {
@@ -134,8 +167,14 @@ std::expected<std::vector<FileId>, int> FileCache::list(FileKind kind) const {
     }
     return files;
   }
-  DIR* dir = ::opendir(directory(kind).c_str());
-  if (!dir) return std::unexpected(errno);
+  const int fd = open_path(directory(kind), O_RDONLY | O_DIRECTORY);
+  if (fd < 0) return std::unexpected(errno);
+  DIR* dir = ::fdopendir(fd);
+  if (!dir) {
+    const int error = errno;
+    ::close(fd);
+    return std::unexpected(error);
+  }
   for (;;) {
     errno = 0;
     const dirent* entry = ::readdir(dir);

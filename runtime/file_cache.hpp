@@ -12,6 +12,9 @@
 
 namespace sd::runtime {
 
+// Of this process, or of the machine.
+bool is_out_of_descriptors(int error);
+
 struct OpenFile {
   OpenFile() = default;
   OpenFile(const OpenFile&) = delete;
@@ -32,16 +35,23 @@ class FileCache {
   std::string directory(FileKind kind) const;
   std::string path(const FileId& file) const;
 
-  // Errors here and below are errno values.
+  // Errors here and below are errno values. EMFILE and ENFILE say that no descriptor is left, although this cache has
+  // given up some of its own: try again later.
   std::expected<std::shared_ptr<OpenFile>, int> open(const FileId& file, bool create);
   // Sees to it that `direct_fd` is there, if it can be.
   void open_direct(const FileId& file, OpenFile& opened) const;
+  // Where an object's file should be is something else: a directory, a link, a socket. It is one object that is
+  // damaged, not the disk.
+  bool is_not_a_file(const FileId& file) const;
+  // Puts an empty file in the place of what is there, and makes that durable: whoever knew of a file finds one, without
+  // its data. What was there gets the name that is returned.
+  std::expected<std::string, int> set_aside(const FileId& file);
   // Before a file is removed: the next open is of a new file.
   void forget(const FileId& file);
   // Descriptor of the directory itself, for fsync; stays open.
   std::expected<int, int> directory_fd(FileKind kind);
   // Every file of the kind, ordered; names that are not of the layout are passed over.
-  std::expected<std::vector<FileId>, int> list(FileKind kind) const;
+  std::expected<std::vector<FileId>, int> list(FileKind kind);
 
  private:
   struct Hash {
@@ -54,6 +64,7 @@ class FileCache {
     std::list<FileId>::iterator place;
   };
   void close_oldest();
+  int open_path(const std::string& path, int flags);
 
   std::string directory_, journal_directory_;
   bool direct_;

@@ -6,7 +6,9 @@
 
 #include <boost/asio.hpp>
 #include <csignal>
+#include <utility>
 
+#include "runtime/data_directory.hpp"
 #include "runtime/stream_driver.hpp"
 
 namespace sd::runtime {
@@ -17,6 +19,7 @@ constexpr std::size_t disk_budget = 256u << 10;  // bytes of disk operations sta
 constexpr Time turn_limit = milliseconds(1);     // then other streams and timers have their turn
 constexpr auto stop_timeout = std::chrono::seconds(15);
 constexpr auto space_interval = std::chrono::seconds(1);
+constexpr int joining_patience = 15, joining_repeat = 60;  // seconds: before the log says that it takes long, and then
 
 bool empty(const Effects& e) {
   return e.disk.empty() && e.output.empty() && e.dial.empty() && e.close.empty() && e.resume.empty() && e.log.empty();
@@ -39,7 +42,10 @@ struct Loop::Impl {
   void arm_disk();
   void watch_space();
   void watch_signals();
+  void watch_harmless_signals();
+  void reopen_log();
   void update_space();
+  void watch_joining();
 
   LoopOptions options;
   Log log;
@@ -51,17 +57,28 @@ struct Loop::Impl {
   Node node;
   StreamDriver streams;
   std::vector<DiskDone> done;
-  asio::steady_timer deadline_timer{io}, space_timer{io}, stop_timer{io};
+  asio::steady_timer deadline_timer{io}, space_timer{io}, stop_timer{io}, starved_timer{io};
   Time armed_deadline = never;
   asio::posix::stream_descriptor disk_event{io};
-  bool disk_armed = false;
-  asio::signal_set signals{io, SIGTERM, SIGINT};
+  bool disk_armed = false, starved_armed = false;
+  asio::signal_set signals{io, SIGTERM, SIGINT}, harmless_signals{io, SIGHUP, SIGUSR1, SIGUSR2};
   bool stopping = false;
-  bool work_left = false;  // settle gave others a turn before it was through
-  int exit_code = -1;      // -1: goes on
+  int joining_told_in = joining_patience;  // seconds
+  bool work_left = false;                  // settle gave others a turn before it was through
+  int exit_code = -1;                      // -1: goes on
 };
 
 std::expected<void, std::string> Loop::Impl::open() {
+  if (auto ok = check_identity(options.disk.directory, options.disk.journal_directory.empty()
+                                                           ? options.disk.directory + "/journal"
+                                                           : options.disk.journal_directory);
+      !ok)
+    return ok;
+  if (const std::size_t files = raise_open_file_limit(); files < least_open_files)
+    return std::unexpected(
+        fmt::format("this process may open {} files only, and a node needs {}: raise the limit (LimitNOFILE= in a "
+                    "systemd unit, ulimit -Hn in a shell)",
+                    files, least_open_files));
   auto made = DiskDriver::create(options.disk, pool, log);
   if (!made) return std::unexpected(std::move(made.error()));
   disk = std::move(*made);
@@ -75,14 +92,18 @@ std::expected<void, std::string> Loop::Impl::open() {
   if (options.nbd)
     if (auto ok = streams.listen(*options.nbd, Service::nbd); !ok) return ok;
   if (!options.nbd_socket.empty())
-    if (auto ok = streams.listen_unix(options.nbd_socket, Service::nbd); !ok) return ok;
+    if (auto ok = streams.listen_unix(options.nbd_socket, Service::nbd, options.nbd_socket_mode); !ok) return ok;
   log.debug(fmt::format("disk operations go through {}", disk->engine_name()));
   return {};
 }
 
 int Loop::Impl::run() {
   watch_signals();
+  watch_harmless_signals();
   watch_space();
+  for (const std::string& seed : options.unresolved_seeds)
+    log.warning(fmt::format("{}; the node starts without that seed, and asks for it again at its next start", seed));
+  streams.watch_seeds(options.node.seeds);
   node.start(steady_now(), effects);
   streams.accept_all();
   settle();
@@ -94,6 +115,7 @@ int Loop::Impl::run() {
     settle();
   }
   streams.stop_accepting();
+  log.tell_left_out(true);
   log.flush();
   return exit_code;
 }
@@ -164,6 +186,10 @@ void Loop::Impl::arm_deadline() {
 }
 
 void Loop::Impl::arm_disk() {
+  if (disk->starved() && !std::exchange(starved_armed, true)) {
+    starved_timer.expires_after(DiskDriver::starved_retry);
+    starved_timer.async_wait([this](boost::system::error_code) { starved_armed = false; });
+  }
   if (disk_armed || disk->in_flight() == 0) return;
   disk_armed = true;
   disk_event.async_wait(asio::posix::stream_descriptor::wait_read,
@@ -179,10 +205,25 @@ void Loop::Impl::update_space() {
 
 void Loop::Impl::watch_space() {
   update_space();
+  log.tell_left_out();
+  watch_joining();
   space_timer.expires_after(space_interval);
   space_timer.async_wait([this](boost::system::error_code error) {
     if (!error) watch_space();
   });
+}
+
+// A seed that takes connections and says nothing looks like one that is busy.
+void Loop::Impl::watch_joining() {
+  if (options.node.seeds.empty() || stopping) return;
+  if (--joining_told_in > 0) return;
+  joining_told_in = joining_repeat;
+  if (node.status(steady_now()).member) return;
+  std::string seeds;
+  for (const Endpoint& seed : options.node.seeds)
+    if (seed != options.node.address) seeds += (seeds.empty() ? "" : ", ") + to_string(seed);
+  log.warning(seeds.empty() ? "no node has let this one in so far, and it knows no seed but itself"
+                            : fmt::format("no node has let this one in so far; its seeds are {}", seeds));
 }
 
 void Loop::Impl::watch_signals() {
@@ -206,8 +247,37 @@ void Loop::Impl::watch_signals() {
   });
 }
 
+void Loop::Impl::watch_harmless_signals() {
+  harmless_signals.async_wait([this](boost::system::error_code error, int signal) {
+    if (error) return;
+    if (signal == SIGHUP)
+      reopen_log();
+    else
+      log.info(
+          fmt::format("received {}, which means nothing to this program", signal == SIGUSR1 ? "SIGUSR1" : "SIGUSR2"));
+    watch_harmless_signals();
+  });
+}
+
+void Loop::Impl::reopen_log() {
+  if (const auto opened = log.reopen(); !opened)
+    log.error(fmt::format("received SIGHUP: {}; the log goes on in the old file", opened.error()));
+  else
+    log.info(log.to_file() ? "received SIGHUP: the log file was opened anew"
+                           : "received SIGHUP: the log goes to the terminal, there is no file to open anew");
+}
+
+void ignore_harmless_signals() {
+  for (const int signal : {SIGHUP, SIGUSR1, SIGUSR2}) std::signal(signal, SIG_IGN);
+}
+
 Loop::Loop(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Loop::~Loop() = default;
+
+// The signal sets give the signals back to the system, which would end the process while it cleans up.
+Loop::~Loop() {
+  impl_.reset();
+  ignore_harmless_signals();
+}
 
 std::expected<std::unique_ptr<Loop>, std::string> Loop::create(LoopOptions options, Log log) {
   auto impl = std::make_unique<Impl>(std::move(options), std::move(log));

@@ -7,13 +7,16 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <functional>
+#include <sstream>
 #include <thread>
 
 #include "runtime/data_directory.hpp"
@@ -96,8 +99,8 @@ class LoopTest : public testing::TestWithParam<DiskEngineKind> {
     return o;
   }
   // Runs `client` beside a loop, then stops the loop with a signal.
-  int run(const std::function<void()>& client) {
-    auto loop = Loop::create(options(), Log::none());
+  int run(const std::function<void()>& client, const Log& log = Log::none()) {
+    auto loop = Loop::create(options(), log);
     EXPECT_TRUE(loop) << loop.error();
     if (!loop) return -1;
     std::thread thread([&] {
@@ -152,6 +155,78 @@ TEST_P(LoopTest, StopsWithConnectionsOpen) {
     read_some(fd, 1 << 20);  // ends, since the socket is closed
     ::close(fd);
   }
+}
+
+// Log rotation sends SIGHUP to every node of a cluster at the same moment.
+TEST_P(LoopTest, LivesThroughTheSignalsThatAskForNothing) {
+  const std::string file = path_ + "/log";
+  const auto log = Log::open(Log::Level::info, file);
+  ASSERT_TRUE(log) << log.error();
+  const auto says = [&](const std::string& what) {
+    for (int i = 0; i < 1000; ++i) {
+      std::ostringstream text;
+      text << std::ifstream(file).rdbuf();
+      if (text.str().find(what) != std::string::npos) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return false;
+  };
+  EXPECT_EQ(run(
+                [&] {
+                  EXPECT_TRUE(says("incarnation 1"));
+                  std::filesystem::rename(file, file + ".1");
+                  ::kill(::getpid(), SIGHUP);
+                  EXPECT_TRUE(says("received SIGHUP: the log file was opened anew"));
+                  ::kill(::getpid(), SIGUSR1);
+                  EXPECT_TRUE(says("received SIGUSR1"));
+                  ::kill(::getpid(), SIGUSR2);
+                  EXPECT_TRUE(says("received SIGUSR2"));
+                  const int fd = connect_unix(path_ + "/nbd");
+                  EXPECT_EQ(read_some(fd, 8), "NBDMAGIC");
+                  ::close(fd);
+                },
+                *log),
+            0);
+  ::kill(::getpid(), SIGHUP);  // nor does it end a process whose loop is gone
+}
+
+TEST_P(LoopTest, TheNbdSocketHasTheModeThatWasAskedForWhateverTheMask) {
+  for (const mode_t mode : {0600, 0660, 0666}) {
+    for (const mode_t mask : {0, 077}) {
+      LoopOptions o = options();
+      if (mode != o.nbd_socket_mode) o.nbd_socket_mode = mode;
+      const mode_t before = ::umask(mask);
+      auto loop = Loop::create(std::move(o), Log::none());
+      EXPECT_EQ(::umask(before), mask) << "the mask is as it was";
+      ASSERT_TRUE(loop) << loop.error();
+      struct stat s;
+      ASSERT_EQ(::stat((path_ + "/nbd").c_str(), &s), 0);
+      EXPECT_EQ(s.st_mode & 0777, mode);
+    }
+  }
+}
+
+TEST_P(LoopTest, OnlyADeadSocketIsReplaced) {
+  const std::string path = path_ + "/nbd";
+  std::ofstream(path) << "letter";
+  const auto over_a_file = Loop::create(options(), Log::none());
+  ASSERT_FALSE(over_a_file);
+  EXPECT_NE(over_a_file.error().find("no socket"), std::string::npos) << over_a_file.error();
+  EXPECT_EQ(std::filesystem::file_size(path), 6u);
+  std::filesystem::remove(path);
+
+  const int other = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  ASSERT_EQ(::bind(other, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::listen(other, 1), 0);
+  const auto over_a_live_one = Loop::create(options(), Log::none());
+  ASSERT_FALSE(over_a_live_one);
+  EXPECT_NE(over_a_live_one.error().find("another process"), std::string::npos) << over_a_live_one.error();
+  ::close(other);
+  EXPECT_TRUE(std::filesystem::exists(path));
+  EXPECT_TRUE(Loop::create(options(), Log::none())) << "nobody answers any more";
 }
 
 TEST_P(LoopTest, APortInUseIsAnErrorThatNamesIt) {

@@ -12,9 +12,11 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "runtime/address.hpp"
+#include "runtime/file_cache.hpp"
 
 namespace sd::runtime {
 
@@ -25,6 +27,7 @@ constexpr std::size_t max_segments = 64;         // of one gathering write
 constexpr auto dial_timeout = std::chrono::seconds(3);
 constexpr auto close_timeout = std::chrono::seconds(1);
 constexpr auto accept_pause = std::chrono::milliseconds(100);
+constexpr Time seed_repeat = seconds(60);
 // TCP sizes its own buffers; a Unix socket's stays small unless told, and one request of an NBD client is up to this
 // large.
 constexpr int unix_buffer = 2 << 20;
@@ -32,6 +35,36 @@ constexpr int unix_buffer = 2 << 20;
 constexpr int peer_unsent = 128 << 10;
 
 void set_option(int fd, int level, int name, int value) { ::setsockopt(fd, level, name, &value, sizeof value); }
+
+// A predecessor that was killed gives its ports up a moment after the lock of its data directory.
+bool bind_soon(int fd, const sockaddr* address, socklen_t size) {
+  for (int i = 0; ::bind(fd, address, size) != 0; ++i) {
+    if (errno != EADDRINUSE || i == 25) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return true;
+}
+
+// Removes a socket that a process left behind when it was killed. Anything else in its place is an error.
+std::expected<void, std::string> remove_stale(const sockaddr_un& address) {
+  const char* path = address.sun_path;
+  struct stat s;
+  if (::lstat(path, &s) != 0) return {};  // none there, or bind says what is wrong
+  if (!S_ISSOCK(s.st_mode))
+    return std::unexpected(
+        fmt::format("cannot listen on {}: there is something that is no socket: choose another path", path));
+  const int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (probe < 0) return std::unexpected(fmt::format("cannot make a socket: {}", std::strerror(errno)));
+  const bool dead = ::connect(probe, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
+                    (errno == ECONNREFUSED || errno == ENOENT);
+  ::close(probe);
+  if (!dead)
+    return std::unexpected(fmt::format(
+        "cannot listen on {}: the socket is in use by another process: stop that one or choose another path", path));
+  if (::unlink(path) != 0 && errno != ENOENT)
+    return std::unexpected(fmt::format("cannot replace the old socket {}: {}", path, std::strerror(errno)));
+  return {};
+}
 
 void tune(int fd, int family) {
   if (family == AF_UNIX) {
@@ -59,6 +92,7 @@ struct StreamDriver::Stream {
   asio::posix::stream_descriptor descriptor;
   asio::steady_timer timer;  // of a dial, or of a close that waits for its output
   StreamId id;
+  Endpoint dialed;  // none: the other side has dialed
   bool connecting = false;
   bool reading = false;     // a wait for input is under way, or a read is about to run
   bool write_wait = false;  // the socket is full
@@ -74,7 +108,8 @@ struct StreamDriver::Listener {
   asio::steady_timer timer;
   Service service;
   int family;
-  std::string path;  // of a Unix socket
+  std::string path;     // of a Unix socket
+  bool paused = false;  // nothing is accepted until the timer ends
 };
 
 StreamDriver::StreamDriver(asio::io_context& io, Node& node, Effects& effects, Log log)
@@ -98,7 +133,7 @@ std::expected<void, std::string> StreamDriver::listen(const Endpoint& endpoint, 
   const int fd = ::socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return std::unexpected(fmt::format("cannot make a socket: {}", std::strerror(errno)));
   set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), size) != 0 || ::listen(fd, 512) != 0) {
+  if (!bind_soon(fd, reinterpret_cast<const sockaddr*>(&address), size) || ::listen(fd, 512) != 0) {
     const int error = errno;
     ::close(fd);
     return std::unexpected(
@@ -111,29 +146,24 @@ std::expected<void, std::string> StreamDriver::listen(const Endpoint& endpoint, 
   return {};
 }
 
-std::expected<void, std::string> StreamDriver::listen_unix(const std::string& path, Service service) {
+std::expected<void, std::string> StreamDriver::listen_unix(const std::string& path, Service service, mode_t mode) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path)
     return std::unexpected(fmt::format("the socket path {} is longer than {} bytes: choose a shorter one", path,
                                        sizeof address.sun_path - 1));
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  if (auto ok = remove_stale(address); !ok) return ok;
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return std::unexpected(fmt::format("cannot make a socket: {}", std::strerror(errno)));
-  const auto* generic = reinterpret_cast<const sockaddr*>(&address);
-  struct stat s;
-  if (::stat(path.c_str(), &s) == 0 && S_ISSOCK(s.st_mode)) {
-    // Left behind by a process that was killed, unless somebody answers.
-    const int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (::connect(probe, generic, sizeof address) != 0 && errno == ECONNREFUSED) ::unlink(path.c_str());
-    ::close(probe);
-  }
-  if (::bind(fd, generic, sizeof address) != 0 || ::listen(fd, 512) != 0) {
-    const int error = errno;
+  const mode_t mask = ::umask(0777 & ~mode);
+  const int bound = ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  const int bind_error = errno;
+  ::umask(mask);
+  if (bound != 0 || ::listen(fd, 512) != 0) {
+    const int error = bound != 0 ? bind_error : errno;
     ::close(fd);
-    return std::unexpected(fmt::format(
-        "cannot listen on {}: {}{}", path, std::strerror(error),
-        error == EADDRINUSE ? " (another process uses the socket, or it is no socket: choose another path)" : ""));
+    return std::unexpected(fmt::format("cannot listen on {}: {}", path, std::strerror(error)));
   }
   listeners_.push_back(std::make_unique<Listener>(io_, fd, service, AF_UNIX));
   listeners_.back()->path = path;
@@ -170,10 +200,13 @@ void StreamDriver::accept_some(Listener& listener) {
     }
     if (errno == EINTR || errno == ECONNABORTED) continue;
     if (errno == EAGAIN) break;
-    log_.warning(fmt::format("cannot accept a connection: {}", std::strerror(errno)));
+    log_.warning(fmt::format("cannot accept a connection: {}; none is accepted for a moment{}", std::strerror(errno),
+                             is_out_of_descriptors(errno) ? ". Raise the limit of open files" : ""));
+    listener.paused = true;
     listener.timer.expires_after(accept_pause);
-    listener.timer.async_wait([this, &listener](boost::system::error_code error) {
-      if (!error) wait_accept(listener);
+    listener.timer.async_wait([this, &listener](boost::system::error_code) {
+      if (!std::exchange(listener.paused, false) || !listener.descriptor.is_open()) return;
+      wait_accept(listener);
     });
     return;
   }
@@ -194,6 +227,20 @@ void StreamDriver::adopt(int fd, Service service) {
 
 // ---- dialing
 
+void StreamDriver::watch_seeds(const std::vector<Endpoint>& seeds) {
+  for (const Endpoint& seed : seeds) seeds_.push_back({{seed.address, static_cast<std::uint16_t>(seed.port + 1)}, 0});
+}
+
+void StreamDriver::complain_of_seed(const Endpoint& dialed, std::string_view what) {
+  for (Seed& seed : seeds_) {
+    const Time now = steady_now();
+    if (seed.dialed != dialed || now < seed.tell_at || node_.status(now).member) continue;
+    seed.tell_at = now + seed_repeat;
+    const Endpoint named{dialed.address, static_cast<std::uint16_t>(dialed.port - 1)};
+    log_.warning(fmt::format("the seed {} (its port for nodes is {}) {}", to_string(named), dialed.port, what));
+  }
+}
+
 void StreamDriver::dial(StreamId id, const Endpoint& to) {
   sockaddr_storage address;
   const socklen_t size = to_socket_address(to, address);
@@ -208,9 +255,11 @@ void StreamDriver::dial(StreamId id, const Endpoint& to) {
   set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, peer_unsent);
   auto stream = std::make_shared<Stream>(io_, fd, id);
   stream->connecting = true;
+  stream->dialed = to;
   streams_[id] = stream;
   if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), size) != 0 && errno != EINPROGRESS && errno != EINTR) {
     const DialResult result = errno == ECONNREFUSED ? DialResult::refused : DialResult::failed;
+    complain_of_seed(to, fmt::format("cannot be reached: {}", std::strerror(errno)));
     asio::post(io_, [this, stream, result] {
       if (stream->gone) return;
       forget(stream);
@@ -221,6 +270,7 @@ void StreamDriver::dial(StreamId id, const Endpoint& to) {
   stream->timer.expires_after(dial_timeout);
   stream->timer.async_wait([this, stream](boost::system::error_code error) {
     if (error || stream->gone || !stream->connecting) return;
+    complain_of_seed(stream->dialed, "cannot be reached: no answer");
     forget(stream);
     node_.on_dialed(steady_now(), stream->id, DialResult::failed, effects_);
   });
@@ -237,6 +287,7 @@ void StreamDriver::on_connected(const StreamPtr& stream) {
   stream->timer.cancel();
   stream->connecting = false;
   if (error != 0) {
+    complain_of_seed(stream->dialed, fmt::format("cannot be reached: {}", std::strerror(error)));
     forget(stream);
     node_.on_dialed(steady_now(), stream->id, error == ECONNREFUSED ? DialResult::refused : DialResult::failed,
                     effects_);
@@ -278,6 +329,8 @@ void StreamDriver::read(const StreamPtr& stream) {
     if (buffer.empty()) return;  // until the node says resume
     const ssize_t n = ::recv(stream->fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (n > 0) {
+      if (stream->dialed != Endpoint{})  // nodes answer on connections of their own
+        complain_of_seed(stream->dialed, "answers as no node does: another service uses that port");
       const auto size = static_cast<std::size_t>(n);
       node_.on_received(steady_now(), stream->id, size, effects_);
       taken += size;
@@ -287,6 +340,10 @@ void StreamDriver::read(const StreamPtr& stream) {
     }
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) return wait_read_after_flush(stream);
+    if (stream->dialed != Endpoint{})
+      complain_of_seed(stream->dialed,
+                       "has closed the connection: it stopped, or does not take this node, and its log "
+                       "says why; or it is no node of this version");
     forget(stream);
     node_.on_closed(steady_now(), stream->id, effects_);
     return;
@@ -395,6 +452,8 @@ void StreamDriver::forget(const StreamPtr& stream) {
   stream->descriptor.close(ignored);
   if (const auto found = streams_.find(stream->id); found != streams_.end() && found->second == stream)
     streams_.erase(found);
+  for (const auto& listener : listeners_)
+    if (listener->paused) listener->timer.cancel();  // there is a descriptor again
 }
 
 }  // namespace sd::runtime

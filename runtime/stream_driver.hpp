@@ -5,6 +5,8 @@
 // loop's Effects; the loop then notes what they ask of streams and, once per turn, calls `flush`, so that all replies
 // of a turn leave in one system call.
 #pragma once
+#include <sys/types.h>
+
 #include <boost/asio.hpp>
 #include <expected>
 #include <functional>
@@ -30,9 +32,14 @@ class StreamDriver {
 
   // The error is a sentence for the user. Accepting begins with `accept_all`.
   std::expected<void, std::string> listen(const Endpoint& endpoint, Service service);
-  std::expected<void, std::string> listen_unix(const std::string& path, Service service);
+  // The socket has exactly this mode from its first moment on. One that is there is replaced if nobody answers on it.
+  std::expected<void, std::string> listen_unix(const std::string& path, Service service, mode_t mode);
   void accept_all();
   void stop_accepting();
+
+  // While the node is not let in, the log names those of these that cannot be reached or answer like no node, each of
+  // them once a minute.
+  void watch_seeds(const std::vector<Endpoint>& seeds);
 
   void dial(StreamId id, const Endpoint& to);
   void note_output(StreamId id);
@@ -46,6 +53,10 @@ class StreamDriver {
  private:
   struct Stream;
   struct Listener;
+  struct Seed {
+    Endpoint dialed;  // its peer port
+    Time tell_at = 0;
+  };
   using StreamPtr = std::shared_ptr<Stream>;
 
   StreamPtr find(StreamId id) const;
@@ -61,6 +72,7 @@ class StreamDriver {
   void wait_write(const StreamPtr& stream);
   void begin_close(const StreamPtr& stream);
   void forget(const StreamPtr& stream);
+  void complain_of_seed(const Endpoint& dialed, std::string_view what);
 
   asio::io_context& io_;
   Node& node_;
@@ -68,6 +80,7 @@ class StreamDriver {
   Log log_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::unordered_map<StreamId, StreamPtr> streams_;
+  std::vector<Seed> seeds_;
   std::vector<StreamPtr> to_write_, writing_;  // the second is the one being worked on
   std::vector<StreamPtr> to_wait_;             // for input, once the replies of this turn are out
   std::vector<StreamId> to_close_;

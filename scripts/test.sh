@@ -174,6 +174,7 @@ step 'test-recovery' scripts/test-recovery.sh
 step 'test-chaos short' scripts/test-chaos.sh --short
 step 'test-full' scripts/test-full.sh
 step 'test-members' scripts/test-members.sh
+step 'test-start' scripts/test-start.sh
 
 step 'build sim' build sim --target sheepsim
 step 'sim 2000 seeds, probes' $sim --probes --seeds 1..2000 --jobs "$jobs"
