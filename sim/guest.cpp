@@ -258,7 +258,7 @@ void Guest::work() {
       const Task task = asks_.front();
       asks_.pop_front();
       // The node may not have heard yet that the disk has grown.
-      if (judges_asks_ && task.first + task.count > client_->served().size / sector)
+      if (site_ == Site::operate && task.first + task.count > client_->served().size / sector)
         answers_[task.asked] = Answer::unknown;
       else
         issue(task, false);
