@@ -85,13 +85,13 @@ DiskDriver::DiskDriver(DiskDriverOptions options, BufferPool& pool, Log log, std
 DiskDriver::~DiskDriver() {
   noted_.clear();
   starved_.clear();
-  while (in_flight_ > 0) {
+  while (!in_flight_.empty()) {
     pollfd p{engine_->wait_fd(), POLLIN, 0};
     ::poll(&p, 1, 100);
     ended_.clear();
     engine_->reap(ended_);
     for (DiskTask* task : ended_) {
-      --in_flight_;
+      left_engine(task);
       recycle(task);
     }
   }
@@ -114,7 +114,7 @@ void DiskDriver::poll(std::vector<DiskDone>& done, std::size_t budget) {
     begin(std::move(op), done);
   }
   engine_->submit();
-  if (in_flight_ == 0) return;
+  if (in_flight_.empty()) return;
   ended_.clear();
   engine_->reap(ended_);
   if (ended_.empty()) return;
@@ -133,6 +133,7 @@ DiskTask* DiskDriver::new_task(DiskOp&& op) {
   task->op = std::move(op);
   task->offset = task->op.offset;
   task->remaining = task->transferred = task->first_iov = 0;
+  task->began = 0;
   task->iov.clear();
   return task.release();
 }
@@ -262,12 +263,27 @@ bool DiskDriver::advance(DiskTask& task) {
 }
 
 void DiskDriver::to_engine(DiskTask* task) {
-  ++in_flight_;
+  if (task->began == 0) task->began = now_ns();
+  task->place = in_flight_.size();
+  in_flight_.push_back(task);
   engine_->queue(task);
 }
 
+void DiskDriver::left_engine(DiskTask* task) {
+  in_flight_.back()->place = task->place;
+  in_flight_[task->place] = in_flight_.back();
+  in_flight_.pop_back();
+}
+
+std::chrono::nanoseconds DiskDriver::oldest() const {
+  std::uint64_t first = UINT64_MAX;
+  for (const DiskTask* task : in_flight_) first = std::min(first, task->began);
+  const std::uint64_t now = now_ns();
+  return std::chrono::nanoseconds(first < now ? now - first : 0);
+}
+
 void DiskDriver::on_ended(DiskTask* task, std::vector<DiskDone>& done) {
-  --in_flight_;
+  left_engine(task);
   if (task->result == -EINTR || task->result == -EAGAIN) return to_engine(task);
   if (task->result == -EINVAL && task->file && task->fd == task->file->direct_fd && task->fd >= 0) {
     task->fd = task->file->fd;  // a device with larger sectors

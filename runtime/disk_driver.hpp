@@ -55,7 +55,9 @@ class DiskDriver {
   bool starved() const { return !starved_.empty(); }
   static constexpr auto starved_retry = std::chrono::milliseconds(100);
   // Operations the engine has not returned.
-  std::size_t in_flight() const { return in_flight_; }
+  std::size_t in_flight() const { return in_flight_.size(); }
+  // How long the oldest of them has been there; 0: there is none.
+  std::chrono::nanoseconds oldest() const;
   // Readable when an operation in flight has ended: call `poll`.
   int wait_fd() const { return engine_->wait_fd(); }
   const char* engine_name() const { return engine_->name(); }
@@ -68,6 +70,7 @@ class DiskDriver {
   bool transfer_in_place(DiskTask& task);
   bool advance(DiskTask& task);
   void to_engine(DiskTask* task);
+  void left_engine(DiskTask* task);
   void on_ended(DiskTask* task, std::vector<DiskDone>& done);
   void finish(DiskTask* task, int error, std::vector<DiskDone>& done);
   void starve(DiskTask* task, int error);
@@ -82,9 +85,9 @@ class DiskDriver {
   std::deque<DiskOp> noted_, starved_;
   std::vector<DiskTask*> ended_;
   std::vector<std::unique_ptr<DiskTask>> idle_;  // kept for reuse
-  std::size_t in_flight_ = 0;
-  std::uint64_t starved_until_ = 0;           // nanoseconds
-  std::uint64_t writes_in_engine_until_ = 0;  // nanoseconds; see transfer_in_place
+  std::vector<DiskTask*> in_flight_;             // in the engine
+  std::uint64_t starved_until_ = 0;              // nanoseconds
+  std::uint64_t writes_in_engine_until_ = 0;     // nanoseconds; see transfer_in_place
 };
 
 }  // namespace sd::runtime

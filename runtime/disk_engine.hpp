@@ -26,6 +26,8 @@ struct DiskTask {
   std::size_t first_iov = 0;  // those before it are done with
   Slice data;                 // of a read
   int result = 0;             // of the system call: what it returned, or -errno
+  std::uint64_t began = 0;    // nanoseconds, of the monotonic clock
+  std::size_t place = 0;      // among those in the engine
 
   const iovec* iov_begin() const { return iov.data() + first_iov; }
   unsigned iov_count() const { return static_cast<unsigned>(std::min<std::size_t>(iov.size() - first_iov, 1024)); }

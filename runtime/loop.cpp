@@ -19,6 +19,7 @@ constexpr std::size_t disk_budget = 256u << 10;  // bytes of disk operations sta
 constexpr Time turn_limit = milliseconds(1);     // then other streams and timers have their turn
 constexpr auto stop_timeout = std::chrono::seconds(15);
 constexpr auto space_interval = std::chrono::seconds(1);
+constexpr auto hung_disk = std::chrono::seconds(5);        // what takes longer at the end is not waited for
 constexpr int joining_patience = 15, joining_repeat = 60;  // seconds: before the log says that it takes long, and then
 
 bool empty(const Effects& e) {
@@ -117,6 +118,11 @@ int Loop::Impl::run() {
   streams.stop_accepting();
   log.tell_left_out(true);
   log.flush();
+  // Whoever waits for a disk that hangs waits for ever, and so would everybody who is connected.
+  if (disk->oldest() >= hung_disk) {
+    streams.close_all();
+    std::_Exit(exit_code);
+  }
   return exit_code;
 }
 
@@ -205,6 +211,7 @@ void Loop::Impl::update_space() {
 
 void Loop::Impl::watch_space() {
   update_space();
+  node.set_disk_delay(steady_now(), static_cast<Time>(disk->oldest().count()), effects);
   log.tell_left_out();
   watch_joining();
   space_timer.expires_after(space_interval);

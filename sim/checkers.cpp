@@ -83,7 +83,8 @@ void Checkers::after_step(const NodeMachine& machine, std::uint32_t step) {
 void Checkers::on_fatal(const NodeMachine& machine) {
   world_.trace(machine.name(), "gives up: " + machine.node()->fatal());
   // A full disk is none: a full node starts, and runs.
-  if ((world_.config.faults & damaging_faults) == 0 && machine.disk.stats().injected_errors == 0)
+  if ((world_.config.faults & damaging_faults) == 0 && machine.disk.stats().injected_errors == 0 &&
+      machine.disk.oldest(world_.now) < NodeOptions{}.disk_patience * 9 / 10)  // by its own clock
     world_.fail(Violation::Class::safety,
                 machine.name() + " gives up although its disk has no faults: " + machine.node()->fatal());
 }

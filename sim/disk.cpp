@@ -374,6 +374,7 @@ SimDisk::Started SimDisk::start(Time now, DiskOp&& op) {
   Time done_at = now + latency(op.kind);
   Slot& slot = slots_[number];
   slot.busy = true;
+  slot.began = now;
   slot.stamp = ++stamp_;
   slot.fails =
       op.kind == DiskOp::Kind::read && decisions_.chance(Site::disk_fault, config.read_error_per_million, 1'000'000);
@@ -394,6 +395,13 @@ SimDisk::Started SimDisk::start(Time now, DiskOp&& op) {
     }
   }
   return {number, done_at};
+}
+
+Time SimDisk::oldest(Time now) const {
+  Time first = now;
+  for (const Slot& slot : slots_)
+    if (slot.busy) first = std::min(first, slot.began);
+  return now - first;
 }
 
 DiskDone SimDisk::finish(std::uint32_t number) {

@@ -84,6 +84,7 @@ class SimDisk {
 
   std::uint64_t used() const { return pages_ * page_size; }
   std::size_t in_flight() const { return in_flight_; }
+  Time oldest(Time now) const;  // how long the oldest operation in flight has been; 0: there is none
   bool readable(FileId file, std::uint64_t offset, std::uint64_t length) const;
   std::vector<FileId> files() const;
   // Damages a block of an object file that `other` holds with the same contents.
@@ -145,6 +146,7 @@ class SimDisk {
   struct Slot {
     DiskOp op;
     std::uint64_t stamp = 0;
+    Time began = 0;
     bool busy = false;
     bool fails = false;
   };

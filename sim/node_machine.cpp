@@ -152,6 +152,8 @@ void NodeMachine::tell_space() {
   if (!node_) return;
   const std::uint64_t used = disk.used();
   node_->set_space(used < disk.config.capacity ? disk.config.capacity - used : 0, disk.config.capacity);
+  node_->set_disk_delay(local(now()), disk.oldest(now()), effects_);
+  after_step(13);
 }
 
 void NodeMachine::on_tick(const Event& event) {

@@ -70,6 +70,10 @@ class Scenario {
   void pause(std::uint32_t node, Time length);
   void drift(std::uint32_t node, std::int64_t ppm) { machine(node).set_drift(ppm); }
   void jump_clock(std::uint32_t node, Time ahead) { machine(node).jump_clock(ahead); }
+  void hang_disk(std::uint32_t node, bool hangs) {
+    disk(node).config.stall_per_thousand = hangs ? 1000 : 0;
+    disk(node).config.stall = seconds(3600);
+  }
   SimDisk& disk(std::uint32_t node) { return machine(node).disk; }
   // as data of disks can: the rest is kept for the cluster log and for getting out of it
   void fill_disk_to_reserve(std::uint32_t node);

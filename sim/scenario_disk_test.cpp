@@ -433,5 +433,39 @@ TEST(FailedRecovery, BecauseTheSourceIsUnreadableKeepsHistory) {
   EXPECT_EQ(s.settle(), "");
 }
 
+// No error, and no answer either: everybody would wait for it.
+TEST(HungDisk, CostsTheNodeAndNotTheCluster) {
+  Scenario s({.nodes = 3, .copies = 3});
+  ASSERT_TRUE(s.write_all(0, 4));
+  const std::uint32_t owner = s.owner();
+  for (const std::uint32_t hung : {owner, (owner + 1) % 3}) {
+    const std::uint32_t other = (hung + 1) % 3;
+    const auto starts = s.machine(hung).incarnations();
+    s.hang_disk(hung, true);
+    const auto asked = s.ask(OpClass::fua, other, 0, 8);
+    EXPECT_TRUE(s.until([&] { return s.machine(hung).running() && s.status(hung).disk_silent_for > 0; }, seconds(10)));
+    EXPECT_EQ(s.wait(asked, seconds(40)), Answer::ok) << s.trouble();
+    EXPECT_TRUE(!s.machine(hung).running() || s.machine(hung).incarnations() > starts) << "it has given up";
+    s.hang_disk(hung, false);
+    s.kill({hung});
+    s.start({hung});
+    ASSERT_TRUE(s.until([&] { return s.serves(hung); })) << s.trouble();
+  }
+  EXPECT_EQ(s.settle(), "");
+}
+
+TEST(HungDisk, ThatAnswersInTimeCostsNothing) {
+  Scenario s({.nodes = 3, .copies = 3});
+  ASSERT_TRUE(s.write_all(0, 4));
+  s.disk(1).config.stall_per_thousand = 1000;
+  s.disk(1).config.stall = seconds(12);
+  const auto asked = s.ask(OpClass::fua, 0, 0, 8);
+  EXPECT_EQ(s.wait(asked, seconds(40)), Answer::ok) << s.trouble();
+  EXPECT_TRUE(s.machine(1).running());
+  s.disk(1).config.stall_per_thousand = 0;
+  EXPECT_TRUE(s.until([&] { return s.status(1).disk_silent_for == 0; }));
+  EXPECT_EQ(s.settle(), "");
+}
+
 }  // namespace
 }  // namespace sd::sim

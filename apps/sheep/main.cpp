@@ -16,6 +16,7 @@ struct Arguments : sd::daemon::Arguments {
   std::string bind_address = "0.0.0.0", io_engine = "auto", cluster_driver = "sdcluster", nbd_socket;
   std::string guessed_from;  // the interface whose address is advertised; empty: nothing was guessed
   std::uint16_t port = 7000, nbd_port = 10809, vnodes = 128;
+  std::uint32_t disk_timeout_s = 20;
   std::uint32_t copies = 0;
   std::uint64_t journal_mb = 256, random_seed = 0;
   mode_t nbd_socket_mode = 0600;
@@ -58,6 +59,10 @@ void define(CLI::App& app, Arguments& a) {
   app.add_option("--journal-size", a.journal_mb, "Size of the journal, MB")
       ->capture_default_str()
       ->check(CLI::Range(32, 1 << 20));
+  app.add_option("--disk-timeout", a.disk_timeout_s,
+                 "A disk that does not answer for so many seconds counts as failed, and the node stops")
+      ->capture_default_str()
+      ->check(CLI::Range(6, 86400));
   app.add_option("-l,--log-level", a.log_level, "debug, info, warning or error")
       ->capture_default_str()
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
@@ -130,6 +135,7 @@ std::expected<sd::runtime::LoopOptions, std::string> loop_options(Arguments& a) 
   o->node.local_only = a.cluster_driver == "local";
   o->listen_peers = !o->node.local_only;
   o->node.vnodes = a.gateway ? 0 : a.vnodes;
+  o->node.disk_patience = sd::seconds(a.disk_timeout_s);
   o->node.default_copies = static_cast<std::uint8_t>(a.copies);
   o->node.journal_bytes = a.journal_mb << 20;
   if (a.has_seed) o->random_seed = a.random_seed;

@@ -92,6 +92,10 @@ void Check::asked_node() {
         "the asked node has found blocks that are damaged at every member, in " +
             std::to_string(status_.recovery.unreadable_objects) +
             " objects; reads of them fail: see its log, restore them from a backup, and see `dog vdi check`");
+  if (status_.disk_silent_for > 0)
+    add(Severity::error, "the disk of the asked node has not answered for " +
+                             std::to_string(status_.disk_silent_for / seconds(1)) +
+                             " s, and what is written waits for it; look at the machine");
   if (status_.full)
     add(Severity::error,
         "the disk of the asked node is full, and writes that need space on it are refused; add a node or free some "

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/base/ids.hpp"
+#include "core/base/time.hpp"
 #include "core/cluster/state.hpp"
 
 namespace sd {
@@ -39,7 +40,8 @@ struct NodeStatus {
   std::uint64_t objects = 0, journal_used = 0, dirty_bytes = 0;
   RecoveryStatus recovery;
   std::uint64_t space_free = 0, space_total = 0;
-  bool full = false;  // writes that need new space are refused
+  Time disk_silent_for = 0;  // 0: the disk answers
+  bool full = false;         // writes that need new space are refused
   std::uint32_t nbd_connections = 0, client_connections = 0, peer_links = 0;
   std::uint64_t reads = 0, writes = 0, flushes = 0, read_bytes = 0, write_bytes = 0;
   std::uint64_t requests = 0;  // of clients, under way

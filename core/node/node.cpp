@@ -72,7 +72,8 @@ Node::Impl::Impl(NodeOptions options_, BufferPool& pool_, std::uint64_t seed)
       control(control_options(options), identity, purge, peers.links(), outbox),
       nbd(*this, pool_, nbd_options(options)),
       clients(*this, pool_),
-      scrubbing(options.scrub_rate, options.scrub_every) {}
+      scrubbing(options.scrub_rate, options.scrub_every),
+      disk_watch(options.disk_patience) {}
 
 // --- Start
 
@@ -265,6 +266,16 @@ void Node::set_space(std::uint64_t free_bytes, std::uint64_t total_bytes) {
   impl_->space_free = free_bytes;
   impl_->space_total = total_bytes;
   if (impl_->store) impl_->store->set_space(free_bytes, total_bytes);
+}
+
+void Node::set_disk_delay(Time now, Time oldest, Effects& effects) {
+  impl_->now_ = now;
+  auto line = impl_->disk_watch.look(oldest);
+  if (!line) return;
+  if (line->level == LogLine::Level::error)
+    impl_->fail(std::move(line->text), effects);
+  else
+    effects.log.push_back(std::move(*line));
 }
 
 StreamId Node::on_accept(Time now, Service service, Effects& effects) {

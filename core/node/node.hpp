@@ -72,6 +72,7 @@ struct NodeOptions {
   Time voter_patience = seconds(10);
   Time raft_heartbeat = milliseconds(100);
   Time election_timeout_min = milliseconds(500), election_timeout_max = milliseconds(1000);
+  Time disk_patience = seconds(20);  // a disk that does not answer for so long counts as failed
   std::uint64_t journal_bytes = 256u << 20;
   std::uint64_t apply_bytes = 32u << 20;       // unapplied journal data that starts a write-back
   std::uint64_t max_dirty_bytes = 96u << 20;   // bound of memory held by unapplied writes
@@ -101,6 +102,8 @@ class Node {
   void on_disk(Time now, DiskDone&& done, Effects& effects);
   // of the data directory's file system; say it every second or so
   void set_space(std::uint64_t free_bytes, std::uint64_t total_bytes);
+  // How long the oldest disk operation that is under way has been; 0: none is. Say it every second or so.
+  void set_disk_delay(Time now, Time oldest, Effects& effects);
 
   StreamId on_accept(Time now, Service service, Effects& effects);  // 0: refused, too many; close it
   void on_dialed(Time now, StreamId stream, DialResult result, Effects& effects);

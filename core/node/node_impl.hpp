@@ -16,6 +16,7 @@
 #include "core/front/nbd_front.hpp"
 #include "core/gateway/gateway.hpp"
 #include "core/member/replica.hpp"
+#include "core/node/disk_watch.hpp"
 #include "core/node/node.hpp"
 #include "core/node/peers.hpp"
 #include "core/store/store.hpp"
@@ -124,6 +125,7 @@ struct Node::Impl final : client::Backend, front::Host, Peers::Sink {
   front::NbdFront nbd;
   front::ClientFront clients;
   Scrub scrubbing;
+  DiskWatch disk_watch;
 
   // --- Between machines
   ReplicaEffects replica_fx;

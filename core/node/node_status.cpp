@@ -116,6 +116,7 @@ NodeStatus Node::Impl::status_at(Time now) const {
   s.read_bytes = counters.read_bytes;
   s.write_bytes = counters.write_bytes;
   s.buffers = pool.outstanding();
+  s.disk_silent_for = disk_watch.silent_for();
   s.trouble = trouble_at(now);
   if (!control.opened()) return s;
   const raft::Raft& raft = control.raft();
