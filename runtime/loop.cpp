@@ -6,10 +6,12 @@
 
 #include <boost/asio.hpp>
 #include <csignal>
+#include <optional>
 #include <utility>
 
 #include "runtime/data_directory.hpp"
 #include "runtime/stream_driver.hpp"
+#include "runtime/watchdog.hpp"
 
 namespace sd::runtime {
 
@@ -19,6 +21,7 @@ constexpr std::size_t disk_budget = 256u << 10;  // bytes of disk operations sta
 constexpr Time turn_limit = milliseconds(1);     // then other streams and timers have their turn
 constexpr auto stop_timeout = std::chrono::seconds(15);
 constexpr auto space_interval = std::chrono::seconds(1);
+constexpr auto look_interval = std::chrono::seconds(1);    // of the watchdog, no shorter than what wakes the loop
 constexpr auto hung_disk = std::chrono::seconds(5);        // what takes longer at the end is not waited for
 constexpr int joining_patience = 15, joining_repeat = 60;  // seconds: before the log says that it takes long, and then
 
@@ -52,6 +55,7 @@ struct Loop::Impl {
   Log log;
   asio::io_context io{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO};  // one thread runs it
   // what an applied batch gives back is wanted again at once
+  std::optional<Watchdog> watchdog;  // until everything else is gone
   BufferPool pool{options.node.max_dirty_bytes + (32u << 20)};
   Effects effects, performing;
   std::unique_ptr<DiskDriver> disk;
@@ -99,6 +103,12 @@ std::expected<void, std::string> Loop::Impl::open() {
 }
 
 int Loop::Impl::run() {
+  watchdog.emplace(look_interval, static_cast<unsigned>(options.node.disk_patience / seconds(1)), [] {
+    end_at_once(
+        "sheep: nothing has moved for as long as --disk-timeout says, as if the disk hung; this node stops so that the "
+        "others can take over\n",
+        exit_gave_up);
+  });
   watch_signals();
   watch_harmless_signals();
   watch_space();
@@ -119,16 +129,14 @@ int Loop::Impl::run() {
   log.tell_left_out(true);
   log.flush();
   // Whoever waits for a disk that hangs waits for ever, and so would everybody who is connected.
-  if (disk->oldest() >= hung_disk) {
-    streams.close_all();
-    std::_Exit(exit_code);
-  }
+  if (disk->oldest() >= hung_disk) end_at_once("", exit_code);
   return exit_code;
 }
 
 // Performs effects, hands back results, and performs what those ask for, until nothing is left that can be done without
 // waiting.
 void Loop::Impl::settle() {
+  watchdog->beat();
   work_left = false;
   const Time began = steady_now();
   for (;;) {

@@ -120,15 +120,6 @@ StreamDriver::~StreamDriver() {
   for (auto& [id, stream] : streams_) stream->gone = true;
 }
 
-void StreamDriver::close_all() {
-  stop_accepting();
-  for (auto& [id, stream] : streams_) {
-    stream->gone = true;
-    boost::system::error_code ignored;
-    stream->descriptor.close(ignored);
-  }
-}
-
 StreamDriver::StreamPtr StreamDriver::find(StreamId id) const {
   const auto found = streams_.find(id);
   return found == streams_.end() ? nullptr : found->second;

@@ -36,8 +36,6 @@ class StreamDriver {
   std::expected<void, std::string> listen_unix(const std::string& path, Service service, mode_t mode);
   void accept_all();
   void stop_accepting();
-  // At once, whatever is queued; at the end of the process.
-  void close_all();
 
   // While the node is not let in, the log names those of these that cannot be reached or answer like no node, each of
   // them once a minute.
