@@ -109,7 +109,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     while (!backend.proposed.empty() || !backend.requested.empty()) backend.work(service, effects);
     drain(service, effects);
   }
-  service.on_closed(1, effects);
+  service.on_closed(1, backend, effects);
   backend.work(service, effects);
   service.check_invariants();
   require(service.sessions() == 0);

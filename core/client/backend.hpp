@@ -31,7 +31,9 @@ class Backend {
   virtual NodeStatus status() const = 0;
   virtual std::uint8_t default_copies() const = 0;               // NodeOptions::default_copies
   virtual std::uint64_t propose(cluster::CommandBody body) = 0;  // then Service::on_proposed
-  virtual std::uint64_t io(IoRequest request) = 0;               // then Service::on_io
+  // Whoever asked is gone, and may ask elsewhere: what was proposed is not repeated.
+  virtual void forget_proposal(std::uint64_t) {}
+  virtual std::uint64_t io(IoRequest request) = 0;  // then Service::on_io
   virtual Random& random() = 0;
   // For an operator who has lost the majority of the voters for good: this node goes on alone. Empty, or why not.
   virtual std::string force_new_configuration() { return "not possible here"; }

@@ -69,6 +69,9 @@ class FakeBackend final : public Backend {
 
   bool busy = false;
   Status refuse_with = Status::ok;
+  void forget_proposal(std::uint64_t ticket) override {
+    std::erase_if(proposed, [&](const auto& proposal) { return proposal.first == ticket; });
+  }
   std::vector<std::pair<std::uint64_t, cluster::CommandBody>> proposed;
   std::vector<std::pair<std::uint64_t, IoRequest>> requested;
   std::vector<IoRequest> done;  // without data

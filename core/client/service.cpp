@@ -169,7 +169,7 @@ void Service::on_time(Time now, ServiceEffects& effects) {
   serve(effects);
 }
 
-void Service::on_closed(StreamId stream, ServiceEffects& effects) {
+void Service::on_closed(StreamId stream, Backend& backend, ServiceEffects& effects) {
   const auto found = sessions_.find(stream);
   if (found == sessions_.end()) return;
   // What the backend works on takes memory until it is done.
@@ -181,7 +181,11 @@ void Service::on_closed(StreamId stream, ServiceEffects& effects) {
     abandoned_ios_.emplace(entry.first, bytes);
     return true;
   });
-  std::erase_if(proposals_, [&](const auto& entry) { return entry.second.stream == stream; });
+  std::erase_if(proposals_, [&](const auto& entry) {
+    if (entry.second.stream != stream) return false;
+    backend.forget_proposal(entry.first);
+    return true;
+  });
   if (found->second.doubtful) --doubtful_;
   budget_.close(stream, left_behind);
   sessions_.erase(found);

@@ -55,7 +55,8 @@ class Service {
   void look_again(Time now, ServiceEffects& effects);
   // Closes those that keep memory from others and do nothing; on_received does so too. To be called each second.
   void on_time(Time now, ServiceEffects& effects);
-  void on_closed(StreamId stream, ServiceEffects& effects);  // forgets it; results for its requests go nowhere
+  // Forgets it; results for its requests go nowhere.
+  void on_closed(StreamId stream, Backend& backend, ServiceEffects& effects);
   void on_proposed(std::uint64_t ticket, const cluster::Result& result, Backend& backend, ServiceEffects& effects);
   void on_io(std::uint64_t ticket, Status status, Payload data, Backend& backend, ServiceEffects& effects);
 

@@ -23,8 +23,8 @@ class ServiceTest : public ::testing::Test {
   void SetUp() override { service.open(1); }
   void TearDown() override {
     service.check_invariants();
-    service.on_closed(1, effects);
-    service.on_closed(2, effects);
+    service.on_closed(1, backend, effects);
+    service.on_closed(2, backend, effects);
   }
 
   // As many bytes as the session takes, at most `step` at a time. Returns how many it took.
@@ -161,12 +161,21 @@ TEST_F(ServiceTest, ANodeThatCannotFindOutListsWhatItKnowsAndChangesNothing) {
   EXPECT_FALSE(service.waits());
 }
 
+// It may ask another node, which carries it out; then what it asked for here would happen a second time, and late.
+TEST_F(ServiceTest, WhatAClientThatIsGoneAskedForIsNotRepeated) {
+  format();
+  send(frame(encode_request({own_version, 0, 7}, VdiCreate{"a", mb, 0})));
+  ASSERT_EQ(backend.proposed.size(), 1u);
+  service.on_closed(1, backend, effects);
+  EXPECT_TRUE(backend.proposed.empty());
+}
+
 TEST_F(ServiceTest, AClientMayLeaveWhileTheNodeFindsOut) {
   format();
   backend.current = false;
   const auto request = frame(encode_request({own_version, 0, 7}, VdiList{}));
   send(request);
-  service.on_closed(1, effects);
+  service.on_closed(1, backend, effects);
   EXPECT_FALSE(service.waits());
   service.check_invariants();
 }
@@ -573,7 +582,7 @@ TEST_F(ServiceTest, FramesThatCannotBeRequestsCloseTheConnection) {
     send(bytes, 2);
     EXPECT_THAT(effects.close, ElementsAre(2));
     EXPECT_TRUE(service.receive_buffer(2).empty());
-    service.on_closed(2, effects);
+    service.on_closed(2, backend, effects);
   }
 }
 
@@ -618,7 +627,7 @@ TEST_F(ServiceTest, ResultsForAClosedStreamGoNowhere) {
   service.open(2);
   send(frame(encode_request({own_version, 0, 1}, VdiRead{"a", 0, 512})), 2);
   send(frame(encode_request({own_version, 0, 2}, VdiDelete{"a"})), 2);
-  service.on_closed(2, effects);
+  service.on_closed(2, backend, effects);
   service.check_invariants();
   service.open(2);  // the number is used again
   effects = {};
@@ -650,7 +659,7 @@ class CrowdedServiceTest : public ServiceTest {
     create("a", 100 * mb);
   }
   void TearDown() override {
-    for (const auto& [stream, client] : clients) service.on_closed(stream, effects);
+    for (const auto& [stream, client] : clients) service.on_closed(stream, backend, effects);
     backend.work(service, effects);
     ServiceTest::TearDown();
   }
@@ -674,7 +683,7 @@ class CrowdedServiceTest : public ServiceTest {
     return bytes;
   }
   void close(StreamId stream) {
-    service.on_closed(stream, effects);
+    service.on_closed(stream, backend, effects);
     clients.erase(stream);
   }
 

@@ -65,6 +65,7 @@ class ControlPlane {
 
   // The outcome is told by `outcomes`; 0: too busy, or not running.
   std::uint64_t propose(Time now, cluster::CommandBody body);
+  void forget_proposal(std::uint64_t number) { proposals_.forget(number); }
   // Of the node itself: see Context.
   void propose_untracked(Time now, cluster::CommandBody body) { context_.propose(now, std::move(body)); }
   std::vector<Proposals::Outcome>& outcomes() { return proposals_.done(); }

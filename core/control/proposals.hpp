@@ -21,6 +21,8 @@ class Proposals {
   std::uint64_t add(Time now, NodeId self, Incarnation incarnation, cluster::CommandBody body);
   // Those that are due: `reachable` says whether there is a leader to send to.
   void send(Time now, bool reachable, const std::function<void(const std::string& command)>& send);
+  // Whoever asked is gone: it is not sent again. (It may be carried out yet, once.)
+  void forget(std::uint64_t number) { proposals_.erase(number); }
   // The state has moved.
   void look(const cluster::State& state, NodeId self, Incarnation incarnation);
   std::vector<Outcome>& done() { return done_; }

@@ -39,6 +39,14 @@ TEST_F(ProposalsTest, AreRepeatedUntilTheStateShowsTheOutcome) {
   EXPECT_EQ(sent(seconds(1)), Sent{});
 }
 
+TEST_F(ProposalsTest, ThatNobodyWaitsForAreNotRepeated) {
+  const auto number = proposals_.add(0, 1, 1, cluster::Shutdown{});
+  EXPECT_EQ(sent(0).size(), 1u);
+  proposals_.forget(number);
+  EXPECT_EQ(sent(seconds(1)), Sent{});
+  EXPECT_TRUE(proposals_.done().empty());
+}
+
 TEST_F(ProposalsTest, WaitForALeaderAndAreGivenUp) {
   const auto number = proposals_.add(0, 1, 1, cluster::Shutdown{});
   EXPECT_EQ(sent(seconds(29), false), Sent{});

@@ -28,7 +28,7 @@ void ClientFront::tick(Time now, StreamEffects& fx) {
 }
 
 void ClientFront::on_closed(Time, StreamId stream, StreamEffects& fx) {
-  service_.on_closed(stream, scratch_);
+  service_.on_closed(stream, backend_, scratch_);
   carry_out(fx);
 }
 

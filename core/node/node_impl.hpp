@@ -91,6 +91,7 @@ struct Node::Impl final : client::Backend, front::Host, Peers::Sink {
   NodeStatus status() const override { return status_at(now_); }
   std::uint8_t default_copies() const override { return options.default_copies; }
   std::uint64_t propose(cluster::CommandBody body) override { return control.propose(now_, std::move(body)); }
+  void forget_proposal(std::uint64_t number) override { control.forget_proposal(number); }
   std::uint64_t io(client::IoRequest request) override;
   Random& random() override { return rng; }
   std::vector<NodeId> voters() const override;
