@@ -101,6 +101,29 @@ TEST(PlantedBugs, ARequestForADeletedDiskMeetsTheNextOfItsNumber) {
   });
 }
 
+// All power is lost just after the first write of an object, and of the object and its entry in the index only the
+// object survives: it reads as zeros. Then likewise, and of another first write only the entry survives.
+TEST(PlantedBugs, AnObjectThatNoIndexNamedComesBackWithTheNextEntry) {
+  expect_caught(SimBug::keep_orphans, [] {
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+      Scenario s({.nodes = 5, .copies = 2, .seed = seed});
+      for (std::uint32_t object = 0; object < 6; ++object) {
+        const std::uint64_t at = object * Scenario::object;
+        for (int round = 0; round < 3; ++round) {
+          if (s.write(0, at + 64 * static_cast<std::uint64_t>(round), 8) != Answer::ok) return s.trouble();
+          s.power_off_all();
+          s.start({0, 1, 2, 3, 4});
+          if (!s.until([&] { return s.serving() == 5; })) return s.trouble();
+          s.reconnect(0);
+          if (s.read(0, at, 256) != Answer::ok) return "not answered: " + s.trouble();
+          if (!s.trouble().empty()) return s.trouble();
+        }
+      }
+    }
+    return std::string();
+  });
+}
+
 // The disk says ok to the writes of an object and its metadata and carries none out; then the node forgets what it knew
 // of the object, and reads it again: whole, every checksum right, and old.
 TEST(PlantedBugs, AReadOfACopyThatItsDiskLetGrowOld) {

@@ -128,7 +128,7 @@ std::optional<std::uint64_t> find_again(SimBug bug, const Regression& run) {
 
 // Planted bugs that hardly another kind of run notices than the one by which they were found. (adopt_unwritten is not
 // among them: it takes some thousand runs of its kind, and core/replication/golden_test.cpp notices it each time; nor
-// is keep_orphans, which takes more than that.)
+// is keep_orphans, which a scenario notices.)
 TEST(World, RegressionsNoticeTheBugsThatTheyWereFoundBy) {
   static constexpr std::pair<SimBug, std::string_view> found_by[] = {
       {SimBug::one_incarnation_for_all, "seed-12046.txt"}};

@@ -214,13 +214,13 @@ constexpr SimBug of_scenarios[] = {
     SimBug::tell_unwritten,          SimBug::skip_establish,     SimBug::newer_means_done,
     SimBug::one_incarnation_for_all, SimBug::repeat_incarnation, SimBug::full_counts_as_copy,
     SimBug::keep_unacknowledged,     SimBug::beats_behind_bulk,  SimBug::forget_early,
-    SimBug::number_is_disk};
+    SimBug::number_is_disk,          SimBug::keep_orphans};
 
 // These take hundreds of seeds or more: --common leaves them out.
 constexpr SimBug rare_bugs[] = {SimBug::apply_before_sync,  SimBug::repair_unchecked,  SimBug::raft_learner_counts,
                                 SimBug::repeat_writes,      SimBug::remove_one_by_one, SimBug::old_disk_joins,
                                 SimBug::place_under_replay, SimBug::adopt_unwritten,   SimBug::forget_origins,
-                                SimBug::purge_once,         SimBug::keep_orphans};
+                                SimBug::purge_once};
 
 int try_bug(std::uint64_t first, std::uint64_t last, const BatchOptions& options, const SimBugInfo& bug) {
   if (try_script(bug)) return 0;
