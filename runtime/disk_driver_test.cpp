@@ -319,6 +319,9 @@ TEST_P(Disk, OpenFilesGiveWayToOthersWhenNoDescriptorIsLeft) {
 }
 
 TEST_P(Disk, WithoutAnyDescriptorOperationsWaitAndDoNotFail) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "the sanitizer's check of virtual calls needs a descriptor itself, and takes its lack for an error";
+#endif
   {
     const NoDescriptors none;
     disk_->start({Kind::write, object, 1, 0, 0, {pattern(4096, 1)}});

@@ -286,10 +286,10 @@ void NodeMachine::schedule_tick() {
 }
 
 // By the kind of the call.
-static constexpr const char* step_names[] = {"",          "start",   "stop",   "a disk operation after a pause",
-                                             "tick",      "disk",    "accept", "dialed",
-                                             "received",  "drained", "closed", "an operator's order",
-                                             "found anew"};
+static constexpr const char* step_names[] = {"",           "start",     "stop",   "a disk operation after a pause",
+                                             "tick",       "disk",      "accept", "dialed",
+                                             "received",   "drained",   "closed", "an operator's order",
+                                             "found anew", "disk delay"};
 
 void NodeMachine::after_step(unsigned kind) {
   world_.hash.fold(now());
