@@ -8,7 +8,7 @@
 namespace sd::runtime {
 
 Watchdog::Watchdog(std::chrono::milliseconds interval, unsigned looks, std::function<void()> bite)
-    : interval_(interval), looks_(looks), bite_(std::move(bite)), thread_([this] { watch(); }) {}
+    : interval_(interval), stillness_(looks), bite_(std::move(bite)), thread_([this] { watch(); }) {}
 
 Watchdog::~Watchdog() {
   {
@@ -20,14 +20,9 @@ Watchdog::~Watchdog() {
 }
 
 void Watchdog::watch() {
-  std::uint64_t seen = 0;
-  unsigned still = 0;
   std::unique_lock lock(mutex_);
   while (!ended_.wait_for(lock, interval_, [this] { return end_; })) {
-    const std::uint64_t now = beats_.load(std::memory_order_relaxed);
-    still = now == seen ? still + 1 : 0;
-    seen = now;
-    if (still < looks_) continue;
+    if (!stillness_.look(beats_.load(std::memory_order_relaxed))) continue;
     bite_();
     return;
   }

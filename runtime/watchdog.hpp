@@ -13,6 +13,22 @@
 
 namespace sd::runtime {
 
+// Counts the looks at something that should move.
+class Stillness {
+ public:
+  explicit Stillness(unsigned looks) : looks_(looks) {}
+  // One look. True if nothing has moved for so many of them.
+  bool look(std::uint64_t beats) {
+    still_ = beats == seen_ ? still_ + 1 : 0;
+    seen_ = beats;
+    return still_ >= looks_;
+  }
+
+ private:
+  unsigned looks_, still_ = 0;
+  std::uint64_t seen_ = 0;
+};
+
 class Watchdog {
  public:
   // After `looks` of them without a `beat`, `bite` is called, once, by a thread of its own.
@@ -27,7 +43,7 @@ class Watchdog {
   void watch();
 
   const std::chrono::milliseconds interval_;
-  const unsigned looks_;
+  Stillness stillness_;  // the thread's own
   const std::function<void()> bite_;
   std::atomic<std::uint64_t> beats_{0};
   std::mutex mutex_;

@@ -11,10 +11,4 @@ namespace sd::client {
 // state, may need less than that.
 std::size_t answer_size(const SdRequest& request, const cluster::State& state);
 
-// The request says by a name which disk it means, or asks which there are. (Reads and writes of data do not count: they
-// come often, and whoever makes them has asked for the disk before.)
-bool names_disks(const SdRequest& request);
-// It only asks: while nobody can be asked what is so, what was known last is better than nothing.
-bool only_asks(const SdRequest& request);
-
 }  // namespace sd::client

@@ -5,6 +5,7 @@
 
 #include "core/base/assert.hpp"
 #include "core/client/answer_size.hpp"
+#include "core/client/named_disks.hpp"
 #include "core/client/requests.hpp"
 #include "core/volume/check.hpp"
 
